@@ -1,0 +1,3 @@
+"""Fine-tune image classifiers on BreakHis, and tell the truth about the score."""
+
+__version__ = "0.1.0"

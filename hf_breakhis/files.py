@@ -1,0 +1,109 @@
+"""Files that are whole or not there, and the one error for what a user gave."""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used.
+
+    The message is one line: what was given, what is allowed, what to do. The command line prints it and ends with
+    exit code 2; every other exception keeps its traceback, because it is a fault of this package.
+    """
+
+
+def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Let `write` fill a file beside `path`, then rename it to `path`.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full; `path` is then as it was.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        os.replace(beside, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # the error above is the one to tell
+            beside.unlink(missing_ok=True)
+    return path
+
+
+def write_whole_folder(path: str | Path, fill: Callable[[Path], Any]) -> Path:
+    """Let `fill` fill a folder beside `path`, then rename it to `path`; what stood there is replaced.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        beside.mkdir(parents=True)
+        fill(beside)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(beside, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8."""
+    return write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write `value` as indented JSON; a NaN or an infinity becomes null, since JSON has neither."""
+    return write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> Path:
+    """Write `table` without its index; floats read back equal."""
+    return write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"No file {path}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"Cannot write {path}: {reason}. Give another folder, or make room or rights there.")
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in types that JSON has: numpy scalars and arrays become numbers and lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,60 @@
+"""Files are whole or not there."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text, write_whole, write_whole_folder
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = write_text(tmp_path / "a.txt", "old")
+
+    def fail(beside):
+        beside.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=r"Cannot write .*a\.txt: No space left on device.*make room"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path):
+    write_whole_folder(tmp_path / "d", lambda beside: (beside / "a").write_text("old"))
+
+    def fail(beside):
+        (beside / "a").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match="No space left"):
+        write_whole_folder(tmp_path / "d", fail)
+    assert (tmp_path / "d" / "a").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(InputError, match="Cannot write"):
+        write_text(tmp_path / "x" / "y.txt", "text")
+
+
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_floats_read_back_equal(values, tmp_path_factory):
+    path = write_csv(tmp_path_factory.mktemp("csv") / "t.csv", pd.DataFrame({"x": values}))
+    assert pd.read_csv(path)["x"].astype(float).tolist() == values
+
+
+def test_json_has_numpy_and_no_nan(tmp_path):
+    path = write_json(tmp_path / "a.json", {"a": np.float32(0.5), "b": np.arange(2), "c": float("nan"), 4: (np.inf,)})
+    assert read_json(path) == {"a": 0.5, "b": [0, 1], "c": None, "4": [None]}
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"a\.json is not JSON"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"No file .*b\.json"):
+        read_json(tmp_path / "b.json")

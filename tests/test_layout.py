@@ -1,0 +1,54 @@
+"""The package stays small and its imports point one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hf_breakhis"
+MAX_LINES = 300
+# A module may import from its own room and from rooms above it, never from one below.
+ROOMS = ["files", "arguments", "recipe", "data", "metrics", "training", "results", "inference", "hub", "cli"]
+RANK = {name: i for i, name in enumerate(ROOMS)}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def internal_imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hf_breakhis."):
+            yield node.module.split(".")[1]
+        if isinstance(node, ast.ImportFrom) and node.module == "hf_breakhis":
+            yield from (alias.name for alias in node.names if alias.name != "__version__")
+
+
+@pytest.mark.parametrize(
+    "path", MODULES + sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_module_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_up(path):
+    own = room_of(path)
+    assert own in RANK, f"{own} has no room; add it to ROOMS"
+    for other in internal_imports(path):
+        assert RANK[other] <= RANK[own], f"{own} imports {other}, which stands below it"
+        if own in ("results", "inference", "hub"):
+            assert other != "training", f"{own} meets training only in the files of a run"
+
+
+def test_the_check_sees_a_wrong_import(tmp_path):
+    path = tmp_path / "plots.py"
+    path.write_text("from hf_breakhis.training.fold import Job\nfrom hf_breakhis import cli\n", encoding="utf-8")
+    assert list(internal_imports(path)) == ["training", "cli"]
+
+
+def test_rooms_are_two_levels_deep():
+    deepest = max(len(path.relative_to(PACKAGE).parts) for path in MODULES if "metrics" not in path.parts)
+    assert deepest == 2
