@@ -1,0 +1,223 @@
+"""Read a recipe: a flat YAML file and flags that beat it, checked value by value."""
+
+import argparse
+import difflib
+import json
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_breakhis.arguments import BreakHisTrainingArguments, DataArguments, ModelArguments, check_together
+from hf_breakhis.files import InputError
+
+ARGUMENT_CLASSES = (DataArguments, ModelArguments, BreakHisTrainingArguments)
+Recipe = tuple[DataArguments, ModelArguments, BreakHisTrainingArguments]
+
+USAGE = "hf-breakhis train RECIPE [--field value ...]"
+HINTS = {name: hint for group in ARGUMENT_CLASSES for name, hint in get_type_hints(group).items()}
+KNOWN = [f.name for group in ARGUMENT_CLASSES for f in fields(group) if f.init]
+
+
+def parse_recipe(argv: Sequence[str]) -> Recipe:
+    """Parse `RECIPE [--field value ...]`; a flag beats the recipe.
+
+    Args:
+        argv: the command line without the program's name.
+
+    Returns:
+        The three groups of fields, checked one by one and together.
+
+    Raises:
+        InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
+        SystemExit: after `--help` or `--help_all`.
+    """
+    argv = list(argv)
+    if {"-h", "--help", "--help_all", "--help-all"} & set(argv):
+        print(_flag_parser().format_help() if "--help_all" in argv or "--help-all" in argv else short_help())  # noqa: T201
+        raise SystemExit(0)
+    if not argv or argv[0].startswith("-"):
+        raise InputError(f"Give a recipe first: {USAGE}. Recipes are listed in recipes/README.md.")
+    return build_recipe(load_recipe(argv[0]), parse_flags(argv[1:]), argv[0])
+
+
+def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "recipe") -> Recipe:
+    """Check the values of a recipe and of the flags, and build the three groups.
+
+    Raises:
+        InputError: as `parse_recipe`.
+    """
+    for source, given in ((origin, values), ("command line", flags)):
+        for name, value in given.items():
+            check_value(name, value, source)
+    merged = {**values, **flags}
+    if "batch_size" in merged and "per_device_train_batch_size" in merged:
+        raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")
+    try:
+        data, model, training = HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged)
+    except InputError:
+        raise
+    except ValueError as error:  # TrainingArguments refuses combinations in its own words
+        raise InputError(f"{origin}: {' '.join(str(error).split())}") from error
+    check_together(data, model, training)
+    return data, model, training
+
+
+def load_recipe(path: str | Path) -> dict[str, Any]:
+    """Return the recipe as a flat mapping.
+
+    Raises:
+        InputError: there is no such file, it is not flat YAML, or a key is unknown or given twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"No recipe at {path}. Recipes are listed in recipes/README.md.")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file; a recipe is YAML like recipes/c3.yaml.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no `key: value` lines; a recipe is YAML like recipes/c3.yaml.")
+    for key in values:
+        if key not in KNOWN:
+            raise InputError(f"{path}: unknown key `{key}`.{nearest(str(key), KNOWN)}")
+    if type(values.get("fold")) is int:
+        values["fold"] = str(values["fold"])  # all, refit or a number: text, as on the command line
+    return values
+
+
+def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the fields given as flags, converted to their types.
+
+    Raises:
+        InputError: an unknown flag, an abbreviated one, or text that is not of the field's type.
+    """
+    given, rest = _flag_parser().parse_known_args(argv)
+    for text in rest:
+        name = text.split("=")[0]
+        if name.startswith("--"):
+            raise InputError(f"unknown flag `{name}`.{nearest(name, [f'--{known}' for known in KNOWN])}")
+    if rest:
+        raise InputError(f"cannot read {' '.join(rest)!r}; flags are written --field value.")
+    return vars(given)
+
+
+def check_value(name: str, value: Any, source: str) -> None:
+    """Check one value against the annotation of its field.
+
+    Raises:
+        InputError: names the field, the value and what is allowed.
+    """
+    hint = HINTS[name]
+    if _fits(value, hint):
+        return
+    advice = ""
+    if isinstance(value, str) and _fits(1.5, hint):
+        advice = " YAML reads 1e-4 as text: write 1.0e-4."
+    elif isinstance(value, bool) and _choices(hint):
+        advice = " YAML reads a bare no as false: write it in quotes."
+    raise InputError(f"{source}: `{name}` is {value!r}, but has to be {_describe(hint)}.{advice}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return ' Did you mean ...?' for the known name nearest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def short_help() -> str:
+    """Return the help page of the fields that this package adds."""
+    inherited = {f.name for f in fields(TrainingArguments)}
+    lines = [f"usage: {USAGE}", "", "A flag beats the recipe. Fields that this package adds:"]
+    for group in ARGUMENT_CLASSES:
+        lines += ["", f"{group.__name__}: {(group.__doc__ or '').splitlines()[0]}"]
+        for f in fields(group):
+            if group is not BreakHisTrainingArguments or f.name not in inherited:
+                default = f.default if f.default is not MISSING else f.default_factory()
+                shown = " ".join(default) if isinstance(default, list) else default
+                lines.append(f"  --{f.name:<24} {f.metadata['help']} ({shown})")
+    return "\n".join([*lines, "", "Every transformers.TrainingArguments field works too (--help_all lists them)."])
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """A SafeLoader that refuses a key given twice, where plain YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1}, key=str)
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key `{twice[0]}` is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _FlagParser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise in place of argparse's page of usage: one line is enough."""
+        raise InputError(message)
+
+
+def _flag_parser() -> _FlagParser:
+    """Return a parser of all fields that keeps only the flags given, whose dictionaries are JSON."""
+    parser = _FlagParser(ARGUMENT_CLASSES, prog="hf-breakhis train", usage=USAGE, allow_abbrev=False)
+    for action in parser._actions:
+        if action.dest in HINTS:
+            action.default = argparse.SUPPRESS
+            if dict in (get_origin(part) or part for part in (HINTS[action.dest], *get_args(HINTS[action.dest]))):
+                action.type = _json_object
+    return parser
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON; write '{{\"key\": 1}}'") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object; write '{{\"key\": 1}}'")
+    return value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether `value` is of type `hint`; true is no number, and 1 no bool."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        enums = [part for part in parts if isinstance(part, type) and issubclass(part, Enum)]
+        # `IntervalStrategy | str` means one of the strategies, not any text.
+        return any(_fits(value, part) for part in parts if not (enums and part is str))
+    if origin is Literal:
+        return any(type(value) is type(part) and value == part for part in parts)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+    if origin is dict or hint is dict:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return value in [member.value for member in hint]
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return hint is Any or type(value) is hint
+
+
+def _choices(hint: Any) -> list[str]:
+    """Return the words a field may hold, or an empty list when it is not a choice."""
+    parts = [hint, *get_args(hint)]
+    members = [m.value for part in parts if isinstance(part, type) and issubclass(part, Enum) for m in part]
+    return members or [str(word) for part in parts if get_origin(part) is Literal for word in get_args(part)]
+
+
+def _describe(hint: Any) -> str:
+    """Return what a field may hold, in words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
+    if choices := _choices(hint):
+        return f"one of {', '.join(choices)}"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_describe(part) for part in get_args(hint) if part is not str or len(get_args(hint)) < 3)
+    if get_origin(hint) is list:
+        return f"a list of {_describe(get_args(hint)[0])}"
+    return "null" if hint is type(None) else names.get(get_origin(hint) or hint, str(hint))

@@ -1,0 +1,223 @@
+"""A recipe says what it means, and nothing else passes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hf_breakhis import recipe
+from hf_breakhis.arguments import MAGNIFICATIONS
+from hf_breakhis.data import filenames
+from hf_breakhis.files import InputError
+from hf_breakhis.recipe import build_recipe, load_recipe, parse_flags, parse_recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+ALL = sorted(RECIPES.rglob("c*.yaml")) + [RECIPES / "demo.yaml"]
+
+# Table I of the paper; None where the text has no such thing.
+TABLE_I = {
+    "c1": {"batch": 32, "rate": 0.005, "epochs": 5, "optimizer": "sgd", "schedule": "step", "folds": 1},
+    "c2": {"batch": 64, "rate": 0.01, "epochs": 3, "optimizer": "sgd", "schedule": "step", "folds": 3},
+    "c3": {"batch": 64, "rate": 0.0075, "epochs": 3, "optimizer": "adamw", "schedule": "plateau", "folds": 3},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a recipe and gives its path."""
+
+    def write_text(text):
+        path = tmp_path / "r.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write_text
+
+
+@pytest.mark.parametrize("name", TABLE_I)
+def test_recipe_holds_table_i(name):
+    data, model, training = parse_recipe([str(RECIPES / f"{name}.yaml"), "--use_cpu"])
+    expected = TABLE_I[name]
+    assert training.batch_size == expected["batch"]
+    assert training.learning_rate == expected["rate"]
+    assert training.num_train_epochs == expected["epochs"]
+    assert training.optimizer_name == expected["optimizer"]
+    assert training.scheduler_name == expected["schedule"]
+    assert data.num_folds == expected["folds"]
+    assert (training.weight_decay, training.dataloader_num_workers, data.image_size) == (0.01, 2, 224)
+    assert (data.split_by, data.augmentation, model.carry_over, data.reserve_size) == ("image", "none", "none", 0)
+    assert model.model_name_or_path == "microsoft/resnet-50"
+    assert len(model.model_revision) == 40, "a commit, not a branch"
+    momentum = training.optimizer_kwargs.get("momentum") or training.optimizer_kwargs["betas"][0]
+    assert momentum == (0.92 if name == "c3" else 0.9)
+    wait = training.scheduler_kwargs.get("step_size") or training.scheduler_kwargs["patience"]
+    factor = training.scheduler_kwargs.get("gamma") or training.scheduler_kwargs["factor"]
+    assert (wait, factor) == (3, 0.1)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_every_recipe_parses_and_says_how_to_run_it(path):
+    _, _, training = parse_recipe([str(path), "--use_cpu"])
+    head = path.read_text(encoding="utf-8").splitlines()[:5]
+    assert any(line.startswith("# Run:") for line in head)
+    assert training.output_dir == f"outputs/{path.stem}"
+
+
+def test_flag_beats_recipe(write):
+    path = write("num_folds: 3\noptimizer_name: sgd\noptimizer_kwargs: {momentum: 0.9}\n")
+    data, _, training = parse_recipe(
+        [path, "--num_folds", "4", "--optimizer_kwargs", '{"momentum": 0.5}', "--use_cpu"]
+    )
+    assert data.num_folds == 4
+    assert training.optimizer_kwargs == {"momentum": 0.5}
+
+
+def test_fold_may_be_a_number_in_yaml_and_on_the_command_line(write):
+    assert parse_recipe([write("fold: 2"), "--use_cpu"])[0].fold == "2"
+    assert parse_recipe([write("num_folds: 3"), "--fold", "refit", "--use_cpu"])[0].fold == "refit"
+
+
+def test_batch_size_is_divided_over_accumulation_steps(write):
+    _, _, training = parse_recipe([write("batch_size: 32\ngradient_accumulation_steps: 4"), "--use_cpu"])
+    assert training.per_device_train_batch_size == 8
+
+
+BAD_YAML = {
+    "learning_rat: 1": "unknown key `learning_rat`. Did you mean `learning_rate`?",
+    "learning_rate: 1e-4": "YAML reads 1e-4 as text: write 1.0e-4",
+    "split_by: patiant": "has to be one of image, patient, specimen, official",
+    "num_folds: 2.5": "`num_folds` is 2.5, but has to be a whole number",
+    "num_folds: true": "`num_folds` is True, but has to be a whole number",
+    "seed: 1.5": "`seed` is 1.5",
+    "magnifications: [50X, 7]": "has to be a list of text",
+    "magnifications: [50X]": "`magnifications` has ['50X']; choose from",
+    "magnifications: 40X": "has to be a list of text",
+    "magnifications: []": "`magnifications` is empty",
+    "eval_strategy: no": "write it in quotes",
+    "eval_strategy: epohc": "one of no, steps, epoch",
+    "bf16: 1": "has to be true or false",
+    "optimizer_kwargs: 3\noptimizer_name: sgd": "has to be a mapping or null",
+    "optimizer_kwargs: {momentum: 1}": "`optimizer_kwargs` needs `optimizer_name`",
+    "fold: 7": "`fold` is 7, but num_folds=5 allows all, refit or 0..4",
+    "fold: -1": "`fold` is -1",
+    "num_folds: 0": "at least 1",
+    "test_size: 1.5": "a share lies between 0 and 1",
+    "reserve_size: -0.1": "a share is at least 0",
+    "split_by: official\nnum_folds: 3": "the official split has 5 folds of its own",
+    "split_by: official\nreserve_size: 0.1": "does not go with split_by=official",
+    "seed: 1\nseed: 2": "key `seed` is given twice",
+    "- a": "holds no `key: value` lines",
+    "a: [": "is not YAML",
+    "batch_size: 33\ngradient_accumulation_steps: 2": "does not divide into 1 devices x 2 accumulation steps",
+    "batch_size: 32\nper_device_train_batch_size: 8": "keep one",
+    "scheduler_name: plateau\neval_strategy: 'no'": "the plateau schedule acts on evaluations",
+    "scheduler_name: step\nmax_steps: 10": "`max_steps` does not go with `scheduler_name`",
+    "carry_over: all\nfold: 1": "Use --fold all",
+    "fold: refit\nscheduler_name: plateau": "nothing is held out",
+    "fold: 1\nrepeats: 3": "has to be all",
+    "push_to_hub: true": "train first, then publish",
+    "remove_unused_columns: true": "deletes the images",
+    "freeze_backbone: true\ninit: random": "use pretrained weights",
+    "load_best_model_at_end: true\nsave_strategy: 'no'": "save and eval strategy to match",
+}
+
+
+@pytest.mark.parametrize("text", BAD_YAML)
+def test_bad_recipe_is_one_line_that_says_what_to_do(text, write):
+    with pytest.raises(InputError) as caught:
+        parse_recipe([write(text), "--use_cpu"])
+    message = str(caught.value)
+    assert BAD_YAML[text] in message
+    assert "\n" not in message
+
+
+BAD_FLAGS = {
+    "--num_fold 3": "unknown flag `--num_fold`. Did you mean `--num_folds`?",
+    "--num_folds 2.5": "invalid int value: '2.5'",
+    "--optimizer_kwargs {a": "is not JSON",
+    "--optimizer_kwargs 3": "is not a JSON object",
+    "--split_by x": "choose from 'image', 'patient', 'specimen', 'official'",
+    "--magnifications 40X 60X": "['60X']",
+    "--stratify maybe": "maybe",
+    "stray": "cannot read 'stray'",
+    "--seed": "expected one argument",
+}
+
+
+@pytest.mark.parametrize("flags", BAD_FLAGS)
+def test_bad_flag_is_one_line_that_says_what_to_do(flags, write):
+    with pytest.raises(InputError) as caught:
+        parse_recipe([write("num_folds: 3"), *flags.split(), "--use_cpu"])
+    assert BAD_FLAGS[flags] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_recipe_says_where_they_are_listed():
+    with pytest.raises(InputError, match=r"No recipe at recipes/c9\.yaml.*recipes/README\.md"):
+        parse_recipe(["recipes/c9.yaml"])
+    with pytest.raises(InputError, match="Give a recipe first"):
+        parse_recipe(["--fold", "1"])
+
+
+def test_binary_recipe_is_refused(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match="is not a text file"):
+        load_recipe(path)
+
+
+def test_unconnected_processes_are_refused(write, monkeypatch):
+    _, _, training = parse_recipe([write("seed: 1"), "--use_cpu"])
+    training._check_processes()
+    monkeypatch.setenv("WORLD_SIZE", "2")  # what torchrun sets; these arguments know of one process
+    with pytest.raises(InputError, match=r"2 processes were started but are not connected.*ACCELERATE_USE_CPU"):
+        training._check_processes()
+
+
+def test_short_help_lists_own_fields_and_long_help_all(capsys):
+    with pytest.raises(SystemExit) as done:
+        parse_recipe(["--help"])
+    short = capsys.readouterr().out
+    assert done.value.code == 0
+    assert "--split_by" in short
+    assert "--adam_beta1" not in short
+    assert max(map(len, short.splitlines())) < 140
+    with pytest.raises(SystemExit):
+        parse_recipe(["--help_all"])
+    assert "--adam_beta1" in capsys.readouterr().out
+
+
+def test_magnifications_are_those_of_the_file_names():
+    """Two rooms state them, since a recipe imports nothing of the package."""
+    assert MAGNIFICATIONS == filenames.MAGNIFICATIONS
+
+
+values = st.none() | st.booleans() | st.integers(-3, 9) | st.floats(-2, 2) | st.text(max_size=6)
+values = values | st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=3), values, max_size=2)
+OWN = [name for name in recipe.HINTS if name in recipe.KNOWN and name not in ("output_dir", "deepspeed", "fsdp")]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given=st.dictionaries(st.sampled_from(OWN), values, max_size=2))
+def test_any_value_is_taken_or_refused_in_one_line(given, tmp_path):
+    """Nothing but InputError comes out of a strange recipe, and what is taken is of the field's type."""
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(given), encoding="utf-8")
+    try:
+        for name, value in load_recipe(path).items():
+            recipe.check_value(name, value, "r.yaml")
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    for name, value in given.items():
+        assert not (isinstance(value, bool) and recipe.HINTS[name] in (int, float))
+        assert recipe.HINTS[name] is not int or isinstance(value, int)
+
+
+def test_flags_and_yaml_are_checked_alike():
+    with pytest.raises(InputError, match="command line"):
+        build_recipe({}, {"num_folds": 2.5})
+    assert parse_flags(["--stratify", "false"]) == {"stratify": False}
+    assert parse_flags(["--no_stratify"]) == {"stratify": False}
