@@ -1,0 +1,109 @@
+"""Image classifiers by name: published weights, or random ones in any size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel, ResNetConfig
+
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.files import InputError
+from hf_breakhis.recipe import nearest
+
+# The configuration of microsoft/resnet-50, so that a random start needs no network.
+RESNET_50: dict[str, Any] = {
+    "embedding_size": 64,
+    "hidden_sizes": [256, 512, 1024, 2048],
+    "depths": [3, 4, 6, 3],
+    "layer_type": "bottleneck",
+    "hidden_act": "relu",
+    "downsample_in_first_stage": False,
+}
+
+
+def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel:
+    """Return a classifier with one output per class.
+
+    Random numbers come from torch's global generator: call it after seeding, as the Trainer's `model_init` does.
+
+    Args:
+        args: name, revision, overrides and start of the network.
+        classes: names of the classes in the order of their numbers.
+
+    Raises:
+        InputError: the weights cannot be had, an override is unknown, or the folder holds no image classifier.
+    """
+    config = load_config(args)
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: number for number, name in enumerate(classes)}
+    if args.init == "random":
+        model = AutoModelForImageClassification.from_config(config)
+    else:
+        try:
+            model = AutoModelForImageClassification.from_pretrained(
+                args.model_name_or_path,
+                revision=args.model_revision,
+                config=config,
+                ignore_mismatched_sizes=True,  # the head of 1,000 ImageNet classes is replaced
+                use_safetensors=True,  # a pickle from outside is never read
+                dtype=torch.float32,
+                trust_remote_code=False,
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(unreachable(args, error)) from error
+    if args.freeze_backbone:
+        freeze_backbone(model)
+    return model
+
+
+def load_config(args: ModelArguments) -> PretrainedConfig:
+    """Return the network's configuration with the recipe's overrides.
+
+    Raises:
+        InputError: there is none, or an override is not one of its fields.
+    """
+    if args.init == "random" and args.model_name_or_path == "microsoft/resnet-50":
+        config: PretrainedConfig = ResNetConfig(**RESNET_50)
+    else:
+        try:
+            config = AutoConfig.from_pretrained(
+                args.model_name_or_path, revision=args.model_revision, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(unreachable(args, error)) from error
+    known = config.to_dict()
+    for key, value in (args.model_kwargs or {}).items():
+        if key not in known:
+            raise InputError(
+                f"`model_kwargs` has `{key}`, which {config.model_type} lacks.{nearest(key, list(known))}"
+            )
+        known[key] = value
+    try:
+        return type(config).from_dict(known)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`model_kwargs` does not fit {config.model_type}: {' '.join(str(error).split())}") from error
+
+
+def unreachable(args: ModelArguments, error: Exception) -> str:
+    """Return one line that says why a network cannot be loaded and what to do."""
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"Cannot load `{args.model_name_or_path}` at `{args.model_revision}` ({reason}). Give a local folder with "
+        "--model_name_or_path DIR, go online, or start from random weights with --init random."
+    )
+
+
+def freeze_backbone(model: PreTrainedModel) -> None:
+    """Train the head only.
+
+    Frozen means frozen: batch norm in training mode would go on changing its running statistics, so the backbone is
+    put into evaluation mode before each pass, whatever mode the Trainer has set.
+    """
+
+    def stay_in_evaluation_mode(module: nn.Module, _inputs: tuple) -> None:
+        module.eval()
+
+    model.base_model.requires_grad_(False)
+    model.base_model.register_forward_pre_hook(stay_in_evaluation_mode)

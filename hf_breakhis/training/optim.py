@@ -1,0 +1,147 @@
+"""Optimizers and schedules by name; lengths of schedules are epochs."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import SGD, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+from transformers import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+)
+
+from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis.files import InputError
+from hf_breakhis.recipe import nearest
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adagrad": Adagrad,
+    "adam": Adam,
+    "adamax": Adamax,
+    "adamw": AdamW,
+    "nadam": NAdam,
+    "radam": RAdam,
+    "rmsprop": RMSprop,
+    "sgd": SGD,
+}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long a fold trains: the Trainer steps a schedule once per optimizer update, recipes count epochs.
+
+    Attributes:
+        num_steps: optimizer updates of the whole fold.
+        steps_per_epoch: optimizer updates of one epoch.
+        mode: "min" when the watched metric is a loss, "max" when it is a score; for the plateau schedule.
+    """
+
+    num_steps: int
+    steps_per_epoch: int
+    mode: str = "min"
+
+    def updates(self, epochs: float) -> int:
+        """Return a length in epochs as optimizer updates."""
+        return round(epochs * self.steps_per_epoch)
+
+
+def constant(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
+    """Keep the rate, after `warmup` epochs of linear rise."""
+    return get_constant_schedule_with_warmup(optimizer, clock.updates(warmup))
+
+
+def linear(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
+    """Fall linearly to zero at the end, after `warmup` epochs of linear rise."""
+    return get_linear_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
+
+
+def cosine(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
+    """Fall along half a cosine to zero at the end, after `warmup` epochs of linear rise."""
+    return get_cosine_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
+
+
+def one_cycle(optimizer: Optimizer, clock: Clock, pct_start: float = 0.3, div_factor: float = 25.0) -> LRScheduler:
+    """Rise to the rate of the recipe and fall again over the whole fold (Smith 2018, arXiv 1803.09820)."""
+    peak = [group["lr"] for group in optimizer.param_groups]
+    cycles = "momentum" in optimizer.defaults or "betas" in optimizer.defaults
+    return OneCycleLR(
+        optimizer, peak, clock.num_steps, pct_start=pct_start, div_factor=div_factor, cycle_momentum=cycles
+    )
+
+
+def step(optimizer: Optimizer, clock: Clock, step_size: float = 3, gamma: float = 0.1) -> LRScheduler:
+    """Multiply the rate by `gamma` after every `step_size` epochs."""
+    return StepLR(optimizer, clock.updates(step_size), gamma)
+
+
+def plateau(
+    optimizer: Optimizer,
+    clock: Clock,
+    patience: int = 10,
+    factor: float = 0.1,
+    threshold: float = 1e-4,
+    min_lr: float = 0,
+) -> ReduceLROnPlateau:
+    """Multiply the rate by `factor` after more than `patience` evaluations without improvement."""
+    return ReduceLROnPlateau(
+        optimizer, clock.mode, factor=factor, patience=patience, threshold=threshold, min_lr=min_lr
+    )
+
+
+SCHEDULERS: dict[str, Callable[..., LRScheduler]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "one_cycle": one_cycle,
+    "plateau": plateau,
+    "step": step,
+}
+# These know their end: a schedule carried over to the next fold would be past it.
+FIXED_LENGTH = ("cosine", "linear", "one_cycle")
+
+
+def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
+    """Return `table[name]`.
+
+    Raises:
+        InputError: there is no such name; the message lists the names.
+    """
+    if name not in table:
+        raise InputError(f"Unknown {what} `{name}`.{nearest(name, list(table))} Choose from {', '.join(table)}.")
+    return table[name]
+
+
+def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> None:
+    """Refuse unknown names and arguments before any data is read.
+
+    Raises:
+        InputError: an optimizer, a schedule or one of their arguments is unknown, or the schedule cannot be carried.
+    """
+    if carry_over == "all" and (args.scheduler_name is None or args.scheduler_name in FIXED_LENGTH):
+        able = ", ".join(name for name in SCHEDULERS if name not in FIXED_LENGTH)
+        raise InputError(
+            f"`carry_over` is all, but {args.scheduler_name or args.lr_scheduler_type.value} ends with its fold; "
+            f"set `scheduler_name` to one of {able}."
+        )
+    if args.optimizer_name is not None:
+        optimizer_cls = lookup(OPTIMIZERS, args.optimizer_name, "optimizer")
+        # The rate and the decay are fields of their own; given twice, one of them would be lost.
+        _check_kwargs(
+            "optimizer", args.optimizer_name, optimizer_cls, args.optimizer_kwargs, {"params", "lr", "weight_decay"}
+        )
+    if args.scheduler_name is not None:
+        build = lookup(SCHEDULERS, args.scheduler_name, "schedule")
+        _check_kwargs("scheduler", args.scheduler_name, build, args.scheduler_kwargs, {"optimizer", "clock"})
+
+
+def _check_kwargs(what: str, name: str, build: Callable, kwargs: dict[str, Any] | None, taken: set[str]) -> None:
+    allowed = [key for key in inspect.signature(build).parameters if key not in taken]
+    for key in kwargs or {}:
+        if key not in allowed:
+            hint = nearest(key, allowed)
+            raise InputError(
+                f"`{what}_kwargs` has `{key}`, which {name} does not take.{hint} It takes {', '.join(allowed)}."
+            )

@@ -1,0 +1,166 @@
+"""The Trainer with its documented hooks overridden; the training loop is untouched."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback
+
+from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
+
+
+class BreakHisTrainer(Trainer):
+    """`Trainer` that builds the optimizer and the schedule that the recipe names.
+
+    Hooks are overridden in place of `optimizers=` and `optimizer_cls_and_kwargs=`: the first is refused together with
+    `model_init`, the second freezes the rate before training starts.
+    """
+
+    args: BreakHisTrainingArguments
+    carried: dict[str, Any] | None = None  # state of optimizer and schedule of the fold before, where it goes on
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(
+        args: BreakHisTrainingArguments, model: nn.Module | None = None
+    ) -> tuple[type[Optimizer], dict[str, Any]]:
+        """Return the optimizer's class and arguments; weight decay is set by the parameter groups."""
+        if args.optimizer_name is None:
+            return Trainer.get_optimizer_cls_and_kwargs(args, model)
+        return lookup(OPTIMIZERS, args.optimizer_name, "optimizer"), {
+            "lr": args.learning_rate,
+            **(args.optimizer_kwargs or {}),
+        }
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Return the names of the parameters that decay: all, as in plain torch, or matrices and filters only."""
+        everything = self.args.decay_norm_and_bias
+        return [name for name, parameter in model.named_parameters() if everything or parameter.ndim > 1]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        """Build the named schedule, with epochs turned into updates; both go on from a carried state, if any."""
+        if self.lr_scheduler is not None or self.args.scheduler_name is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        build = lookup(SCHEDULERS, self.args.scheduler_name, "schedule")
+        clock = Clock(
+            num_steps=num_training_steps,
+            steps_per_epoch=max(1, int(num_training_steps / self.args.num_train_epochs)),
+            mode=watched_mode(self.args),
+        )
+        self.lr_scheduler = build(optimizer or self.optimizer, clock, **(self.args.scheduler_kwargs or {}))
+        if self.carried is not None:
+            self.lr_scheduler.load_state_dict(self.carried["scheduler"])
+            self.optimizer.load_state_dict(self.carried["optimizer"])  # the schedule has set the rate of a first update
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if self.args.sampler == "balanced":
+            dataset = self.train_dataset if train_dataset is None else train_dataset
+            return BalancedSampler(dataset.labels, self.args.data_seed or self.args.seed)
+        return super()._get_train_sampler(train_dataset)
+
+
+class BalancedSampler(Sampler[int]):
+    """Draw as many rows as there are, with replacement, every class equally often on average.
+
+    The order follows from (seed, epoch) alone, so a resumed epoch goes on as it would have.
+    """
+
+    def __init__(self, labels: np.ndarray, seed: int) -> None:
+        """Keep the labels, (n,) int, and the seed."""
+        self.weights = 1.0 / np.bincount(labels)[labels]
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        yield from rng.choice(len(self), size=len(self), p=self.weights / self.weights.sum()).tolist()
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+class CrossEntropy:
+    """Cross-entropy that comes out the same however a batch is divided.
+
+    The Trainer believes that a model whose `forward` takes `**kwargs` normalises its own loss; image classifiers do
+    not, and with accumulation or several processes loss and gradient are multiplied. Given as `compute_loss_func`,
+    this sums over the part at hand and divides by the number of images of the whole batch, which the Trainer counts.
+
+    Args:
+        class_weights: (n_classes,) float, mean 1 over the training images; None weighs all images alike.
+    """
+
+    def __init__(self, class_weights: torch.Tensor | None = None) -> None:
+        """Keep the weights."""
+        self.class_weights = class_weights
+
+    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Return the loss of `outputs.logits` (batch, n_classes) for `labels` (batch,)."""
+        logits = outputs["logits"]
+        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        total = nn.functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> torch.Tensor:
+    """Return (num_classes,) weights inverse to the class counts, whose mean over `labels` is 1."""
+    counts = np.bincount(labels, minlength=num_classes)
+    return torch.tensor(len(labels) / (num_classes * counts), dtype=torch.float64)
+
+
+def watched_mode(args: BreakHisTrainingArguments) -> str:
+    """Return "max" when the watched metric grows as the model improves, "min" when it falls, as a loss does."""
+    if args.greater_is_better is not None:
+        return "max" if args.greater_is_better else "min"
+    return "min" if (args.metric_for_best_model or "loss").endswith("loss") else "max"
+
+
+class EpochOfAugmentation(TrainerCallback):
+    """Tell the training images which epoch it is.
+
+    accelerate's data loader does so itself, but not when it divides batches over several processes.
+    """
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs: Any) -> None:
+        """Set the epoch; a resumed one has a fraction."""
+        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+
+
+class PlainLines(TrainerCallback):
+    """One line per epoch where the output is no terminal and bars would fill a log."""
+
+    def __init__(self, title: str, write: Callable[[str], Any] = sys.stderr.write) -> None:
+        """Keep the title that begins each line, such as "fold 1 of 3"."""
+        self.title = title
+        self.write = write
+
+    def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
+        """Write the numbers of a training epoch or of an evaluation."""
+        shown = {"loss": "train loss", "eval_loss": "loss", "eval_accuracy": "accuracy", "eval_roc_auc": "AUC"}
+        numbers = [f"{text} {logs[key]:.4f}" for key, text in shown.items() if logs.get(key) is not None]
+        if numbers and state.is_world_process_zero:
+            speed = logs.get("eval_samples_per_second")
+            tail = f", {speed:.0f} images/s" if speed else ""
+            self.write(
+                f"{self.title}, epoch {state.epoch:g} of {state.num_train_epochs}: {', '.join(numbers)}{tail}\n"
+            )
+
+
+def lowered_by_plateau(trainer: Trainer) -> bool:
+    """Return whether a plateau schedule lowered the rate, and so acted on the part it watched."""
+    schedule = trainer.lr_scheduler
+    if not isinstance(schedule, ReduceLROnPlateau):
+        return False
+    return any(group["lr"] < trainer.args.learning_rate for group in schedule.optimizer.param_groups)
