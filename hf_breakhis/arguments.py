@@ -132,6 +132,7 @@ class BreakHisTrainingArguments(TrainingArguments):
             self.disable_tqdm = not os.isatty(2)  # a log file wants lines, not bars
         super().__post_init__()
         self._check_processes()
+        self.dataloader_pin_memory &= self.device.type != "cpu"  # else torch warns before each epoch
         if self.batch_size is not None:
             self.per_device_train_batch_size = self._divide_batch()
 

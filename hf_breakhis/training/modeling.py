@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel, ResNetConfig
@@ -21,6 +22,7 @@ RESNET_50: dict[str, Any] = {
     "hidden_act": "relu",
     "downsample_in_first_stage": False,
 }
+DERIVED = ("stage_names", "out_features", "out_indices")
 
 
 def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel:
@@ -73,7 +75,8 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
             )
         except (OSError, ValueError) as error:
             raise InputError(unreachable(args, error)) from error
-    known = config.to_dict()
+    # The names of the stages follow from their number, which an override may change.
+    known = {key: value for key, value in config.to_dict().items() if key not in DERIVED}
     for key, value in (args.model_kwargs or {}).items():
         if key not in known:
             raise InputError(
@@ -82,7 +85,7 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
         known[key] = value
     try:
         return type(config).from_dict(known)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, StrictDataclassError) as error:
         raise InputError(f"`model_kwargs` does not fit {config.model_type}: {' '.join(str(error).split())}") from error
 
 

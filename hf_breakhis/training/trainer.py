@@ -56,7 +56,8 @@ class BreakHisTrainer(Trainer):
         self.lr_scheduler = build(optimizer or self.optimizer, clock, **(self.args.scheduler_kwargs or {}))
         if self.carried is not None:
             self.lr_scheduler.load_state_dict(self.carried["scheduler"])
-            self.optimizer.load_state_dict(self.carried["optimizer"])  # the schedule has set the rate of a first update
+            # last, because building a schedule sets the rate of a first update
+            self.optimizer.load_state_dict(self.carried["optimizer"])
         self._created_lr_scheduler = True
         return self.lr_scheduler
 

@@ -24,7 +24,8 @@ SGD_FIELDS = {
     "scheduler_name": "step", "scheduler_kwargs": {"step_size": STEP_SIZE, "gamma": 0.1},
 }  # fmt: skip
 ADAMW_FIELDS = {
-    "optimizer_name": "adamw", "optimizer_kwargs": {"betas": [0.92, 0.999]}, "learning_rate": 0.0075, "weight_decay": 0.01,
+    "optimizer_name": "adamw", "optimizer_kwargs": {"betas": [0.92, 0.999]}, "learning_rate": 0.0075,
+    "weight_decay": 0.01,
     "scheduler_name": "plateau", "scheduler_kwargs": {"patience": 0, "factor": 0.1, "threshold": 0.5},
     "metric_for_best_model": "loss",
 }  # fmt: skip
@@ -113,8 +114,8 @@ def test_accumulation_changes_nothing(name, weighted, order, tmp_path):
 def test_the_trainers_own_loss_would_be_wrong(order, tmp_path):
     """The control: without our loss, accumulation multiplies the gradient, and the comparison above sees it."""
     args = toy.BreakHisTrainingArguments(
-        output_dir=str(tmp_path), num_train_epochs=4, batch_size=toy.BATCH, gradient_accumulation_steps=4, max_grad_norm=0,
-        save_strategy="no", eval_strategy="no", use_cpu=True, seed=3, **SGD_FIELDS,
+        output_dir=str(tmp_path), num_train_epochs=4, batch_size=toy.BATCH, gradient_accumulation_steps=4,
+        max_grad_norm=0, save_strategy="no", eval_strategy="no", use_cpu=True, seed=3, **SGD_FIELDS,
     )  # fmt: skip
     trainer = toy.BreakHisTrainer(
         model_init=lambda: toy.network(True), args=args, train_dataset=toy.Toy(toy.NUM_TRAIN, 1)

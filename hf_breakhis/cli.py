@@ -1,0 +1,105 @@
+"""The command line: one door a command, heavy imports inside the command."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_breakhis.files import InputError
+
+# typer carries a click of its own, whose classes it exports only in part.
+UsageError = typer.BadParameter.__base__
+RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+app = typer.Typer(
+    help="Fine-tune image classifiers on BreakHis, scored with patients kept apart. For research, not for diagnosis.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="What is there; generate the twin.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+@app.command(context_settings=RAW, help="Train RECIPE [--field value ...], score it and write its report.")
+def train(context: typer.Context) -> None:
+    """Rooms 1 to 6 of a run, in one line."""
+    from accelerate import PartialState
+
+    from hf_breakhis.recipe import parse_recipe
+    from hf_breakhis.training.crossval import cross_validate
+
+    recipe = parse_recipe(context.args)
+    run = Path(recipe[2].output_dir)
+    trained = cross_validate(recipe)
+    if not PartialState().is_main_process:
+        return
+    if not trained:
+        echo(f"{run} is finished; its report is {run / 'report.html'}. --restart begins again.")
+    elif recipe[0].fold == "refit":
+        echo(f"refit: {run / 'refit'}")
+    else:
+        show_report(run)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run, such as outputs/c3.")]) -> None:
+    """Make summary, figures and report of a run again from its files."""
+    show_report(run)
+
+
+@data_app.command()
+def twin(
+    folder: Annotated[Path, typer.Argument(help="Where BreaKHis_v1/ is to be written.")],
+    seed: Annotated[int, typer.Option(help="Another seed, another cohort.")] = 0,
+    scale: Annotated[float, typer.Option(help="Share of the images of each slide.")] = 1.0,
+    width: Annotated[int, typer.Option(help="Pixels; BreakHis has 700.")] = 700,
+    height: Annotated[int, typer.Option(help="Pixels; BreakHis has 460.")] = 460,
+    class_signal: Annotated[float, typer.Option(help="How much malignant differs from benign.")] = 1.0,
+    patient_effect: Annotated[float, typer.Option(help="How much patients differ from each other.")] = 1.0,
+    noise: Annotated[float, typer.Option(help="How much images of one patient differ.")] = 1.0,
+) -> None:
+    """Generate a data set with the names, groups and counts of BreakHis and drawn pictures."""
+    from hf_breakhis.data.twin import TwinSettings, write_twin
+
+    settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise)
+    echo(f"twin: {write_twin(folder, settings)}")
+
+
+def show_report(run: Path) -> None:
+    """Score a run from its files, write its report and print its table."""
+    from hf_breakhis.results.aggregate import summarise
+    from hf_breakhis.results.report import write_report
+    from hf_breakhis.results.table import terminal_table
+
+    summary = summarise(run)
+    page = write_report(run)
+    echo(terminal_table(summary))
+    echo(f"report: {page}")
+
+
+def echo(text: str) -> None:
+    """Write to standard output."""
+    typer.echo(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 2 after one line for input that cannot be used."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
+    except InputError as error:
+        return _refuse(str(error))
+    except UsageError as error:
+        return _refuse(f"{error.format_message()} Try --help.")
+    except (KeyboardInterrupt, typer.Abort):
+        print("hf-breakhis: stopped; the same command continues.", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"hf-breakhis: {message}", file=sys.stderr)  # noqa: T201
+    return 2

@@ -1,0 +1,164 @@
+"""Cross-validation: the folds of one recipe, one after the other, each to its own folder."""
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from accelerate import PartialState
+from datasets import disable_progress_bars
+from transformers.utils import logging as transformers_logging
+
+from hf_breakhis.data.integrity import Findings, check_images
+from hf_breakhis.data.sources import Images, load_images, prepare_once
+from hf_breakhis.data.splits import Fold, folds_table, split_images
+from hf_breakhis.data.transforms import AUGMENTATIONS
+from hf_breakhis.files import InputError, write_csv, write_json
+from hf_breakhis.recipe import Recipe
+from hf_breakhis.training.fold import Job, is_finished, train_fold
+from hf_breakhis.training.modeling import load_config
+from hf_breakhis.training.optim import check_optim, lookup
+from hf_breakhis.training.record import check_continues, describe_data, write_recipe
+
+
+def cross_validate(recipe: Recipe) -> bool:
+    """Train every fold that the recipe asks for and is not finished yet.
+
+    Args:
+        recipe: the three groups of fields; `output_dir` names the run's folder.
+
+    Returns:
+        Whether anything was trained; False when the run was finished before.
+
+    Raises:
+        InputError: the images, the split, the model or the folder cannot be used; what is written stays whole.
+    """
+    data, model, training = recipe
+    lookup(AUGMENTATIONS, data.augmentation, "augmentation")
+    check_optim(training, model.carry_over)
+    load_config(model)  # an unknown network or override is told before any image is read
+    if training.disable_tqdm:
+        transformers_logging.disable_progress_bar()
+        disable_progress_bars()
+    state = PartialState()
+    runs = repeats_of(recipe)
+    for run, repeat in runs.items():
+        if state.is_main_process and training.restart:
+            shutil.rmtree(run, ignore_errors=True)
+        state.wait_for_everyone()
+        check_continues(run, repeat)
+    if all(is_run_finished(run, repeat) for run, repeat in runs.items()):
+        return False
+    images = load_images(data)
+    with prepare_once():  # one process decodes, the others find its findings remembered
+        findings = check_images(images)
+    findings.raise_if_unusable()
+    for message in images.warnings:
+        say(f"warning: {message}")
+    if len(runs) > 1 and state.is_main_process:
+        write_recipe(Path(training.output_dir), recipe)
+    for run, repeat in runs.items():
+        train_run(run, repeat, images, findings)
+    return True
+
+
+def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings) -> None:
+    """Train the unfinished folds of one run."""
+    data, model, training = recipe
+    dataset = images.dataset
+    classes = dataset.features["label"].names
+    table = dataset.remove_columns("image").to_pandas()
+    folds = split_images(dataset, data)
+    state = PartialState()
+    if state.is_main_process:
+        prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
+    state.wait_for_everyone()
+    warn_of_small_parts(folds, training.batch_size or training.train_batch_size * training.world_size)
+    job = Job(run, recipe, dataset, table, classes, len(folds))
+    seen = np.zeros(len(table), dtype=bool)
+    before = None
+    for fold in folds:
+        folder = run / f"fold-{fold.index}"
+        if data.fold in ("all", str(fold.index)) and not is_finished(folder):
+            train_fold(job, fold, folder, seen, before)
+        if model.carry_over != "none":
+            seen[fold.train] = True
+            before = folder
+    if data.fold == "refit" and not is_finished(run / "refit"):
+        train_fold(job, refit_fold(folds, data.validation_size), run / "refit", seen)
+    done = [fold.index for fold in folds if is_finished(run / f"fold-{fold.index}")]
+    if state.is_main_process and len(done) == len(folds):
+        write_json(run / "finished.json", {"folds": done})
+    state.wait_for_everyone()
+
+
+def repeats_of(recipe: Recipe) -> dict[Path, Recipe]:
+    """Return the folder and the recipe of each repeat; a run without repeats is its own only one."""
+    data, model, training = recipe
+    run = Path(training.output_dir)
+    if data.repeats == 1:
+        return {run: recipe}
+    return {
+        run / f"repeat-{r}": (
+            dataclasses.replace(data, repeats=1, split_seed=data.split_seed + r),
+            model,
+            dataclasses.replace(training, seed=training.seed + r, output_dir=str(run / f"repeat-{r}")),
+        )
+        for r in range(data.repeats)
+    }
+
+
+def is_run_finished(run: Path, recipe: Recipe) -> bool:
+    """Return whether everything that the recipe asks for is there."""
+    fold = recipe[0].fold
+    if fold == "all":
+        return (run / "finished.json").is_file()
+    return is_finished(run / ("refit" if fold == "refit" else f"fold-{fold}"))
+
+
+def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings, folds: pd.DataFrame) -> None:
+    """Write what is known before training: recipe, data, colors and folds.
+
+    Raises:
+        InputError: the folder holds a run on other images or other folds.
+    """
+    text = folds.to_csv(index=False, lineterminator="\n")
+    path = run / "folds.csv"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"{run} holds a run on other images or folds than these; give another --output_dir, or --restart to begin "
+            "again."
+        )
+    if not (run / "recipe.yaml").is_file():
+        write_recipe(run, recipe)
+    write_json(run / "data.json", describe_data(images, findings))
+    write_csv(run / "colors.csv", findings.colors)
+    write_csv(path, folds)
+
+
+def refit_fold(folds: list[Fold], validation_size: float) -> Fold:
+    """Return a fold that trains on everything but the reserve; a validation part is taken from the first fold."""
+    first = folds[0]
+    nothing = np.array([], dtype=int)
+    validation = first.validation if validation_size else nothing
+    everything = np.concatenate([first.train, first.validation, first.test])
+    return Fold(-1, np.sort(np.setdiff1d(everything, validation)), nothing, validation, nothing)
+
+
+def warn_of_small_parts(folds: list[Fold], batch_size: int) -> None:
+    """Say which train parts do not fill their batches; they are used as they are."""
+    short = [fold for fold in folds if len(fold.train) % batch_size]
+    tiny = [fold for fold in folds if len(fold.train) < batch_size]
+    if tiny:
+        say(f"warning: fold {tiny[0].index} trains on {len(tiny[0].train)} images, less than a batch of {batch_size}.")
+    elif short:
+        last = len(short[0].train) % batch_size
+        say(f"warning: the last batch of an epoch has {last} images in place of {batch_size} (fold {short[0].index}).")
+
+
+def say(message: str) -> None:
+    """Write one line to the terminal, from one process."""
+    if PartialState().is_main_process:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,59 @@
+"""A few pictures of a fold's test part: the most confident right answers and the most confident wrong ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from PIL import Image
+
+from hf_breakhis.files import write_json, write_whole_folder
+
+NUM_EXAMPLES = 6
+WIDTH = 224
+
+
+def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, rows: np.ndarray) -> None:
+    """Write thumbnails and `index.json`.
+
+    Args:
+        folder: `fold-i/examples`, made anew.
+        predictions: the fold's test part, one row for each of `rows`.
+        dataset: all images.
+        rows: row numbers of the test part in `dataset`.
+    """
+    confidence = predictions.filter(like="prob_").max(axis=1)
+    right = predictions["predicted"] == predictions["label"]
+    index, pictures = [], {}
+    for kind, chosen in (("right", right), ("wrong", ~right)):
+        # mergesort keeps the order of equal values, so the same run shows the same pictures
+        for i in confidence[chosen].sort_values(ascending=False, kind="mergesort").index[:NUM_EXAMPLES]:
+            row = predictions.loc[i]
+            name = f"{Path(row['file_name']).stem}.png"
+            pictures[name] = dataset[int(rows[i])]["image"]
+            index.append(
+                {
+                    "file_name": name,
+                    "label": int(row["label"]),
+                    "predicted": int(row["predicted"]),
+                    "probability": float(confidence[i]),
+                    "kind": kind,
+                }
+            )
+
+    def fill(beside: Path) -> None:
+        for name, picture in pictures.items():
+            thumbnail(picture).save(beside / name)
+        write_json(beside / "index.json", index)
+
+    write_whole_folder(folder, fill)
+
+
+def thumbnail(picture: Image.Image) -> Image.Image:
+    """Return the picture at most `WIDTH` pixels wide, without the metadata of the original."""
+    width = min(WIDTH, picture.width)
+    small = picture.convert("RGB").resize(
+        (width, max(1, round(picture.height * width / picture.width))), Image.Resampling.BOX
+    )
+    small.info.clear()
+    return small

@@ -1,0 +1,242 @@
+"""One fold: a fresh model is trained, its test part predicted, and everything written to the fold's folder."""
+
+import dataclasses
+import gc
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, default_data_collator
+
+from hf_breakhis.data.splits import Fold
+from hf_breakhis.data.transforms import ImageDataset, image_processor
+from hf_breakhis.files import write_csv, write_json, write_whole_folder
+from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.recipe import Recipe
+from hf_breakhis.training.checkpoints import last_whole_checkpoint, load_carried, save_carried
+from hf_breakhis.training.examples import write_examples
+from hf_breakhis.training.modeling import build_model
+from hf_breakhis.training.record import add_cost
+from hf_breakhis.training.trainer import (
+    BreakHisTrainer,
+    CrossEntropy,
+    EpochOfAugmentation,
+    PlainLines,
+    balanced_weights,
+    lowered_by_plateau,
+)
+
+PARTS = ("test", "validation", "reserve")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all folds of a run share.
+
+    Attributes:
+        run: folder of the run.
+        recipe: the three groups of fields.
+        dataset: all images, sorted by file name.
+        table: the same rows without the pictures.
+        classes: names of the classes in the order of their numbers.
+        num_folds: number of folds of the run.
+    """
+
+    run: Path
+    recipe: Recipe
+    dataset: Dataset
+    table: pd.DataFrame
+    classes: list[str]
+    num_folds: int
+
+    def images(self, rows: np.ndarray, augmentation: str = "none") -> ImageDataset:
+        """Return `rows` as the network sees them."""
+        data, _model, training = self.recipe
+        return ImageDataset(
+            self.dataset.select(rows), data.image_size, augmentation, training.data_seed or training.seed
+        )
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a fold was trained and predicted to the end; metrics.json is its last file."""
+    return (folder / "metrics.json").is_file()
+
+
+def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from: Path | None = None) -> None:
+    """Train on `fold.train`, predict the other parts, and write the fold's folder.
+
+    An unfinished fold goes on from its last whole checkpoint.
+
+    Args:
+        job: what all folds share.
+        fold: row numbers of each part.
+        folder: where the fold's files go.
+        seen: (n_images,) bool, rows that the model was trained on in earlier folds.
+        carry_from: folder of the fold whose model goes on, where the recipe says `carry_over`.
+    """
+    trainer = make_trainer(job, fold, folder, carry_from)
+    checkpoints = Path(trainer.args.output_dir)
+    checkpoint = last_whole_checkpoint(checkpoints)
+    begin = time.perf_counter()
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trained = time.perf_counter()
+    tables = [predict_part(trainer, job, fold, part, seen) for part in PARTS if len(getattr(fold, part))]
+    predicted = time.perf_counter()
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        write_whole_folder(folder / "model", lambda beside: save_model(model, job.recipe[0].image_size, beside))
+        write_csv(
+            folder / "history.csv",
+            history(trainer.state.log_history, "validation" if len(fold.validation) else "test"),
+        )
+        if job.recipe[1].carry_over == "all":
+            save_carried(folder / "carried.pt", trainer)
+        if tables:
+            write_csv(folder / "predictions.csv", pd.concat(tables, ignore_index=True))
+            write_examples(folder / "examples", tables[0], job.dataset, fold.test)
+        add_cost(
+            job.run,
+            folder.name.removeprefix("fold-"),
+            {
+                "train_seconds": round(trained - begin, 3),
+                "predict_seconds": round(predicted - trained, 3),
+                "train_images_per_second": round(len(fold.train) * trainer.state.epoch / (trained - begin), 2),
+            },
+        )
+        reports = {part: report_part(table, job.classes) for part, table in zip(_parts(fold), tables, strict=True)}
+        write_json(folder / "metrics.json", {**reports, "selected_on": selected_on(trainer, fold)})
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.free_memory()
+    del trainer
+    gc.collect()
+
+
+def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) -> BreakHisTrainer:
+    """Return the Trainer of one fold."""
+    data, model_args, training = job.recipe
+    watched = fold.validation if len(fold.validation) else fold.test
+    args = dataclasses.replace(
+        training,
+        output_dir=str(folder / "checkpoints"),
+        eval_strategy=training.eval_strategy if len(watched) else "no",
+    )
+    labels = job.table["label"].to_numpy()[fold.train]
+    weights = balanced_weights(labels, len(job.classes)) if training.class_weights == "balanced" else None
+    callbacks: list[Any] = [EpochOfAugmentation()]
+    if training.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
+    trainer = BreakHisTrainer(
+        model_init=model_init(job, carry_from),  # built after seeding, so each head starts the same
+        args=args,
+        train_dataset=job.images(fold.train, data.augmentation),
+        eval_dataset=job.images(watched) if len(watched) else None,
+        data_collator=default_data_collator,
+        compute_loss_func=CrossEntropy(weights),
+        compute_metrics=partial(watched_scores, classes=job.classes),
+        callbacks=callbacks,
+    )
+    if carry_from is not None and model_args.carry_over == "all":
+        trainer.carried = load_carried(carry_from / "carried.pt")
+    if args.disable_tqdm:
+        trainer.remove_callback(PrinterCallback)
+        name = f"fold {fold.index + 1} of {job.num_folds}" if len(fold.test) else "refit"
+        trainer.add_callback(PlainLines(name))
+    return trainer
+
+
+def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedModel]:
+    """Return what builds a fold's model: fresh, or the carried one."""
+    args = job.recipe[1]
+    if carry_from is not None:
+        args = dataclasses.replace(
+            args, model_name_or_path=str(carry_from / "model"), init="pretrained", model_kwargs=None
+        )
+
+    def build() -> PreTrainedModel:
+        model = build_model(args, job.classes)
+        model.accepts_loss_kwargs = False  # see `CrossEntropy`
+        return model
+
+    return build
+
+
+def watched_scores(output: Any, classes: list[str]) -> dict[str, float]:
+    """Return accuracy and, for two classes, the area under the ROC curve, of (n, n_classes) logits."""
+    probabilities = softmax(output.predictions)
+    report = image_report(output.label_ids, output.predictions.argmax(-1), probabilities, classes)
+    return {name: report[name] for name in ("accuracy", "roc_auc") if report.get(name) is not None}
+
+
+def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen: np.ndarray) -> pd.DataFrame:
+    """Return the predictions of one part, one row an image, in the order of its rows."""
+    rows = getattr(fold, part)
+    logits = trainer.predict(job.images(rows), metric_key_prefix=part).predictions
+    table = job.table.iloc[rows].reset_index(drop=True)
+    table = table.assign(fold=fold.index, part=part, seen_in_training=seen[rows])
+    for prefix, values in (("logit", logits.astype(np.float64)), ("prob", softmax(logits))):
+        table = table.assign(**{f"{prefix}_{name}": values[:, i] for i, name in enumerate(job.classes)})
+    return table.assign(predicted=logits.argmax(-1))
+
+
+def report_part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Return the image report of one part's predictions."""
+    probabilities = table[[f"prob_{name}" for name in classes]].to_numpy()
+    return image_report(table["label"].to_numpy(), table["predicted"].to_numpy(), probabilities, classes)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return (n, n_classes) probabilities in float64."""
+    return torch.from_numpy(np.asarray(logits, dtype=np.float64)).softmax(-1).numpy()
+
+
+def history(log: list[dict[str, float]], watched: str) -> pd.DataFrame:
+    """Turn the Trainer's log into one row an epoch.
+
+    Args:
+        log: `trainer.state.log_history`.
+        watched: the part that was evaluated, "test" or "validation".
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    for entry in log:
+        row = rows.setdefault(int(np.ceil(entry["epoch"] - 1e-6)), {"losses": []})
+        row["step"] = entry["step"]
+        if "loss" in entry:
+            row["losses"].append(entry["loss"])
+            row["learning_rate"] = entry["learning_rate"]
+        if "eval_loss" in entry:
+            row |= {name: entry.get(name) for name in ("eval_loss", "eval_accuracy", "eval_roc_auc")} | {
+                "eval_part": watched
+            }
+    columns = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
+    table = [
+        {"epoch": epoch, "train_loss": np.mean(row["losses"]) if row["losses"] else None, **row}
+        for epoch, row in sorted(rows.items())
+    ]
+    return pd.DataFrame(table).reindex(columns=columns)
+
+
+def selected_on(trainer: BreakHisTrainer, fold: Fold) -> str | None:
+    """Return the part on which a checkpoint, an early stop or a plateau was chosen; None when nothing was."""
+    chosen = trainer.args.load_best_model_at_end or trainer.args.early_stopping_patience is not None
+    if not chosen and not lowered_by_plateau(trainer):
+        return None
+    return "validation" if len(fold.validation) else "test"
+
+
+def save_model(model: PreTrainedModel, image_size: int, folder: Path) -> None:
+    """Write weights, configuration and the processor that sees what evaluation saw."""
+    model.save_pretrained(folder)
+    image_processor(image_size).save_pretrained(folder)
+
+
+def _parts(fold: Fold) -> list[str]:
+    return [part for part in PARTS if len(getattr(fold, part))]

@@ -1,0 +1,221 @@
+"""A run is a straight line: every fold trained afresh, everything written, nothing done twice."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from hf_breakhis.data.sources import load_images
+from hf_breakhis.files import InputError
+from hf_breakhis.recipe import build_recipe
+from hf_breakhis.training import crossval
+from hf_breakhis.training.crossval import cross_validate
+
+SMALL = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+FIELDS = {
+    "dataset": "twin",
+    "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46},
+    "split_by": "specimen",
+    "num_folds": 3,
+    "image_size": 32,
+    "init": "random",
+    "model_kwargs": SMALL,
+    "optimizer_name": "sgd",
+    "optimizer_kwargs": {"momentum": 0.9},
+    "learning_rate": 0.05,
+    "scheduler_name": "step",
+    "num_train_epochs": 2,
+    "batch_size": 32,
+    "augmentation": "dihedral",
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
+FILES = ["colors.csv", "cost.json", "data.json", "finished.json", "folds.csv", "recipe.yaml"]
+
+
+def run(folder, **fields):
+    """Cross-validate into `folder`; return whether anything was trained."""
+    return cross_validate(build_recipe({**FIELDS, **fields, "output_dir": str(folder)}, {}))
+
+
+def weights(folder):
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A finished run of three folds."""
+    folder = tmp_path_factory.mktemp("runs") / "plain"
+    assert run(folder)
+    return folder
+
+
+def test_a_run_leaves_every_file(plain):
+    assert sorted(path.name for path in plain.iterdir() if path.is_file()) == FILES
+    for i in range(3):
+        fold = plain / f"fold-{i}"
+        assert sorted(p.name for p in fold.iterdir()) == [
+            "examples",
+            "history.csv",
+            "metrics.json",
+            "model",
+            "predictions.csv",
+        ]
+        assert sorted(p.name for p in (fold / "model").iterdir()) == [
+            "config.json", "model.safetensors", "preprocessor_config.json",
+        ]  # fmt: skip
+    assert json.loads((plain / "finished.json").read_text()) == {"folds": [0, 1, 2]}
+
+
+def test_test_parts_cover_every_image_once(plain):
+    pooled = pd.concat([pd.read_csv(plain / f"fold-{i}" / "predictions.csv") for i in range(3)])
+    assert set(pooled["part"]) == {"test"}
+    assert not pooled["file_name"].duplicated().any()
+    assert len(pooled) == json.loads((plain / "data.json").read_text())["num_images"]
+    assert not pooled["seen_in_training"].any()
+    logits = pooled[["logit_benign", "logit_malignant"]].to_numpy()
+    assert pooled["predicted"].tolist() == logits.argmax(1).tolist()
+    odds = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    assert pooled["prob_malignant"].to_numpy() == pytest.approx(odds, abs=1e-12)
+
+
+def test_the_saved_model_and_processor_give_the_same_logits(plain):
+    """What is published sees what evaluation saw."""
+    images = load_images(build_recipe(FIELDS, {})[0]).dataset
+    rows = {name: i for i, name in enumerate(images["file_name"])}
+    table = pd.read_csv(plain / "fold-1" / "predictions.csv").head(5)
+    model = AutoModelForImageClassification.from_pretrained(plain / "fold-1" / "model").eval()
+    processor = AutoImageProcessor.from_pretrained(plain / "fold-1" / "model", backend="torchvision")
+    pictures = [images[rows[name]]["image"] for name in table["file_name"]]
+    with torch.no_grad():
+        logits = model(**processor(pictures, return_tensors="pt")).logits.numpy()
+    assert logits == pytest.approx(table[["logit_benign", "logit_malignant"]].to_numpy(), abs=1e-5)
+    assert model.config.id2label == {0: "benign", 1: "malignant"}
+
+
+def test_history_has_one_row_an_epoch(plain):
+    history = pd.read_csv(plain / "fold-0" / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["learning_rate"].tolist() == [0.05, 0.05]
+    assert set(history["eval_part"]) == {"test"}
+    assert history[["train_loss", "eval_loss", "eval_accuracy", "eval_roc_auc"]].notna().all(axis=None)
+    last = json.loads((plain / "fold-0" / "metrics.json").read_text())
+    assert history["eval_accuracy"].iloc[-1] == pytest.approx(last["test"]["accuracy"])
+    assert last["selected_on"] is None
+
+
+def test_the_same_recipe_gives_the_same_numbers(plain, tmp_path):
+    assert run(tmp_path / "again")
+    for name in ("folds.csv", "colors.csv", "fold-2/predictions.csv", "fold-2/history.csv", "fold-2/metrics.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (plain / name).read_bytes(), name
+    assert equal(weights(tmp_path / "again" / "fold-2"), weights(plain / "fold-2"))
+
+
+def test_another_seed_gives_other_weights(plain, tmp_path):
+    run(tmp_path / "other", seed=43, fold="0")
+    assert not equal(weights(tmp_path / "other" / "fold-0"), weights(plain / "fold-0"))
+
+
+def test_folds_one_by_one_equal_the_run_in_one_piece(plain, tmp_path):
+    for i in (2, 0, 1):
+        assert run(tmp_path / "array", fold=str(i))
+        assert (tmp_path / "array" / "finished.json").exists() == (i == 1)
+    for i in range(3):
+        name = f"fold-{i}/predictions.csv"
+        assert (tmp_path / "array" / name).read_bytes() == (plain / name).read_bytes()
+
+
+def test_a_finished_run_does_nothing_until_restarted(plain, monkeypatch):
+    before = (plain / "fold-0" / "metrics.json").stat().st_mtime_ns
+    assert not run(plain)
+    assert (plain / "fold-0" / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_restart_begins_again(tmp_path):
+    run(tmp_path / "r", fold="0", num_train_epochs=1)
+    assert run(tmp_path / "r", fold="0", num_train_epochs=2, restart=True)
+    assert len(pd.read_csv(tmp_path / "r" / "fold-0" / "history.csv")) == 2
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeypatch):
+    """Stopped after the first epoch's checkpoint, or after training and before the fold is written."""
+    folder = tmp_path / "stopped"
+    saved = []
+    original = crossval.train_fold.__globals__["BreakHisTrainer"]._save_checkpoint
+
+    def stop(self, *args):
+        original(self, *args)
+        saved.append(self.state.global_step)
+        if len(saved) == after:
+            raise Stopped
+
+    trainer = crossval.train_fold.__globals__["BreakHisTrainer"]
+    monkeypatch.setattr(trainer, "_save_checkpoint", stop)
+    with pytest.raises(Stopped):
+        run(folder)
+    monkeypatch.setattr(trainer, "_save_checkpoint", original)
+    assert not (folder / "fold-0" / "metrics.json").exists()
+    assert run(folder)
+    for i in range(3):
+        for name in ("predictions.csv", "history.csv", "metrics.json"):
+            assert (folder / f"fold-{i}" / name).read_bytes() == (plain / f"fold-{i}" / name).read_bytes()
+        assert equal(weights(folder / f"fold-{i}"), weights(plain / f"fold-{i}"))
+        assert not (folder / f"fold-{i}" / "checkpoints").exists()
+
+
+def test_another_recipe_in_the_folder_is_refused(plain):
+    with pytest.raises(InputError, match=r"run of another recipe \(learning_rate 0\.05 -> 0\.01\).*--restart"):
+        run(plain, learning_rate=0.01)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds notes\.txt but no recipe\.yaml"):
+        run(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_changed_folds_are_refused(plain, tmp_path):
+    import shutil
+
+    shutil.copytree(plain, tmp_path / "copy")
+    path = tmp_path / "copy" / "folds.csv"
+    path.write_text(path.read_text().replace("train", "test", 1))
+    (tmp_path / "copy" / "finished.json").unlink()
+    with pytest.raises(InputError, match="run on other images or folds"):
+        run(tmp_path / "copy")
+
+
+def test_output_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write"):
+        run(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"augmentation": "flipz"}, "Unknown augmentation `flipz`. Did you mean `flips`"),
+        ({"optimizer_name": "sgdd"}, "Unknown optimizer `sgdd`. Did you mean `sgd`"),
+        ({"carry_over": "all", "scheduler_name": "cosine"}, "ends with its fold"),
+        ({"model_kwargs": {"depth": [1]}}, "Did you mean `depths`"),
+    ],
+)
+def test_names_are_checked_before_anything_is_read(fields, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "r", data_dir="/nowhere", **fields)
+    assert not Path(tmp_path / "r").exists()

@@ -1,0 +1,100 @@
+"""Networks by name: what starts, what is refused, what stays frozen."""
+
+import pytest
+import torch
+from transformers import ResNetForImageClassification
+
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.files import InputError
+from hf_breakhis.training.modeling import build_model, load_config
+
+SMALL = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+CLASSES = ["benign", "malignant"]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small classifier of three classes in a local folder, as a published backbone."""
+    torch.manual_seed(1)
+    args = ModelArguments(init="random", model_kwargs=SMALL)
+    model = build_model(args, ["a", "b", "c"])
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model", model
+
+
+def test_random_start_is_the_full_resnet_50_without_a_network():
+    model = build_model(ModelArguments(init="random"), CLASSES)
+    assert isinstance(model, ResNetForImageClassification)
+    # 25,557,032 parameters on ImageNet (He et al. 2016, as torchvision counts), less the head of 1,000 classes.
+    assert sum(p.numel() for p in model.parameters()) == 25_557_032 - 1000 * 2049 + 2 * 2049
+    assert model.config.id2label == {0: "benign", 1: "malignant"}
+    assert model.config.label2id == {"benign": 0, "malignant": 1}
+
+
+def test_same_seed_same_weights():
+    one, two = (
+        [torch.manual_seed(5), build_model(ModelArguments(init="random", model_kwargs=SMALL), CLASSES)][1]
+        for _ in "12"
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_published_backbone_keeps_its_weights_and_gets_a_new_head(saved):
+    path, before = saved
+    model = build_model(ModelArguments(model_name_or_path=str(path)), CLASSES)
+    assert model.num_labels == 2
+    old, new = before.base_model.state_dict(), model.base_model.state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_no_network_says_how_to_go_on(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=r"Cannot load `someone/absent` at `main`.*--init random") as caught:
+        build_model(ModelArguments(model_name_or_path="someone/absent"), CLASSES)
+    assert "\n" not in str(caught.value)
+
+
+def test_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match="Cannot load"):
+        build_model(ModelArguments(model_name_or_path=str(tmp_path)), CLASSES)
+
+
+def test_truncated_weights_are_refused(saved):
+    path, _ = saved
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="Cannot load"):
+        build_model(ModelArguments(model_name_or_path=str(path)), CLASSES)
+
+
+def test_a_pickle_is_never_read(saved):
+    path, model = saved
+    (path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="Cannot load"):
+        build_model(ModelArguments(model_name_or_path=str(path)), CLASSES)
+
+
+def test_unknown_override_names_the_nearest():
+    with pytest.raises(InputError, match="`hiden_sizes`, which resnet lacks. Did you mean `hidden_sizes`"):
+        load_config(ModelArguments(init="random", model_kwargs={"hiden_sizes": [1]}))
+
+
+def test_override_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="`model_kwargs` does not fit resnet"):
+        load_config(ModelArguments(init="random", model_kwargs={"layer_type": "round"}))
+
+
+def test_frozen_backbone_stays_as_it_was(saved):
+    path, _ = saved
+    model = build_model(ModelArguments(model_name_or_path=str(path), freeze_backbone=True), CLASSES)
+    before = {name: value.clone() for name, value in model.base_model.state_dict().items()}
+    head = model.classifier[1].weight.detach().clone()
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    loss = model(pixel_values=torch.randn(4, 3, 16, 16), labels=torch.tensor([0, 1, 0, 1])).loss
+    loss.backward()
+    optimizer.step()
+    after = model.base_model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before), "running statistics of batch norm included"
+    assert not torch.equal(head, model.classifier[1].weight)
