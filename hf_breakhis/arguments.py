@@ -94,7 +94,7 @@ class BreakHisTrainingArguments(TrainingArguments):
     """The Trainer's own arguments, with a named optimizer and schedule and a global batch size."""
 
     # What the Trainer has, with the defaults of this package.
-    output_dir: str | None = _field("outputs/run", "Folder of the run.")
+    output_dir: str = _field("outputs/run", "Folder of the run.")
     remove_unused_columns: bool = _field(False, "Has to stay false: the Trainer would delete the images.")
     eval_strategy: IntervalStrategy | str = _field("epoch", "When the watched part is scored.")
     save_strategy: SaveStrategy | str = _field("epoch", "When a checkpoint is written.")
@@ -134,7 +134,7 @@ class BreakHisTrainingArguments(TrainingArguments):
         self._check_processes()
         self.dataloader_pin_memory &= self.device.type != "cpu"  # else torch warns before each epoch
         if self.batch_size is not None:
-            self.per_device_train_batch_size = self._divide_batch()
+            self.per_device_train_batch_size = self._divide_batch(self.batch_size)
 
     def _check_schedule(self) -> None:
         """Refuse schedules that would never act or act on the wrong clock."""
@@ -159,16 +159,16 @@ class BreakHisTrainingArguments(TrainingArguments):
             "set ACCELERATE_USE_CPU=true before the launcher, or start one process.",
         )
 
-    def _divide_batch(self) -> int:
-        """Return the images per device and forward pass that make up `batch_size`."""
+    def _divide_batch(self, batch_size: int) -> int:
+        """Return the images per device and forward pass that make up the global batch."""
         devices = self.world_size * max(1, self.n_gpu)
         parts = devices * self.gradient_accumulation_steps
         _require(
-            self.batch_size > 0 and self.batch_size % parts == 0,
-            f"`batch_size` is {self.batch_size}, which does not divide into {devices} devices x "
+            batch_size > 0 and batch_size % parts == 0,
+            f"`batch_size` is {batch_size}, which does not divide into {devices} devices x "
             f"{self.gradient_accumulation_steps} accumulation steps; choose a multiple of {parts}.",
         )
-        return self.batch_size // parts
+        return batch_size // parts
 
 
 def check_together(data: DataArguments, model: ModelArguments, training: BreakHisTrainingArguments) -> None:

@@ -10,7 +10,7 @@ import typer
 from hf_breakhis.files import InputError
 
 # typer carries a click of its own, whose classes it exports only in part.
-UsageError = typer.BadParameter.__base__
+UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _refuse(str(error))
     except UsageError as error:
-        return _refuse(f"{error.format_message()} Try --help.")
+        return _refuse(f"{error.format_message()} Try --help.")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         print("hf-breakhis: stopped; the same command continues.", file=sys.stderr)  # noqa: T201
         return 130

@@ -16,7 +16,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from hf_breakhis.arguments import BreakHisTrainingArguments, DataArguments, ModelArguments, check_together
 from hf_breakhis.files import InputError
 
-ARGUMENT_CLASSES = (DataArguments, ModelArguments, BreakHisTrainingArguments)
+ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
 Recipe = tuple[DataArguments, ModelArguments, BreakHisTrainingArguments]
 
 USAGE = "hf-breakhis train RECIPE [--field value ...]"
@@ -140,7 +140,7 @@ def short_help() -> str:
         lines += ["", f"{group.__name__}: {(group.__doc__ or '').splitlines()[0]}"]
         for f in fields(group):
             if group is not BreakHisTrainingArguments or f.name not in inherited:
-                default = f.default if f.default is not MISSING else f.default_factory()
+                default = f.default if f.default is not MISSING else f.default_factory()  # type: ignore[operator]
                 shown = " ".join(default) if isinstance(default, list) else default
                 lines.append(f"  --{f.name:<24} {f.metadata['help']} ({shown})")
     return "\n".join([*lines, "", "Every transformers.TrainingArguments field works too (--help_all lists them)."])

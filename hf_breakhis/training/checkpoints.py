@@ -33,7 +33,8 @@ def is_whole(checkpoint: Path) -> bool:
 
 def save_carried(path: Path, trainer: Trainer) -> None:
     """Write the state of optimizer and schedule that the next fold goes on with."""
-    state = {"optimizer": trainer.optimizer.state_dict(), "scheduler": trainer.lr_scheduler.state_dict()}
+    parts: dict[str, Any] = {"optimizer": trainer.optimizer, "scheduler": trainer.lr_scheduler}
+    state = {name: part.state_dict() for name, part in parts.items()}
     write_whole(path, lambda beside: torch.save(state, beside))
 
 

@@ -83,7 +83,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
         carry_from: folder of the fold whose model goes on, where the recipe says `carry_over`.
     """
     trainer = make_trainer(job, fold, folder, carry_from)
-    checkpoints = Path(trainer.args.output_dir)
+    checkpoints = folder / "checkpoints"
     checkpoint = last_whole_checkpoint(checkpoints)
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -162,7 +162,7 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
         )
 
     def build() -> PreTrainedModel:
-        model = build_model(args, job.classes)
+        model: Any = build_model(args, job.classes)
         model.accepts_loss_kwargs = False  # see `CrossEntropy`
         return model
 
@@ -179,7 +179,7 @@ def watched_scores(output: Any, classes: list[str]) -> dict[str, float]:
 def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen: np.ndarray) -> pd.DataFrame:
     """Return the predictions of one part, one row an image, in the order of its rows."""
     rows = getattr(fold, part)
-    logits = trainer.predict(job.images(rows), metric_key_prefix=part).predictions
+    logits = np.asarray(trainer.predict(job.images(rows), metric_key_prefix=part).predictions)
     table = job.table.iloc[rows].reset_index(drop=True)
     table = table.assign(fold=fold.index, part=part, seen_in_training=seen[rows])
     for prefix, values in (("logit", logits.astype(np.float64)), ("prob", softmax(logits))):

@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch.optim import SGD, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 from transformers import (
+    SchedulerType,
     get_constant_schedule_with_warmup,
     get_cosine_schedule_with_warmup,
     get_linear_schedule_with_warmup,
@@ -41,7 +42,7 @@ class Clock:
 
     num_steps: int
     steps_per_epoch: int
-    mode: str = "min"
+    mode: Literal["min", "max"] = "min"
 
     def updates(self, epochs: float) -> int:
         """Return a length in epochs as optimizer updates."""
@@ -123,7 +124,7 @@ def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> No
     if carry_over == "all" and (args.scheduler_name is None or args.scheduler_name in FIXED_LENGTH):
         able = ", ".join(name for name in SCHEDULERS if name not in FIXED_LENGTH)
         raise InputError(
-            f"`carry_over` is all, but {args.scheduler_name or args.lr_scheduler_type.value} ends with its fold; "
+            f"`carry_over` is all, but {args.scheduler_name or SchedulerType(args.lr_scheduler_type).value} ends with its fold; "
             f"set `scheduler_name` to one of {able}."
         )
     if args.optimizer_name is not None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
@@ -27,9 +27,7 @@ class BreakHisTrainer(Trainer):
     carried: dict[str, Any] | None = None  # state of optimizer and schedule of the fold before, where it goes on
 
     @staticmethod
-    def get_optimizer_cls_and_kwargs(
-        args: BreakHisTrainingArguments, model: nn.Module | None = None
-    ) -> tuple[type[Optimizer], dict[str, Any]]:
+    def get_optimizer_cls_and_kwargs(args: Any, model: PreTrainedModel | None = None) -> tuple[Any, Any]:
         """Return the optimizer's class and arguments; weight decay is set by the parameter groups."""
         if args.optimizer_name is None:
             return Trainer.get_optimizer_cls_and_kwargs(args, model)
@@ -57,13 +55,13 @@ class BreakHisTrainer(Trainer):
         if self.carried is not None:
             self.lr_scheduler.load_state_dict(self.carried["scheduler"])
             # last, because building a schedule sets the rate of a first update
-            self.optimizer.load_state_dict(self.carried["optimizer"])
+            self.lr_scheduler.optimizer.load_state_dict(self.carried["optimizer"])
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.sampler == "balanced":
-            dataset = self.train_dataset if train_dataset is None else train_dataset
+            dataset: Any = self.train_dataset if train_dataset is None else train_dataset
             return BalancedSampler(dataset.labels, self.args.data_seed or self.args.seed)
         return super()._get_train_sampler(train_dataset)
 
@@ -121,7 +119,7 @@ def balanced_weights(labels: np.ndarray, num_classes: int) -> torch.Tensor:
     return torch.tensor(len(labels) / (num_classes * counts), dtype=torch.float64)
 
 
-def watched_mode(args: BreakHisTrainingArguments) -> str:
+def watched_mode(args: BreakHisTrainingArguments) -> Literal["min", "max"]:
     """Return "max" when the watched metric grows as the model improves, "min" when it falls, as a loss does."""
     if args.greater_is_better is not None:
         return "max" if args.greater_is_better else "min"

@@ -1,0 +1,23 @@
+"""Scores of image classifiers, each an `evaluate.Metric` with a pure function inside; no network is needed."""
+
+import evaluate
+
+from hf_breakhis.metrics.fold_aggregate.fold_aggregate import FoldAggregate, fold_aggregate
+from hf_breakhis.metrics.image_report.image_report import ImageReport, image_report
+from hf_breakhis.metrics.recognition_rate.recognition_rate import RecognitionRate, recognition_rate
+
+METRICS: dict[str, type[evaluate.Metric]] = {
+    "image_report": ImageReport,
+    "recognition_rate": RecognitionRate,
+    "fold_aggregate": FoldAggregate,
+}
+
+__all__ = [
+    "METRICS",
+    "FoldAggregate",
+    "ImageReport",
+    "RecognitionRate",
+    "fold_aggregate",
+    "image_report",
+    "recognition_rate",
+]

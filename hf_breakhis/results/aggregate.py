@@ -1,0 +1,135 @@
+"""Aggregate: from the files of a run to its summary, the only place where its numbers are written."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from hf_breakhis.files import InputError, read_json, write_json
+from hf_breakhis.results.baselines import baselines, read_colors
+from hf_breakhis.results.calibration import decide, refusal, reliability
+from hf_breakhis.results.images import by_magnification, by_tumor_type, image_level, magnifications_of, part_level
+from hf_breakhis.results.leakage import leakage, read_folds
+from hf_breakhis.results.patients import patient_level
+from hf_breakhis.results.predictions import classes_of, gather, probabilities_of, read_parts
+from hf_breakhis.results.repeats import repeat_folders, summarise_repeats
+from hf_breakhis.results.sentences import headline, warnings
+from hf_breakhis.results.statistics import choose_groups, describe
+
+DATA_FIELDS = ("source num_images num_patients num_specimens counts manifest_sha256 warnings findings").split()
+PROTOCOL_FIELDS = (
+    "split_by num_folds test_size stratify carry_over reserve_size validation_size split_seed seed target"
+).split()
+
+
+def summarise(run: str | Path) -> dict[str, Any]:
+    """Add up a run: write predictions.csv, decision.json and summary.json, and return the summary.
+
+    Only files of the run are read, and the same files give the same bytes. Of a run with repeats every repeat is
+    summarised, and above them stands a summary of their summaries.
+
+    Raises:
+        InputError: no fold has ended, or a file is missing or damaged.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
+    folders = repeat_folders(run)
+    if not folders:
+        return _summarise_one(run)
+    summaries = {number: _summarise_one(folder) for number, folder in folders.items()}
+    return _written(run, summarise_repeats(run, int(_field(read_recipe(run), "repeats", run)), summaries))
+
+
+def read_recipe(run: Path) -> dict[str, Any]:
+    """Read recipe.yaml of a run.
+
+    Raises:
+        InputError: it is missing or no mapping.
+    """
+    path = run / "recipe.yaml"
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{run} has no recipe.yaml, so it is no run; give the folder that `train` wrote.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML ({str(error).splitlines()[0]}); train again.") from error
+    if not isinstance(recipe, dict):
+        raise InputError(f"{path} holds no fields; train again.")
+    return recipe
+
+
+def _summarise_one(run: Path) -> dict[str, Any]:
+    recipe, data, folds = read_recipe(run), read_json(run / "data.json"), read_folds(run)
+    parts = read_parts(run)
+    test = gather(run, parts)
+    classes = classes_of(test)
+    present = [int(fold) for fold in sorted(test["fold"].unique())]
+    missing = sorted(set(folds["fold"].tolist()) - set(present))
+    groups = choose_groups(test)
+    carry_over = _field(recipe, "carry_over", run)
+    decision, temperature = decide(test, refusal(test, carry_over))
+    write_json(run / "decision.json", decision)
+    selected_on = _selected_on(run, recipe, present)
+    protocol = {name: _field(recipe, name, run) for name in PROTOCOL_FIELDS} | {
+        "folds_present": present,
+        "folds_missing": missing,
+        "covers_all_images_once": _covers_once(folds, test),
+        "selected_on": selected_on,
+    }
+    summary: dict[str, Any] = {
+        "format": 1,
+        "name": run.resolve().name,
+        "data": {name: _field(data, name, run / "data.json") for name in DATA_FIELDS},
+        "protocol": protocol,
+        "classes": classes,
+        "positive_class": classes[1] if len(classes) == 2 else None,
+        "headline": None,
+        "warnings": None,
+        "leakage": leakage(folds, test),
+        "image": image_level(test),
+        "patient": patient_level(test, magnifications_of(test)),
+        "by_magnification": by_magnification(test),
+        "by_tumor_type": by_tumor_type(test),
+        "interval": describe(groups),
+        "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
+        "baselines": baselines(folds, read_colors(run), present, classes),
+        "reserve": part_level(parts["reserve"]),
+        "validation": part_level(parts["validation"]),
+    }
+    summary["headline"] = {
+        "metric": "accuracy",
+        **summary["image"]["pooled"]["accuracy"],
+        "sd_over_folds": summary["image"]["sd"]["accuracy"],
+        "group_level": protocol["split_by"],
+        "sentence": headline(summary),
+    }
+    summary["warnings"] = warnings(summary)
+    return _written(run, summary)
+
+
+def _written(run: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Write the summary and return what a reader of the file will see."""
+    return read_json(write_json(run / "summary.json", summary))
+
+
+def _field(mapping: dict[str, Any], name: str, where: Path) -> Any:
+    if name not in mapping:
+        raise InputError(f"{where} has no field `{name}`; it was not written by this version. Train again.")
+    return mapping[name]
+
+
+def _selected_on(run: Path, recipe: dict[str, Any], present: list[int]) -> str | None:
+    """Return the part by which training chose something, as recipe or folds wrote it down; "test" before others."""
+    noted = [recipe.get("selected_on")]
+    for fold in present:
+        path = run / f"fold-{fold}" / "metrics.json"
+        noted += [read_json(path).get("selected_on")] if path.is_file() else []
+    return next((part for part in ("test", "validation") if part in noted), None)
+
+
+def _covers_once(folds: pd.DataFrame, test: pd.DataFrame) -> bool:
+    """Say whether the test parts hold every image that is not set aside exactly once."""
+    offered = set(folds.loc[folds["part"] != "reserve", "file_name"])
+    return not test["file_name"].duplicated().any() and set(test["file_name"]) == offered

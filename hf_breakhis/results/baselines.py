@@ -1,0 +1,84 @@
+"""Baselines: what the most frequent class and the colour of a picture alone would score."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from hf_breakhis.files import InputError
+from hf_breakhis.metrics import image_report
+from hf_breakhis.results.predictions import as_floats, read_table
+
+COLORS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
+
+
+def read_colors(run: str | Path) -> pd.DataFrame | None:
+    """Read colors.csv of a run, indexed by file name; None where the run has none."""
+    path = Path(run) / "colors.csv"
+    if not path.exists():
+        return None
+    table = read_table(path, ("file_name", *COLORS)).set_index("file_name")
+    return pd.DataFrame({name: as_floats(table[name], path) for name in COLORS}, index=table.index)
+
+
+def baselines(
+    folds: pd.DataFrame, colors: pd.DataFrame | None, present: list[int], classes: list[str]
+) -> dict[str, Any]:
+    """Score both baselines on the same train and test parts as the model.
+
+    Args:
+        folds: folds.csv.
+        colors: colors.csv by file name, or None.
+        present: the folds to score.
+        classes: names of the classes.
+    """
+    parts = [_parts(folds, fold) for fold in present]
+    return {
+        "majority": _score(present, [_majority(train, test, len(classes)) for train, test in parts], classes),
+        "mean_color": None if colors is None else _mean_color(parts, colors, present, classes),
+    }
+
+
+def _parts(folds: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = folds[folds["fold"] == fold]
+    return rows[rows["part"] == "train"], rows[rows["part"] == "test"]
+
+
+def _majority(train: pd.DataFrame, test: pd.DataFrame, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels and, for each test image, the shares of the classes in the train part."""
+    share = np.bincount(train["label"], minlength=num_classes) / len(train)
+    return test["label"].to_numpy(), np.tile(share, (len(test), 1))
+
+
+def _mean_color(
+    parts: list[tuple[pd.DataFrame, pd.DataFrame]], colors: pd.DataFrame, present: list[int], classes: list[str]
+) -> dict[str, Any] | None:
+    results = []
+    for train, test in parts:
+        if train["label"].nunique() < 2:
+            return None  # nothing to tell apart
+        missing = (set(train["file_name"]) | set(test["file_name"])) - set(colors.index)
+        if missing:
+            raise InputError(f"colors.csv has no row for {min(missing)} ({len(missing):,} missing); train again.")
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        model.fit(colors.loc[train["file_name"]].to_numpy(), train["label"])
+        prob = np.zeros((len(test), len(classes)))
+        prob[:, model.classes_] = model.predict_proba(colors.loc[test["file_name"]].to_numpy())
+        results.append((test["label"].to_numpy(), prob))
+    return _score(present, results, classes)
+
+
+def _score(present: list[int], results: list[tuple[np.ndarray, np.ndarray]], classes: list[str]) -> dict[str, Any]:
+    names = ("accuracy", "balanced_accuracy", "roc_auc")
+
+    def report(labels: np.ndarray, prob: np.ndarray) -> dict[str, Any]:
+        scores = image_report(labels, prob.argmax(1), prob, classes)
+        return {name: scores[name] for name in names}
+
+    per_fold = [{"fold": fold, **report(*result)} for fold, result in zip(present, results, strict=True)]
+    labels, prob = (np.concatenate(columns) for columns in zip(*results, strict=True))
+    return {"per_fold": per_fold, **report(labels, prob)}

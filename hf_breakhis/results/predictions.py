@@ -1,0 +1,186 @@
+"""Predictions of a run: read, checked, and the test parts of all folds put together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hf_breakhis.files import InputError, write_csv
+
+PARTS = ("test", "validation", "reserve")
+DESCRIPTION = ("file_name", "label", "tumor_type", "patient_id", "specimen_id", "magnification")
+COLUMNS = (*DESCRIPTION, "fold", "part", "seen_in_training", "predicted")
+GROUPS = ("patient_id", "specimen_id")
+# Probabilities come from 32-bit floats, so two readings of one number differ in the seventh digit.
+TOLERANCE = 1e-4
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read a predictions.csv whose every value has been checked.
+
+    Text columns come as text ("" where the source does not know), label, fold and predicted as int,
+    seen_in_training as bool, and the rest as the float that was written.
+
+    Raises:
+        InputError: no such file, a missing column, or a value that cannot be; the message names the first one.
+    """
+    text = read_table(path, COLUMNS)
+    classes = classes_of(text)
+    if len(classes) < 2:
+        raise InputError(f"{path} has no columns prob_CLASS for two classes or more; write it again with `train`.")
+    require_columns(text, path, [f"logit_{name}" for name in classes])
+    numbers: dict[str, np.ndarray] = {
+        name: as_floats(text[name], path) for name in text.columns if name.startswith(("logit_", "prob_"))
+    }
+    numbers |= {name: as_integers(text[name], path) for name in ("label", "predicted", "fold")}
+    table = text.assign(seen_in_training=_as_bools(text["seen_in_training"], path), **numbers)
+    _require_classes(table, classes, path)
+    _require_probabilities(table, classes, path)
+    _require(table["part"].isin(PARTS), table, path, f"`part` is none of {', '.join(PARTS)}")
+    _require(~table.duplicated(["fold", "part", "file_name"]), table, path, "this image stands twice in one fold")
+    return table
+
+
+def gather(run: str | Path, parts: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+    """Put the test parts of all folds that ended together, by fold and file name, and write them to the run.
+
+    Args:
+        run: folder of the run.
+        parts: what `read_parts` gave, where it has been called already.
+
+    Raises:
+        InputError: no fold has ended, or the folds do not fit together.
+    """
+    test = (read_parts(run) if parts is None else parts)["test"]
+    if test.empty:
+        raise InputError(f"The folds of {run} hold no test predictions; train it again with --restart.")
+    write_csv(Path(run) / "predictions.csv", test)
+    return test
+
+
+def read_parts(run: str | Path) -> dict[str, pd.DataFrame]:
+    """Return the test, validation and reserve parts of all folds that ended, each by fold and file name."""
+    run = Path(run)
+    paths = sorted(run.glob("fold-*/predictions.csv"))
+    if not paths:
+        raise InputError(f"{run} holds no fold-*/predictions.csv: no fold of it has ended. Train it first.")
+    tables: list[pd.DataFrame] = []
+    for path in paths:
+        table = read_predictions(path)
+        if set(table["fold"].astype(str)) != {path.parent.name.removeprefix("fold-")}:
+            raise InputError(f"{path} holds rows of another fold; train that fold again with --restart.")
+        if tables and classes_of(table) != classes_of(tables[0]):
+            raise InputError(f"{path} has other classes than {paths[0]}; the folds are not of one run.")
+        tables.append(table)
+    whole = pd.concat(tables, ignore_index=True).sort_values(["fold", "file_name"])
+    return {part: whole[whole["part"] == part].reset_index(drop=True) for part in PARTS}
+
+
+def classes_of(table: pd.DataFrame) -> list[str]:
+    """Return the class names in the order of their numbers, from the columns prob_CLASS."""
+    return [name.removeprefix("prob_") for name in table.columns if name.startswith("prob_")]
+
+
+def probabilities_of(table: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities, (n, num_classes)."""
+    return table[[f"prob_{name}" for name in classes_of(table)]].to_numpy(dtype=float)
+
+
+def logits_of(table: pd.DataFrame) -> np.ndarray:
+    """Return the logits, (n, num_classes)."""
+    return table[[f"logit_{name}" for name in classes_of(table)]].to_numpy(dtype=float)
+
+
+def by_fold(table: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """Return the folds in order, each with its rows."""
+    return [(int(fold), table[table["fold"] == fold]) for fold in sorted(table["fold"].unique())]
+
+
+def known(table: pd.DataFrame, column: str) -> bool:
+    """Say whether every image has a value in a column that the source may leave empty."""
+    return bool((table[column] != "").all())
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV as text, nothing converted and nothing taken for missing.
+
+    Raises:
+        InputError: no such file, not a CSV, no rows, or a column is missing.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise InputError(f"No file {path}.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a CSV ({' '.join(str(error).split())}); write it again.") from error
+    require_columns(table, path, columns)
+    if table.empty:
+        raise InputError(f"{path} has a header and no rows; write it again.")
+    return table
+
+
+def require_columns(table: pd.DataFrame, path: str | Path, columns: Sequence[str]) -> None:
+    """Raise InputError naming the columns that are missing."""
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(columns)}.")
+
+
+def as_floats(column: pd.Series, path: str | Path) -> np.ndarray:
+    """Return the finite numbers of a column of text, or say which is none."""
+    try:
+        # Python's own reading: pandas' fast one may miss the last bit.
+        values = np.array([float(text) for text in column])
+    except ValueError as error:
+        raise InputError(f"{path}, column {column.name}: {error}; write it again.") from error
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values)))
+        raise InputError(f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]} is not a finite number.")
+    return values
+
+
+def as_integers(column: pd.Series, path: str | Path) -> np.ndarray:
+    """Return the whole numbers of a column of text, or say which is none."""
+    wrong = ~column.str.fullmatch(r"-?\d+")
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a whole number.")
+    return column.astype(int).to_numpy()
+
+
+def _as_bools(column: pd.Series, path: str | Path) -> np.ndarray:
+    wrong = ~column.isin(["True", "False"])
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]!r} is neither True nor False."
+        )
+    return (column == "True").to_numpy()
+
+
+def _require_classes(table: pd.DataFrame, classes: list[str], path: str | Path) -> None:
+    for name in ("label", "predicted"):
+        allowed = table[name].between(0, len(classes) - 1)
+        _require(allowed, table, path, f"`{name}` is outside 0..{len(classes) - 1} ({', '.join(classes)})")
+
+
+def _require_probabilities(table: pd.DataFrame, classes: list[str], path: str | Path) -> None:
+    prob, logits = probabilities_of(table), logits_of(table)
+    _require(((prob >= 0) & (prob <= 1)).all(1), table, path, "a probability lies outside 0..1")
+    _require(np.abs(prob.sum(1) - 1) <= TOLERANCE, table, path, "the probabilities do not sum to 1")
+    softmax = np.exp(logits - logits.max(1, keepdims=True))
+    softmax /= softmax.sum(1, keepdims=True)
+    agree = (np.abs(softmax - prob) <= TOLERANCE).all(1)
+    _require(agree, table, path, "the probabilities are not those of the logits")
+    chosen = np.take_along_axis(prob, table["predicted"].to_numpy()[:, None], axis=1)[:, 0]
+    _require(chosen >= prob.max(1) - TOLERANCE, table, path, "`predicted` is not the class of the highest probability")
+
+
+def _require(good: Any, table: pd.DataFrame, path: str | Path, problem: str) -> None:
+    good = np.asarray(good)
+    if not good.all():
+        row = int(np.argmin(good))
+        count = f" (and {(~good).sum() - 1:,} rows more)" if (~good).sum() > 1 else ""
+        raise InputError(f"{path}, row {row + 1} ({table['file_name'].iloc[row]}): {problem}{count}; write it again.")

@@ -1,0 +1,229 @@
+"""The summary says what the files of a run say, the same bytes each time, and leaks come first."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from hf_breakhis.files import InputError
+from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.results.predictions import gather
+
+SPECIMEN_SPLIT_SEED = 1  # puts the two patients of one specimen on two sides
+TUMOR_TYPES = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
+
+
+@pytest.fixture(scope="module")
+def run(write_run, tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "c3")
+
+
+@pytest.fixture(scope="module")
+def summary(run):
+    return summarise(run)
+
+
+def test_the_file_is_what_is_returned_and_holds_no_nan(run, summary):
+    assert json.loads((run / "summary.json").read_text(), parse_constant=pytest.fail) == summary
+
+
+def test_equal_files_give_equal_bytes(run, summary, tmp_path):
+    again = tmp_path / "elsewhere" / "c3"
+    shutil.copytree(run, again, ignore=shutil.ignore_patterns("summary.json", "decision.json"))
+    summarise(again)
+    for name in ("predictions.csv", "summary.json", "decision.json"):
+        assert (run / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_numbers_are_scikit_learns(run, summary):
+    test = gather(run)
+    pooled = summary["image"]["pooled"]
+    assert pooled["accuracy"]["value"] == metrics.accuracy_score(test["label"], test["predicted"])
+    assert pooled["roc_auc"]["value"] == pytest.approx(metrics.roc_auc_score(test["label"], test["prob_malignant"]))
+    assert pooled["mcc"]["value"] == pytest.approx(metrics.matthews_corrcoef(test["label"], test["predicted"]))
+    for fold, row in enumerate(summary["image"]["per_fold"]):
+        own = test[test["fold"] == fold]
+        assert row["sensitivity"] == pytest.approx(metrics.recall_score(own["label"], own["predicted"]))
+    by_fold = test.groupby("fold").apply(lambda own: (own["label"] == own["predicted"]).mean())
+    assert summary["image"]["sd"]["accuracy"] == pytest.approx(by_fold.std())
+
+
+def test_patients_and_parts_are_those_of_a_grouped_table(run, summary):
+    test = gather(run).assign(right=lambda table: table["label"] == table["predicted"])
+    patients = test.groupby("patient_id").agg(right=("right", "mean"), prob=("prob_malignant", "mean"))
+    assert summary["patient"]["pooled"]["recognition_rate"]["value"] == pytest.approx(patients["right"].mean())
+    table = pd.DataFrame(summary["patient"]["table"]).set_index("patient_id")
+    assert np.allclose(table["patient_score"], patients["right"])
+    assert np.allclose(table["mean_probability"], patients["prob"])
+    for column, part in (("magnification", "by_magnification"), ("tumor_type", "by_tumor_type")):
+        for name, share in test.groupby(column)["right"].mean().items():
+            assert summary[part][name]["accuracy"]["value"] == pytest.approx(share)
+
+
+def test_headline_says_what_was_measured_at_which_level_with_which_interval(summary):
+    head, accuracy = summary["headline"], summary["image"]["pooled"]["accuracy"]
+    assert head["sentence"] == (
+        f"{100 * accuracy['value']:.1f} % of {summary['data']['num_images']} test images were classified right "
+        f"(95 % interval {100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %, bootstrap over 23 specimens) "
+        "in a 3-fold cross-validation split by specimen, with no specimen on both sides of a split."
+    )
+    assert (head["group_level"], head["value"]) == ("specimen", accuracy["value"])
+    assert summary["protocol"]["covers_all_images_once"] is True
+
+
+def test_a_leak_is_the_first_thing_said(write_run, tmp_path):
+    summary = summarise(write_run(tmp_path / "run", split_by="image", source="twin", warnings=["Half of it is here."]))
+    assert summary["warnings"][0].endswith("the scores say how well known patients are recognised, not new ones.")
+    assert summary["warnings"][1:3] == [
+        "These numbers are about the twin, a data set of generated pictures, not about BreakHis.",
+        "Half of it is here.",
+    ]
+    assert "although 100 % of them show a patient whose other images" in summary["headline"]["sentence"]
+
+
+def test_an_honest_run_is_not_accused(summary):
+    assert len(summary["warnings"]) == 1
+    assert summary["warnings"][0].startswith("One split seed and one initial seed")
+
+
+def test_a_specimen_shared_by_two_patients_is_told(write_run, tmp_path):
+    summary = summarise(write_run(tmp_path / "run", split_by="patient", split_seed=SPECIMEN_SPLIT_SEED))
+    assert summary["leakage"]["share_same_specimen"] > 0
+    assert "show a specimen whose other images" in summary["warnings"][0]
+    assert "with no patient on both sides of a split, although" in summary["headline"]["sentence"]
+
+
+def test_a_carried_run_says_so_and_has_no_threshold(write_run, tmp_path):
+    run = write_run(tmp_path / "run", carry_over="model")
+    summary = summarise(run)
+    assert summary["warnings"][0].startswith("The model was carried from fold to fold: ")
+    decision = json.loads((run / "decision.json").read_text())
+    assert decision["threshold"] is None
+    assert "carried" in decision["reason"]
+
+
+def test_selection_on_the_test_part_is_read_from_the_folds(write_run, tmp_path):
+    run = write_run(tmp_path / "run")
+    for fold, part in enumerate(("validation", "test", None)):
+        (run / f"fold-{fold}" / "metrics.json").write_text(json.dumps({"selected_on": part}))
+    summary = summarise(run)
+    assert summary["protocol"]["selected_on"] == "test"
+    assert summary["warnings"][0].startswith("Selected on the test part")
+
+
+def test_a_hold_out_has_no_spread_and_no_threshold(write_run, tmp_path):
+    summary = summarise(write_run(tmp_path / "run", num_folds=1, test_size=0.25))
+    assert summary["protocol"]["folds_present"] == [0]
+    assert summary["headline"]["sd_over_folds"] is None
+    assert summary["calibration"]["temperature"] is None
+    assert summary["calibration"]["temperature_reason"].startswith("One fold only")
+    assert "(no interval) in one hold-out split by specimen" in summary["headline"]["sentence"]
+    assert any(text.startswith("No intervals: ") and "fewer than the 10" in text for text in summary["warnings"])
+    assert summary["protocol"]["covers_all_images_once"] is False
+
+
+def test_missing_folds_are_named_and_the_others_speak(write_run, tmp_path):
+    summary = summarise(write_run(tmp_path / "run", present=[2]))
+    assert (summary["protocol"]["folds_present"], summary["protocol"]["folds_missing"]) == ([2], [0, 1])
+    assert "Folds 0 and 1 of 3 did not end: the scores are those of fold 2 alone." in summary["warnings"]
+    assert " in fold 2 of a 3-fold cross-validation split by specimen" in summary["headline"]["sentence"]
+
+
+def test_unknown_groups_leave_out_what_needs_them(write_run, tmp_path, cohort):
+    images = cohort.assign(patient_id="", specimen_id="", magnification="", tumor_type="")
+    summary = summarise(write_run(tmp_path / "run", images, split_by="image"))
+    assert summary["patient"] is None
+    assert (summary["by_magnification"], summary["by_tumor_type"]) == ({}, {})
+    assert summary["interval"]["method"] == "percentile bootstrap over images"
+    assert "whether they were kept apart is unknown" in summary["headline"]["sentence"]
+    assert any("too narrow" in text for text in summary["warnings"])
+
+
+def test_eight_classes_have_curves_and_patients_and_no_threshold(write_run, tmp_path, cohort):
+    images = cohort.assign(label=cohort["tumor_type"].map(TUMOR_TYPES.index))
+    run = write_run(tmp_path / "run", images, classes=TUMOR_TYPES, target="tumor_type", split_by="patient")
+    summary = summarise(run)
+    assert summary["classes"] == list(TUMOR_TYPES)
+    assert summary["positive_class"] is None
+    assert set(summary["image"]["roc"]["one_vs_rest"]) == set(TUMOR_TYPES)
+    assert np.shape(summary["image"]["pooled_confusion_matrix"]) == (8, 8)
+    assert summary["image"]["pooled"]["per_class.DC.recall"]["value"] is not None
+    assert "sensitivity" not in summary["image"]["pooled"]
+    assert summary["patient"]["pooled"]["num_patients"] == 24
+    assert json.loads((run / "decision.json").read_text())["threshold"] is None
+
+
+def test_other_parts_are_reported_apart(write_run, tmp_path):
+    run = write_run(tmp_path / "run")
+    folds = pd.read_csv(run / "folds.csv")
+    for fold in range(3):
+        path = run / f"fold-{fold}" / "predictions.csv"
+        table = pd.read_csv(path)
+        table.loc[:4, "part"] = "reserve"
+        table.to_csv(path, index=False)
+        folds.loc[folds["file_name"].isin(table["file_name"][:5]), "part"] = "reserve"
+    folds.to_csv(run / "folds.csv", index=False)
+    summary = summarise(run)
+    assert [row["num_images"] for row in summary["reserve"]["per_fold"]] == [5, 5, 5]
+    assert summary["validation"] is None
+    assert summary["protocol"]["covers_all_images_once"] is True
+
+
+def test_repeated_hold_outs_are_no_partition(write_run, tmp_path):
+    run = write_run(tmp_path / "run", split_by="specimen")
+    recipe = (run / "recipe.yaml").read_text().replace("split_by: specimen", "split_by: official")
+    (run / "recipe.yaml").write_text(recipe)
+    first, second = (run / f"fold-{fold}" / "predictions.csv" for fold in (0, 1))
+    again = pd.read_csv(first).assign(fold=1)
+    pd.concat([pd.read_csv(second), again]).to_csv(second, index=False)
+    folds = pd.read_csv(run / "folds.csv")
+    folds.loc[(folds["fold"] == 1) & folds["file_name"].isin(again["file_name"]), "part"] = "test"
+    folds.to_csv(run / "folds.csv", index=False)
+    summary = summarise(run)
+    assert summary["protocol"]["covers_all_images_once"] is False
+    assert any("repeated hold-outs, not a partition" in text for text in summary["warnings"])
+    assert "in the official hold-outs of BreakHis, with no specimen" in summary["headline"]["sentence"]
+
+
+def test_repeats_stand_above_their_runs(write_run, tmp_path):
+    for r in range(3):
+        write_run(tmp_path / "top" / f"repeat-{r}", repeats=3, split_seed=42 + r, seed=42 + r)
+    shutil.copy(tmp_path / "top" / "repeat-0" / "recipe.yaml", tmp_path / "top" / "recipe.yaml")
+    summary = summarise(tmp_path / "top")
+    one = [json.loads((tmp_path / "top" / row["summary"]).read_text()) for row in summary["repeats"]]
+    accuracy = [each["image"]["pooled"]["accuracy"]["value"] for each in one]
+    assert [row["accuracy"] for row in summary["repeats"]] == accuracy
+    assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracy))
+    assert summary["sd"]["accuracy"] == pytest.approx(np.std(accuracy, ddof=1))
+    assert [row["split_seed"] for row in summary["repeats"]] == [42, 43, 44]
+    assert summary["warnings"] == []
+    assert "average over 3 repeats of a 3-fold cross-validation split by specimen" in summary["headline"]["sentence"]
+
+
+def test_a_missing_repeat_is_named(write_run, tmp_path):
+    write_run(tmp_path / "top" / "repeat-1", repeats=2, split_by="image")
+    shutil.copy(tmp_path / "top" / "repeat-1" / "recipe.yaml", tmp_path / "top" / "recipe.yaml")
+    summary = summarise(tmp_path / "top")
+    assert summary["repeats_missing"] == [0]
+    assert summary["sd"]["accuracy"] is None
+    assert "show a patient" in summary["warnings"][0]
+    assert any("Repeat 0 did not end" in text for text in summary["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("recipe.yaml", "no recipe.yaml, so it is no run"), ("data.json", "No file"), ("folds.csv", "No file")],
+)
+def test_a_missing_file_is_named(write_run, tmp_path, name, message):
+    run = write_run(tmp_path / "run")
+    (run / name).unlink()
+    with pytest.raises(InputError, match=message):
+        summarise(run)
+
+
+def test_no_such_run_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"No run at .*c9"):
+        summarise(tmp_path / "c9")

@@ -1,0 +1,74 @@
+"""Baselines are trained on each fold's train part alone and scored on its test part."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from hf_breakhis.files import InputError
+from hf_breakhis.results.baselines import COLORS, baselines, read_colors
+from hf_breakhis.results.leakage import read_folds
+
+CLASSES = ["benign", "malignant"]
+
+
+@pytest.fixture
+def run(write_run, tmp_path):
+    return write_run(tmp_path / "c3")
+
+
+def test_majority_is_the_train_parts_most_frequent_class(run):
+    folds = read_folds(run)
+    result = baselines(folds, None, [0, 1, 2], CLASSES)["majority"]
+    for row in result["per_fold"]:
+        one = folds[folds["fold"] == row["fold"]]
+        guess = one.loc[one["part"] == "train", "label"].mode()[0]
+        assert row["accuracy"] == pytest.approx((one.loc[one["part"] == "test", "label"] == guess).mean())
+    assert result["per_fold"][0]["balanced_accuracy"] == 0.5
+
+
+def test_mean_color_is_a_logistic_regression_on_standardised_colors(run):
+    folds, colors = read_folds(run), read_colors(run)
+    result = baselines(folds, colors, [0, 1, 2], CLASSES)["mean_color"]
+    labels, scores = [], []
+    for fold in range(3):
+        train, test = (folds[(folds["fold"] == fold) & (folds["part"] == part)] for part in ("train", "test"))
+        scale = StandardScaler().fit(colors.loc[train["file_name"]].to_numpy())
+        model = LogisticRegression(max_iter=1000)
+        model.fit(scale.transform(colors.loc[train["file_name"]].to_numpy()), train["label"])
+        labels.append(test["label"])
+        scores.append(model.predict_proba(scale.transform(colors.loc[test["file_name"]].to_numpy()))[:, 1])
+        assert result["per_fold"][fold]["roc_auc"] == pytest.approx(roc_auc_score(labels[-1], scores[-1]))
+    labels, scores = np.concatenate(labels), np.concatenate(scores)
+    assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, scores > 0.5))
+    assert result["roc_auc"] == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_color_that_is_the_class_is_found_and_noise_is_not(run):
+    folds, colors = read_folds(run), read_colors(run)
+    rng = np.random.default_rng(0)
+    noise = colors.assign(**{name: rng.normal(size=len(colors)) for name in COLORS})
+    labels = folds.drop_duplicates("file_name").set_index("file_name")["label"]
+    told = noise.assign(mean_r=labels.loc[noise.index].to_numpy())
+    assert baselines(folds, told, [0, 1, 2], CLASSES)["mean_color"]["accuracy"] > 0.99
+    assert baselines(folds, noise, [0, 1, 2], CLASSES)["mean_color"]["balanced_accuracy"] < 0.62
+
+
+def test_a_run_without_colors_has_no_color_baseline(run):
+    (run / "colors.csv").unlink()
+    assert read_colors(run) is None
+    assert baselines(read_folds(run), None, [0], CLASSES)["mean_color"] is None
+
+
+def test_an_image_without_colors_is_named(run):
+    folds, colors = read_folds(run), read_colors(run)
+    with pytest.raises(InputError, match=rf"no row for {colors.index[0]} \(1 missing\)"):
+        baselines(folds, colors.iloc[1:], [0], CLASSES)
+
+
+def test_a_train_part_of_one_class_has_no_color_baseline(run):
+    folds, colors = read_folds(run), read_colors(run)
+    result = baselines(folds.assign(label=1), colors, [0, 1, 2], CLASSES)
+    assert result["mean_color"] is None
+    assert result["majority"]["accuracy"] == 1
