@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hf_breakhis.cli.data import app as data_app
 from hf_breakhis.files import InputError
 
 # typer carries a click of its own, whose classes it exports only in part.
@@ -19,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="What is there; generate the twin.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 
@@ -37,9 +37,9 @@ def train(context: typer.Context) -> None:
     if not PartialState().is_main_process:
         return
     if not trained:
-        echo(f"{run} is finished; its report is {run / 'report.html'}. --restart begins again.")
+        typer.echo(f"{run} is finished; its report is {run / 'report.html'}. --restart begins again.")
     elif recipe[0].fold == "refit":
-        echo(f"refit: {run / 'refit'}")
+        typer.echo(f"refit: {run / 'refit'}")
     else:
         show_report(run)
 
@@ -50,24 +50,6 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run, such as ou
     show_report(run)
 
 
-@data_app.command()
-def twin(
-    folder: Annotated[Path, typer.Argument(help="Where BreaKHis_v1/ is to be written.")],
-    seed: Annotated[int, typer.Option(help="Another seed, another cohort.")] = 0,
-    scale: Annotated[float, typer.Option(help="Share of the images of each slide.")] = 1.0,
-    width: Annotated[int, typer.Option(help="Pixels; BreakHis has 700.")] = 700,
-    height: Annotated[int, typer.Option(help="Pixels; BreakHis has 460.")] = 460,
-    class_signal: Annotated[float, typer.Option(help="How much malignant differs from benign.")] = 1.0,
-    patient_effect: Annotated[float, typer.Option(help="How much patients differ from each other.")] = 1.0,
-    noise: Annotated[float, typer.Option(help="How much images of one patient differ.")] = 1.0,
-) -> None:
-    """Generate a data set with the names, groups and counts of BreakHis and drawn pictures."""
-    from hf_breakhis.data.twin import TwinSettings, write_twin
-
-    settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise)
-    echo(f"twin: {write_twin(folder, settings)}")
-
-
 def show_report(run: Path) -> None:
     """Score a run from its files, write its report and print its table."""
     from hf_breakhis.results.aggregate import summarise
@@ -76,13 +58,8 @@ def show_report(run: Path) -> None:
 
     summary = summarise(run)
     page = write_report(run)
-    echo(terminal_table(summary))
-    echo(f"report: {page}")
-
-
-def echo(text: str) -> None:
-    """Write to standard output."""
-    typer.echo(text)
+    typer.echo(terminal_table(summary))
+    typer.echo(f"report: {page}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
