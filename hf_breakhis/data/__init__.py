@@ -1,0 +1,1 @@
+"""Where images come from, whether they are whole, which belong together, and how they reach a model."""

@@ -1,0 +1,88 @@
+"""Which images belong together, and whether there are enough groups to split."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hf_breakhis.data.inventory import official_folds
+from hf_breakhis.files import InputError
+
+GROUP_COLUMNS = {"patient": "patient_id", "specimen": "specimen_id", "official": "patient_id"}
+
+
+def groups_of(num_images: int, columns: Mapping[str, Sequence[str | None]], split_by: str) -> np.ndarray:
+    """Return (num_images,) int: equal numbers may not straddle a split.
+
+    Raises:
+        InputError: the images have no such ids.
+    """
+    if split_by == "image":
+        return np.arange(num_images)
+    column = GROUP_COLUMNS[split_by]
+    ids = [identity for identity in columns.get(column, ()) if identity]
+    if len(ids) != num_images:
+        raise InputError(
+            f"split_by={split_by} needs the column {column}, which these images do not have; "
+            "use split_by=image, which may put one patient on both sides."
+        )
+    return np.unique(ids, return_inverse=True)[1]
+
+
+def require_two_classes(labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Refuse images that leave nothing to tell apart.
+
+    Raises:
+        InputError: they are of one class.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        here = f"are of class {classes[present[0]]}" if len(present) else "have no class"
+        raise InputError(f"All {len(labels):,} images {here}; give images of two classes or more.")
+
+
+def require_enough_groups(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    classes: Sequence[str],
+    split_by: str,
+    num_folds: int,
+    reserve: bool,
+    validation: bool,
+) -> None:
+    """Refuse what no draw can give: every class in every part.
+
+    Raises:
+        InputError: a class has too few groups; the message says what is possible.
+    """
+    count = {int(label): len(np.unique(groups[labels == label])) for label in np.unique(labels)}
+    scarce = min(count, key=lambda label: (count[label], label))
+    # One group a test part (or two parts of a hold-out), and one more for validation where the folds leave none.
+    least = 2 + validation
+    left = count[scarce] - reserve
+    if left >= max(num_folds, least):
+        return
+    extra = " and ".join(name for name, asked in (("a reserve", reserve), ("a validation part", validation)) if asked)
+    asked = f"num_folds={num_folds}" + (f" with {extra}" if extra else "")
+    if left >= least and num_folds > 1:
+        possible = f"at most {left} are possible: set num_folds={left}"
+    elif extra:
+        possible = "do without the extra part, or give more data"
+    else:
+        possible = f"give more data{'' if split_by == 'image' else ', or split_by=image, which leaks'}"
+    units = split_by + "s" * (count[scarce] != 1)
+    raise InputError(f"Class {classes[scarce]} has {count[scarce]} {units}, too few for {asked}; {possible}.")
+
+
+def official_parts(patient_ids: Sequence[str | None]) -> np.ndarray:
+    """Return (num_images, 5) bool: whether an image is in the test part of each official fold.
+
+    Raises:
+        InputError: a patient is none of the 82.
+    """
+    parts = official_folds()
+    strange = sorted({str(patient) for patient in patient_ids} - parts.keys())
+    if strange:
+        raise InputError(
+            f"split_by=official knows the 82 slide folders of BreakHis, but not {strange[0]}; use split_by=specimen."
+        )
+    return np.array([[part == "test" for part in parts[str(patient)]] for patient in patient_ids])

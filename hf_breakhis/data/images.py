@@ -1,0 +1,179 @@
+"""One form for the images of every source: seven columns, read from the file names, and what is odd about them."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import datasets
+from PIL import UnidentifiedImageError
+
+from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, BreakHisName, parse_file_name
+from hf_breakhis.data.inventory import INVENTORY, expected_file_names
+from hf_breakhis.data.twin import is_twin
+from hf_breakhis.files import InputError
+
+COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
+TARGETS = {"malignancy": CLASSES, "tumor_type": tuple(TUMOR_TYPES)}
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a run.
+
+    Attributes:
+        dataset: columns as `COLUMNS`, one row an image, sorted by file name. `image` holds paths (folder) or the
+            original PNG bytes (archive); `patient_id`, `specimen_id`, `tumor_type` and `magnification` are None where
+            a source does not know them.
+        source: what the images are, "breakhis" or "twin".
+        location: the folder or archive they were read from.
+        warnings: sentences that belong into every report of these images.
+        findings: what is odd about the files, though they can be used.
+        places: all places behind two of the findings: "unnamed" (left out) and "misplaced" (used).
+        stamp: path, size and time of an archive in short; empty for a folder, whose files have their own.
+    """
+
+    dataset: datasets.Dataset
+    source: str
+    location: str
+    warnings: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    stamp: str = ""
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+        return tuple(self.dataset.features["label"].names)
+
+
+def few(names: Sequence[str], limit: int = 3) -> str:
+    """Return "a, b, c and 4 more"."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def arrange(
+    images: datasets.Dataset,
+    places: Sequence[str],
+    location: str,
+    magnifications: Sequence[str] = MAGNIFICATIONS,
+    target: str = "malignancy",
+    stamp: str = "",
+) -> Images:
+    """Give images their seven columns, from the file names alone.
+
+    Args:
+        images: one column, `image`.
+        places: where each image was found: a path, or a member of an archive.
+        location: what the user gave.
+        magnifications: which to keep.
+        target: a key of `TARGETS`; decides the column `label`.
+        stamp: see `Images`.
+
+    Raises:
+        InputError: a name is there twice, or no image of these magnifications.
+    """
+    names, odd = _read_names(places)
+    findings = _tell(odd)
+    chosen = {row: name for row, name in names.items() if name.magnification in magnifications}
+    if not chosen:
+        there = sorted({name.magnification for name in names.values()}, key=MAGNIFICATIONS.index)
+        has = f"there are only {', '.join(there)}" if there else "no file there is named as BreakHis images are"
+        wanted = ", ".join(magnifications)
+        raise InputError(f"No image at {wanted} in {location}: {has}. Change `magnifications` or the data.")
+    table = datasets.concatenate_datasets([images, _columns(names, len(places), target)], axis=1)
+    order = sorted(chosen, key=lambda row: str(chosen[row]))
+    dataset = table.select_columns(list(COLUMNS)).select(order, keep_in_memory=True)
+    file_names = [str(chosen[row]) for row in order]
+    if _is_generated(dataset):
+        twin = f"All {len(dataset):,} images are generated (the twin): scores say nothing about real tissue."
+        return Images(dataset, "twin", location, [twin], findings, stamp, odd)
+    surplus = sorted(set(file_names) - set(expected_file_names()))
+    if surplus:
+        findings.append(f"Not in the inventory of BreakHis, but used: {few(surplus)}.")
+    return Images(dataset, "breakhis", location, _warn_of_subset(file_names, magnifications), findings, stamp, odd)
+
+
+def _read_names(places: Sequence[str]) -> tuple[dict[int, BreakHisName], dict[str, list[str]]]:
+    """Return the names by row number, and the places that have none or lie in the wrong folder.
+
+    Raises:
+        InputError: a name is there twice.
+    """
+    names: dict[int, BreakHisName] = {}
+    seen: dict[str, str] = {}
+    odd: dict[str, list[str]] = {"unnamed": [], "misplaced": []}
+    for row, place in enumerate(places):
+        path = PurePosixPath(place.replace(os.sep, "/"))
+        if path.name in seen:
+            raise InputError(f"The image {path.name} is there twice, as {seen[path.name]} and {place}; delete one.")
+        seen[path.name] = place
+        try:
+            names[row] = parse_file_name(path.name)
+        except InputError:
+            odd["unnamed"].append(place)
+            continue
+        # From the folder of the class down; a copy with fewer folders above has nothing to disagree with.
+        if path.parts[-6:] != PurePosixPath(names[row].path).parts[-6:]:
+            odd["misplaced"].append(place)
+    return names, odd
+
+
+def _tell(odd: dict[str, list[str]]) -> list[str]:
+    """Turn places into sentences, one a kind."""
+    sentences = {
+        "unnamed": "Left out, since not named as BreakHis images are",
+        "misplaced": "In a folder that disagrees with the file name (the name is believed)",
+    }
+    return [f"{sentence}: {few(odd[kind])}." for kind, sentence in sentences.items() if odd[kind]]
+
+
+def _columns(names: dict[int, BreakHisName], num_rows: int, target: str) -> datasets.Dataset:
+    """Return the six columns beside the image; rows without a name hold None and are not selected afterwards."""
+    rows = [names.get(row) for row in range(num_rows)]
+    classes = TARGETS[target]
+    types = list(TUMOR_TYPES)
+
+    def label(name: BreakHisName) -> int:
+        return name.label if target == "malignancy" else types.index(name.tumor_type)
+
+    text = datasets.Value("string")
+    features = {"label": datasets.ClassLabel(names=list(classes))} | dict.fromkeys(COLUMNS[2:], text)
+    columns: dict[str, list] = {"label": [None if name is None else label(name) for name in rows]}
+    for column in COLUMNS[2:-1]:
+        columns[column] = [None if name is None else getattr(name, column) for name in rows]
+    columns["file_name"] = [None if name is None else str(name) for name in rows]
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def _is_generated(dataset: datasets.Dataset) -> bool:
+    """Look at the first image for the mark of the twin; the integrity check looks at all."""
+    image = dataset.cast_column("image", datasets.Image(decode=False))[0]["image"]
+    try:
+        return is_twin(image["bytes"] or image["path"])
+    except (UnidentifiedImageError, OSError):
+        return False  # the integrity check names it
+
+
+def _warn_of_subset(file_names: Iterable[str], magnifications: Sequence[str]) -> list[str]:
+    """Say how much of BreakHis is here, and which slide folders miss most."""
+    expected = {
+        str(name): name.patient_id
+        for folder in INVENTORY
+        for name in folder.names()
+        if name.magnification in magnifications
+    }
+    missing = expected.keys() - set(file_names)
+    if not missing:
+        return []
+    gaps = Counter(expected[name] for name in missing)
+    worst = [f"{patient} ({gaps[patient]})" for patient in sorted(gaps, key=lambda patient: (-gaps[patient], patient))]
+    folders = set(expected.values())
+    present = {expected[name] for name in expected.keys() - missing}
+    at = "" if len(magnifications) == len(MAGNIFICATIONS) else f" at {', '.join(magnifications)}"
+    return [
+        f"{len(expected) - len(missing):,} of {len(expected):,} images of BreakHis{at} are here, from {len(present)} "
+        f"of {len(folders)} slide folders; missing most: {few(worst)}."
+    ]

@@ -1,0 +1,266 @@
+"""Folds: which images train, watch, test and stay in reserve. scikit-learn splits; every split is checked."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    train_test_split,
+)
+
+from hf_breakhis.data.groups import groups_of, official_parts, require_enough_groups, require_two_classes
+from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
+from hf_breakhis.files import InputError
+
+PARTS = ("train", "validation", "test", "reserve")
+MAX_DRAWS = 100
+
+
+def _no_rows() -> np.ndarray:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Row numbers of the parts of one fold, each ascending; they share no row and together are all rows."""
+
+    index: int
+    train: np.ndarray
+    test: np.ndarray = field(default_factory=_no_rows)
+    validation: np.ndarray = field(default_factory=_no_rows)
+    reserve: np.ndarray = field(default_factory=_no_rows)
+
+
+def split_images(dataset: datasets.Dataset, data_args: Any, split_seed: int | None = None) -> list[Fold]:
+    """Split the images of `load_images` as `data_args` says; `split_seed` replaces its own (for repeats)."""
+    return make_folds(
+        np.array(dataset["label"]),
+        {name: list(dataset[name]) for name in ("patient_id", "specimen_id")},
+        split_by=data_args.split_by,
+        num_folds=data_args.num_folds,
+        test_size=data_args.test_size,
+        reserve_size=data_args.reserve_size,
+        validation_size=data_args.validation_size,
+        stratify=data_args.stratify,
+        seed=data_args.split_seed if split_seed is None else split_seed,
+        classes=dataset.features["label"].names,
+    )
+
+
+def make_folds(
+    labels: np.ndarray,
+    columns: Mapping[str, Sequence[str | None]],
+    split_by: str = "specimen",
+    num_folds: int = 5,
+    test_size: float = 0.2,
+    reserve_size: float = 0.0,
+    validation_size: float = 0.0,
+    stratify: bool = True,
+    seed: int = 42,
+    classes: Sequence[str] = ("benign", "malignant"),
+) -> list[Fold]:
+    """Split rows into folds that keep related images together.
+
+    First the reserve is set aside, then the rest is divided into test parts, then each fold gives a share of its
+    training groups to validation. Where a draw leaves a part without a class, which scikit-learn does not tell, the
+    whole is drawn again with a seed derived from `seed`, up to `MAX_DRAWS` times.
+
+    Args:
+        labels: (n_images,) int, index into `classes`.
+        columns: "patient_id" and "specimen_id", each (n_images,) str, or None where unknown.
+        split_by: what may not straddle a split. "patient" is the slide folder as published; "specimen" also merges
+            folders that differ only in block letters; "image" keeps nothing together and leaks; "official" is the
+            authors' five hold-outs by patient, which divide specimens.
+        num_folds: number of folds; 1 is a hold-out of `test_size`.
+        test_size: share of the images (or as near as groups allow) held out when `num_folds` is 1.
+        reserve_size: share set aside first, the same rows in every fold.
+        validation_size: share of each fold's training part.
+        stratify: keep the shares of the classes; without, parts are drawn at random.
+        seed: the same seed and row order give the same folds.
+        classes: names for messages.
+
+    Returns:
+        `num_folds` folds. Save for a hold-out and "official", each row outside of the reserve is tested once.
+
+    Raises:
+        InputError: the ids are missing, or no split has every class in every part.
+
+    Source:
+        Specimen and patient levels, official folds: Spanhol et al. 2016, IEEE TBME 63(7).
+    """
+    labels = np.asarray(labels)
+    groups = groups_of(len(labels), columns, split_by)
+    official = split_by == "official"
+    if official and (num_folds != NUM_OFFICIAL_FOLDS or reserve_size):
+        raise InputError(f"split_by=official is {NUM_OFFICIAL_FOLDS} folds without a reserve; change num_folds or it.")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"`split_seed` is {seed}, but has to be from 0 to 4294967295.")
+    require_two_classes(labels, classes)
+    if not official:
+        extras = (reserve_size > 0, validation_size > 0)
+        require_enough_groups(labels, groups, classes, split_by, num_folds, *extras)
+    tests = official_parts(columns["patient_id"]).T if official else None
+    missing = ""
+    for draw in range(MAX_DRAWS):
+        draw_seed = seed if draw == 0 else int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])
+        splitter = _Splitter(labels, groups, split_by != "image", stratify, draw_seed)
+        try:
+            folds = splitter.folds(num_folds, test_size, reserve_size, validation_size, tests)
+        except InputError as error:  # the reserve of this draw took too much of a class
+            missing = str(error)
+            continue
+        missing = find_missing_class(folds, labels, classes)
+        if not missing:
+            check_folds(folds, groups, covers=num_folds > 1 and not official)
+            return folds
+    hint = "give all of BreakHis, or use split_by=specimen" if official else "set fewer folds or other shares"
+    raise InputError(f"No split by {split_by} fits: {missing.rstrip('.')}; {hint}.")
+
+
+@dataclass(frozen=True)
+class _Splitter:
+    """One draw: labels, groups and a seed; methods take and return row numbers."""
+
+    labels: np.ndarray
+    groups: np.ndarray
+    grouped: bool
+    stratify: bool
+    seed: int
+
+    def folds(
+        self, num_folds: int, test_size: float, reserve_size: float, validation_size: float, tests: np.ndarray | None
+    ) -> list[Fold]:
+        rows, reserve = np.arange(len(self.labels)), _no_rows()
+        if reserve_size:
+            rows, reserve = self.take(rows, reserve_size, "reserve_size")
+        if tests is not None:
+            pairs = [(np.flatnonzero(~test), np.flatnonzero(test)) for test in tests]
+        elif num_folds == 1:
+            pairs = [self.take(rows, test_size, "test_size")]
+        else:
+            pairs = self.divide(rows, num_folds)
+        folds = []
+        for index, (train, test) in enumerate(pairs):
+            validation = _no_rows()
+            if validation_size:
+                train, validation = self.take(train, validation_size, "validation_size")
+            folds.append(Fold(index, np.sort(train), np.sort(test), np.sort(validation), np.sort(reserve)))
+        return folds
+
+    def divide(self, rows: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Divide `rows` into (train, test) pairs whose test parts are a partition."""
+        kinds: dict[tuple[bool, bool], Any] = {
+            (False, False): KFold,
+            (False, True): StratifiedKFold,
+            (True, False): GroupKFold,
+            (True, True): StratifiedGroupKFold,
+        }
+        splitter = kinds[self.grouped, self.stratify](num_folds, shuffle=True, random_state=self.seed)
+        try:
+            with warnings.catch_warnings():
+                # scikit-learn warns of classes with few images; what came of it is checked afterwards.
+                warnings.simplefilter("ignore", UserWarning)
+                pairs = list(splitter.split(rows, self.labels[rows], self.groups[rows]))
+        except ValueError as error:
+            raise InputError(f"{len(rows):,} images do not allow num_folds={num_folds} ({_brief(error)})") from error
+        return [(rows[train], rows[test]) for train, test in pairs]
+
+    def take(self, rows: np.ndarray, share: float, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Divide `rows` into a rest and a part of about `share`.
+
+        Groups differ in size and class, so of `MAX_DRAWS` random choices of groups the one is taken whose part has
+        most nearly the wanted number of images of every class; without `stratify` simply the first.
+        """
+        labels = self.labels[rows]
+        names, group = np.unique(self.groups[rows], return_inverse=True)
+        try:
+            if not self.grouped:
+                strata = labels if self.stratify else None
+                rest, part = train_test_split(rows, test_size=share, stratify=strata, random_state=self.seed)
+                return rest, part
+            number = MAX_DRAWS if self.stratify else 1
+            draws = list(ShuffleSplit(number, test_size=share, random_state=self.seed).split(names))
+        except ValueError as error:
+            raise InputError(
+                f"`{name}` is {share}, too much or little for {len(rows):,} images ({_brief(error)})"
+            ) from error
+        counts = np.zeros((len(names), labels.max() + 1), dtype=np.int64)  # images of each group and class
+        np.add.at(counts, (group, labels), 1)
+
+        def distance(draw: tuple[np.ndarray, np.ndarray]) -> float:
+            rest, part = counts[draw[0]].sum(0), counts[draw[1]].sum(0)
+            lacking = np.sum((rest == 0) != (part == 0))
+            return float(lacking + np.abs(part - share * (rest + part)).sum() / len(rows))
+
+        chosen = np.isin(group, min(draws, key=distance)[1])
+        return rows[~chosen], rows[chosen]
+
+
+def _brief(error: ValueError) -> str:
+    """Return the first sentence of scikit-learn's message."""
+    return str(error).split(". ")[0].rstrip(".")
+
+
+def find_missing_class(folds: Sequence[Fold], labels: np.ndarray, classes: Sequence[str]) -> str:
+    """Name the first part of a fold that lacks a class, "" if none does; a part that was not asked for is empty."""
+    for fold in folds:
+        for part in PARTS:
+            rows = getattr(fold, part)
+            lacking = np.setdiff1d(labels, labels[rows])
+            if len(lacking) and (len(rows) or part in ("train", "test")):
+                return f"Fold {fold.index} has no {classes[lacking[0]]} image in its {part} part"
+    return ""
+
+
+def check_folds(folds: Sequence[Fold], groups: np.ndarray, covers: bool = False) -> None:
+    """Prove that no row is lost or doubled and no group straddles two parts.
+
+    Args:
+        folds: what `make_folds` is about to return.
+        groups: (n_images,) the ids claimed to be kept together.
+        covers: whether every row outside of the reserve is to be tested exactly once.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    for fold in folds:
+        rows = np.concatenate([getattr(fold, part) for part in PARTS])
+        if not np.array_equal(np.sort(rows), np.arange(len(groups))):
+            raise ValueError(f"Fold {fold.index} loses or doubles rows.")
+        if sum(len(np.unique(groups[getattr(fold, part)])) for part in PARTS) != len(np.unique(groups)):
+            raise ValueError(f"Fold {fold.index} has one group in two parts.")
+    if covers:
+        tested = np.concatenate([fold.test for fold in folds])
+        if not np.array_equal(np.sort(tested), np.setdiff1d(np.arange(len(groups)), folds[0].reserve)):
+            raise ValueError("The test parts are no partition.")
+
+
+def leaks(fold: Fold, columns: Mapping[str, Sequence[str | None]]) -> dict[str, int | None]:
+    """Count the test images of whose patient, or specimen, other images train; None where ids are unknown."""
+    counts: dict[str, int | None] = {"test_images": len(fold.test)}
+    for level in ("patient", "specimen"):
+        ids = np.array(list(columns.get(f"{level}_id") or [None]), dtype=object)
+        known = all(ids)
+        counts[f"same_{level}"] = int(np.isin(ids[fold.test], list(set(ids[fold.train]))).sum()) if known else None
+    return counts
+
+
+def folds_table(folds: Sequence[Fold], dataset: datasets.Dataset) -> pd.DataFrame:
+    """Return one row for each fold and image: file_name, patient_id, specimen_id, label, fold, part."""
+    images = pd.DataFrame({name: list(dataset[name]) for name in ("file_name", "patient_id", "specimen_id", "label")})
+    tables = []
+    for fold in folds:
+        part = np.empty(len(images), dtype=object)
+        for name in PARTS:
+            part[getattr(fold, name)] = name
+        tables.append(images.assign(fold=fold.index, part=part))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,78 @@
+"""BreakHis as an unpacked folder: find the tree, list its PNG files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+from tqdm import tqdm
+
+from hf_breakhis.files import InputError
+
+# From `breast/` itself up to the parent of BreaKHis_v1.
+_WAYS_DOWN = ("", "breast", "histology_slides/breast", "BreaKHis_v1/histology_slides/breast")
+
+
+def is_picture(name: str) -> bool:
+    """Tell whether a file name is that of a PNG, and not of the shadow file that macOS lays beside one."""
+    return name.lower().endswith(".png") and not name.startswith("._")
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a file name is UTF-8, as tables need it; a file system may hold any bytes."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def find_tree(folder: Path) -> Path:
+    """Return the folder that holds `benign/` and `malignant/`.
+
+    Raises:
+        InputError: there is none within `folder`, or `folder` is empty.
+    """
+    for way in _WAYS_DOWN:
+        if any((folder / way / name).is_dir() for name in ("benign", "malignant")):
+            return folder / way
+    if not os.listdir(folder):
+        raise InputError(f"The folder {folder} is empty; unpack BreaKHis_v1.tar.gz there, or give its place.")
+    raise InputError(
+        f"The folder {folder} is not BreakHis: it has no {_WAYS_DOWN[-1]}/benign or malignant. "
+        "Give the folder that holds BreaKHis_v1, or BreaKHis_v1.tar.gz."
+    )
+
+
+def index_tree(folder: Path) -> list[str]:
+    """Return the paths of all PNG files in the tree, sorted by file name.
+
+    Raises:
+        InputError: `folder` holds no tree, the tree no PNG, or part of it cannot be read.
+    """
+    try:
+        root = find_tree(folder)
+        paths = list(_walk(root))
+    except OSError as error:
+        raise InputError(f"Cannot read {error.filename}: {error.strerror}. Give yourself rights there.") from error
+    if not paths:
+        raise InputError(f"No PNG image in {root}; unpack BreaKHis_v1.tar.gz again, or give another folder.")
+    return sorted(paths, key=lambda path: (os.path.basename(path), path))
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yield the path of every PNG below `root`; an unreadable folder is an error, not an empty folder."""
+    with tqdm(desc="Indexing", unit="image", disable=None) as bar:
+        for parent, _, names in os.walk(root, onerror=_raise):
+            for name in filter(is_picture, names):
+                path = os.path.join(parent, name)
+                if not is_text(path):
+                    raise InputError(f"The name {path!r} is not UTF-8; rename the file.")
+                yield path
+                bar.update()
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def read_tree(folder: Path) -> tuple[datasets.Dataset, list[str]]:
+    """Return the images of an unpacked folder as paths, which are read when they are needed, and the same paths."""
+    paths = index_tree(folder)
+    return datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image()})), paths

@@ -1,0 +1,81 @@
+"""What several rooms' tests share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
+from hf_breakhis.data.inventory import INVENTORY
+
+REAL = Path(__file__).parents[2] / "shared/breakhis"
+SLIDES = ("B_A-14-22549AB", "B_A-14-22549CD", "B_F-14-14134", "M_DC-14-2523", "M_LC-14-12204", "M_PC-14-9146")
+SMALL = [  # the first two names that BreakHis has of each slide folder at 40X and 200X
+    str(name)
+    for folder in INVENTORY
+    for name in folder.names()
+    if folder.patient_id.removeprefix("SOB_") in SLIDES
+    and name.magnification in ("40X", "200X")
+    and name.number in folder.numbers[name.magnification][:2]
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def datasets_cache(tmp_path_factory):
+    """Keep what tests prepare out of the user's cache, in this process and in those it starts."""
+    folder = tmp_path_factory.mktemp("datasets-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+        patch.setenv("HF_DATASETS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def real_breakhis():
+    """The folder of real BreakHis images beside the checkout."""
+    if not (REAL / "BreaKHis_v1").is_dir():
+        pytest.skip("real BreakHis images are not beside the checkout (shared/breakhis)")
+    return REAL
+
+
+@pytest.fixture
+def draw_png():
+    """Write a small noisy RGB picture, the same for the same name: `draw_png(path, size=(70, 46))`."""
+
+    def draw(path: Path, size: tuple[int, int] = (70, 46)) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(list(path.name.encode()))
+        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(path)
+        return path
+
+    return draw
+
+
+@pytest.fixture
+def small_breakhis(tmp_path, draw_png):
+    """A folder with the official tree of 24 small pictures: 6 slide folders, 5 specimens, 2 magnifications."""
+    folder = tmp_path / "small"
+    for name in SMALL:
+        draw_png(folder / parse_file_name(name).path)
+    return folder
+
+
+@pytest.fixture
+def data_args():
+    """Build what `load_images` reads: `data_args(data_dir, magnifications=["40X"])`."""
+
+    def build(data_dir: Path | str | None = None, **changes) -> SimpleNamespace:
+        fields = {
+            "dataset": "breakhis",
+            "data_dir": None if data_dir is None else str(data_dir),
+            "dataset_revision": None,
+            "twin_kwargs": None,
+            "magnifications": list(MAGNIFICATIONS),
+            "target": "malignancy",
+        }
+        return SimpleNamespace(**fields | changes)
+
+    return build
