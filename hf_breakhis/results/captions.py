@@ -1,0 +1,123 @@
+"""The words under each figure: they stand alone, and define what they use."""
+
+from typing import Any
+
+from hf_breakhis.results.wording import PATIENT, SPECIMEN, count, percent, things
+
+CAPTIONS = {
+    "baselines": (
+        "Accuracy beside two baselines. Points: all test images pooled; {interval}. Ticks below: single folds. "
+        "Mean colour is a logistic regression on the mean and spread of red, green and blue; majority class always "
+        "answers with the most frequent class of its training part."
+    ),
+    "confusion_mean": (
+        "Mean confusion matrix over {folds}: number of test images of each true class (rows) that were given each "
+        "predicted class (columns). Shading and per cent: share of the true class."
+    ),
+    "confusion_folds": (
+        "Confusion matrix of each fold. Rows are the true class, columns the predicted one; shading and per cent: "
+        "share of the true class. Folds are counted from 0, as in the run folder; the paper counts from 1."
+    ),
+    "roc_mean": (
+        "Receiver operating characteristic: share of {positive} images found (sensitivity) against share of other "
+        "images falsely called {positive}, over all thresholds. Dark: mean of {folds} at equal false positive rate; "
+        "grey: single folds. AUC is the area under the mean curve; .5 is chance (dashed)."
+    ),
+    "roc_folds": (
+        "Receiver operating characteristic of each fold (dark) among the others (grey), with the area under it (AUC). "
+        "Sensitivity is the share of {positive} images found; dashed is chance."
+    ),
+    "learning_curves": (
+        "Learning curves, one line a fold: loss on the training part as the mean over the epoch; loss and accuracy on "
+        "the {watched} part after the epoch; learning rate at its end."
+    ),
+    "reliability": (
+        "Reliability of the predicted probabilities, pooled test images in bins of equal width. A point on the dashed "
+        "diagonal means what it says; above it the truth is more frequent than stated. ECE: mean distance from the "
+        "diagonal, weighted by images. Brier score: mean squared error of the probability; lower is better."
+    ),
+    "magnifications": (
+        "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "
+        "malignant images predicted malignant, specificity the share of benign images predicted benign, recognition "
+        "rate the mean over patients of the share of their images predicted right; {patient}."
+    ),
+    "tumor_types": (
+        "Share of test images predicted right, by tumour type, pooled over folds; {interval}. Right: numbers of "
+        "images and of specimens behind each point; {specimen}."
+    ),
+    "patients": (
+        "Patient scores: one point a patient, the share of the patient's test images predicted right, sorted within "
+        "tumour type. The dashed line is their mean, the recognition rate. Some of the lowest are named; {patient}."
+    ),
+    "repeats": (
+        "Accuracy of each repeat of the recipe with other split and initial seeds, all test images pooled. Bars: "
+        "interval of that repeat, how far it may move with other specimens; the spread of the points is how far it "
+        "moves with other seeds. Dashed: mean of the repeats."
+    ),
+    "pipeline": (
+        "The pipeline of this run, drawn from its recipe (compare figures 3 and 4 of the paper). The test part of "
+        "each fold meets the same transform, and the model only after training."
+    ),
+}
+ONE_FOLD = {
+    "confusion_mean": (
+        "Confusion matrix: number of test images of each true class (rows) that were given each predicted class "
+        "(columns). Shading and per cent: share of the true class."
+    ),
+    "roc_mean": (
+        "Receiver operating characteristic: share of {positive} images found (sensitivity) against share of other "
+        "images falsely called {positive}, over all thresholds. AUC: area under the curve; .5 is chance (dashed)."
+    ),
+}
+MANY_CLASSES = {
+    "roc_mean": (
+        "Receiver operating characteristic of each class against all others: share of the class's images found "
+        "(sensitivity) against share of other images falsely called so, over all thresholds. Dark: mean of {folds}; "
+        "grey: single folds; AUC: area under the mean curve; .5 is chance (dashed)."
+    ),
+    "magnifications": (
+        "Scores at each magnification of the microscope, pooled over folds; {interval}. Recognition rate: mean over "
+        "patients of the share of their images predicted right; {patient}."
+    ),
+}
+TUMOR_LETTERS = (
+    "A adenosis, F fibroadenoma, PT phyllodes tumor, TA tubular adenoma (benign); DC ductal, LC lobular, MC mucinous, "
+    "PC papillary carcinoma (malignant)."
+)
+
+
+def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> str:
+    """The caption of a figure in the words of this run; a figure without one gets its name.
+
+    Args:
+        name: key of `plots.FIGURES`.
+        summary: summary.json.
+        watched: part that was scored after each epoch.
+    """
+    words = {
+        "folds": things(len(summary["protocol"]["folds_present"]), "fold"),
+        "interval": bars(summary),
+        "positive": summary.get("positive_class") or "such",
+        "watched": watched,
+        "patient": PATIENT,
+        "specimen": SPECIMEN,
+    }
+    templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
+    templates |= MANY_CLASSES if len(summary["classes"]) > 2 else {}
+    text = templates.get(name, name.replace("_", " ") + ".").format(**words)
+    return f"{text} {TUMOR_LETTERS}" if name == "patients" else text
+
+
+def bars(summary: dict[str, Any]) -> str:
+    """What the bars of a figure are."""
+    told = interval_words(summary)
+    return told if told.startswith("no ") else f"bars: {told}; hollow points have none"
+
+
+def interval_words(summary: dict[str, Any]) -> str:
+    """What the intervals are, or why there are none."""
+    told = summary.get("interval") or {}
+    if told.get("reason") or not told.get("method"):
+        return f"no interval ({str(told.get('reason') or 'not computed').rstrip('.')})"
+    drawn = f"{count(told['resamples'])} resamples of {count(told['num_groups'])}"
+    return f"{percent(told['level'])} interval by {told['method']} ({drawn})"
