@@ -1,5 +1,6 @@
 """The command line: one door a command, heavy imports inside the command."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,10 +64,10 @@ def show_report(run: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 after one line for input that cannot be used."""
+    """Run one command; return 0, the code it ended with, or 2 after one line for input that cannot be used."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
+        code = app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
     except InputError as error:
         return _refuse(str(error))
     except UsageError as error:
@@ -74,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("hf-breakhis: stopped; the same command continues.", file=sys.stderr)  # noqa: T201
         return 130
-    return 0
+    return code or 0  # a command that raises typer.Exit gives its code, every other one None
 
 
 def _refuse(message: str) -> int:
-    print(f"hf-breakhis: {message}", file=sys.stderr)  # noqa: T201
+    if os.environ.get("RANK", "0") == "0":  # processes of one run meet the same error; one line is enough
+        print(f"hf-breakhis: {message}", file=sys.stderr)  # noqa: T201
     return 2

@@ -50,9 +50,11 @@ def warnings(summary: dict[str, Any]) -> list[str]:
             f"{_folds(protocol['folds_missing']).capitalize()} of {count} did not end: the scores are those of "
             f"{_folds(protocol['folds_present'])} alone."
         )
-    if "twin" in str(data["source"]):
+    is_twin = "twin" in str(data["source"])
+    if is_twin:
         found.append("These numbers are about the twin, a data set of generated pictures, not about BreakHis.")
-    found += data["warnings"]
+    found += _unbeaten(summary)
+    found += [text for text in data["warnings"] if not (is_twin and "twin" in text)]  # said above
     found += _doubtful_intervals(summary["interval"])
     if protocol["split_by"] == "official" and not protocol["covers_all_images_once"]:
         found.append(
@@ -84,6 +86,17 @@ def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
     if leakage["share_same_patient"] is None and leakage["share_same_specimen"] is None:
         found.append("The source names neither patients nor specimens: whether they were kept apart is unknown.")
     return found
+
+
+def _unbeaten(summary: dict[str, Any]) -> list[str]:
+    """Return a warning when a baseline that knows nothing of tissue is as accurate as the model."""
+    names = {"majority": "answering the majority class", "mean_color": "a logistic regression on mean colour"}
+    accuracy = summary["image"]["pooled"]["accuracy"]["value"]
+    scores = {names[name]: (summary["baselines"].get(name) or {}).get("accuracy") for name in names}
+    better = [f"{name} ({score:.3f})" for name, score in scores.items() if score is not None and score >= accuracy]
+    if not better:
+        return []
+    return [f"The model (accuracy {accuracy:.3f}) is no better than {' and '.join(better)}."]
 
 
 def _doubtful_intervals(interval: dict[str, Any]) -> list[str]:

@@ -1,0 +1,122 @@
+"""Every door opens, and bad input ends in one line with exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_breakhis.cli import main
+
+ROOT = Path(__file__).parents[1]
+RECIPE = """\
+dataset: twin
+twin_kwargs: {scale: 0.01, width: 70, height: 46}
+num_folds: 2
+image_size: 32
+init: random
+model_kwargs: {layer_type: basic, embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1]}
+optimizer_name: sgd
+learning_rate: 0.05
+num_train_epochs: 1
+batch_size: 32
+use_cpu: true
+disable_tqdm: true
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE + f"output_dir: {tmp_path / 'run'}\n", encoding="utf-8")
+    return path
+
+
+def test_train_ends_with_table_and_report_and_starts_again_with_neither(recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", str(recipe)]) == 0
+    out = capsys.readouterr().out
+    assert "Recognition rate" in out
+    assert out.strip().endswith(f"report: {run / 'report.html'}")
+    for name in (
+        "recipe.yaml data.json folds.csv predictions.csv summary.json decision.json cost.json report.html"
+    ).split():
+        assert (run / name).is_file(), name
+    assert any((run / "figures").iterdir())
+
+    assert main(["train", str(recipe)]) == 0
+    assert "is finished" in capsys.readouterr().out
+
+    before = {name: (run / name).read_bytes() for name in ("summary.json", "report.html", "predictions.csv")}
+    for name in before:
+        (run / name).unlink()
+    assert main(["report", str(run)]) == 0
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+    assert main(["train", str(recipe), "--fold", "refit"]) == 0
+    assert "refit" in capsys.readouterr().out
+
+
+def test_twin_command_writes_the_official_tree(tmp_path, capsys):
+    assert main(["data", "twin", str(tmp_path / "t"), "--scale", "0.001", "--width", "48", "--height", "32"]) == 0
+    assert len(list((tmp_path / "t" / "BreaKHis_v1").rglob("*.png"))) == 328
+    assert "twin: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["data"], "Missing command"),
+        (["data", "twin"], "Missing argument"),
+        (["data", "twin", "x", "--seed", "a"], "--seed"),
+        (["data", "twin", "x", "--scale", "2"], "scale"),
+        (["train"], "Give a recipe first"),
+        (["train", "recipes/c9.yaml"], "No recipe at recipes/c9.yaml"),
+        (["report", "/nowhere/run"], "No run at /nowhere/run"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(argv, message, capsys):
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("hf-breakhis: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dataset", "breakhis"], "twin_kwargs"),
+        (["--dataset", "brakehis"], "brakehis"),
+        (["--num_folds", "60"], "benign has 16 specimens, too few for num_folds=60"),
+        (["--batch_size", "0"], "does not divide"),
+        (["--init", "pretrained", "--model_name_or_path", "/nowhere/model"], "Cannot load"),
+        (["--magnifications", "40"], "choose from"),
+    ],
+)
+def test_bad_runs_leave_nothing_behind(flags, message, recipe, tmp_path, capsys):
+    assert main(["train", str(recipe), *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_is_quick_to_import():
+    """`--help` loads none of the heavy libraries."""
+    code = (
+        "import sys, json; from hf_breakhis.cli import main; main(['--help']);"
+        "print(json.dumps([n for n in ('torch', 'transformers', 'datasets', 'matplotlib', 'sklearn', 'pandas') if n in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+    assert "For research, not for diagnosis" in done.stdout
+
+
+def test_the_script_for_accelerate_is_the_same_door():
+    done = subprocess.run(
+        [sys.executable, "scripts/train.py", "recipes/c9.yaml"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert done.stderr == "hf-breakhis: No recipe at recipes/c9.yaml. Recipes are listed in recipes/README.md.\n"
