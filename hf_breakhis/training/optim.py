@@ -123,10 +123,8 @@ def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> No
     """
     if carry_over == "all" and (args.scheduler_name is None or args.scheduler_name in FIXED_LENGTH):
         able = ", ".join(name for name in SCHEDULERS if name not in FIXED_LENGTH)
-        raise InputError(
-            f"`carry_over` is all, but {args.scheduler_name or SchedulerType(args.lr_scheduler_type).value} ends with its fold; "
-            f"set `scheduler_name` to one of {able}."
-        )
+        name = args.scheduler_name or SchedulerType(args.lr_scheduler_type).value
+        raise InputError(f"`carry_over` is all, but {name} ends with its fold; set `scheduler_name` to one of {able}.")
     if args.optimizer_name is not None:
         optimizer_cls = lookup(OPTIMIZERS, args.optimizer_name, "optimizer")
         # The rate and the decay are fields of their own; given twice, one of them would be lost.

@@ -120,6 +120,13 @@ def test_the_same_recipe_gives_the_same_numbers(plain, tmp_path):
     assert equal(weights(tmp_path / "again" / "fold-2"), weights(plain / "fold-2"))
 
 
+def test_without_the_cache_the_numbers_are_the_same(plain, tmp_path):
+    assert run(tmp_path / "without", cache=False, fold="0")
+    for name in ("fold-0/predictions.csv", "fold-0/history.csv", "fold-0/metrics.json"):
+        assert (tmp_path / "without" / name).read_bytes() == (plain / name).read_bytes(), name
+    assert equal(weights(tmp_path / "without" / "fold-0"), weights(plain / "fold-0"))
+
+
 def test_another_seed_gives_other_weights(plain, tmp_path):
     run(tmp_path / "other", seed=43, fold="0")
     assert not equal(weights(tmp_path / "other" / "fold-0"), weights(plain / "fold-0"))
@@ -146,7 +153,7 @@ def test_restart_begins_again(tmp_path):
     assert len(pd.read_csv(tmp_path / "r" / "fold-0" / "history.csv")) == 2
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for a kill."""
 
 
@@ -161,11 +168,11 @@ def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeyp
         original(self, *args)
         saved.append(self.state.global_step)
         if len(saved) == after:
-            raise Stopped
+            raise StoppedError
 
     trainer = crossval.train_fold.__globals__["BreakHisTrainer"]
     monkeypatch.setattr(trainer, "_save_checkpoint", stop)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run(folder)
     monkeypatch.setattr(trainer, "_save_checkpoint", original)
     assert not (folder / "fold-0" / "metrics.json").exists()
@@ -198,6 +205,23 @@ def test_changed_folds_are_refused(plain, tmp_path):
     (tmp_path / "copy" / "finished.json").unlink()
     with pytest.raises(InputError, match="run on other images or folds"):
         run(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["a stopped run", "another fold"])
+def test_data_whose_manifest_changed_are_refused(stopped, plain, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(plain, copy)
+    (copy / "finished.json").unlink()
+    shutil.rmtree(copy / "fold-1")
+    data = json.loads((copy / "data.json").read_text())
+    now, data["manifest_sha256"] = data["manifest_sha256"], "0" * 64
+    (copy / "data.json").write_text(json.dumps(data))
+    message = f"holds a run on other images: their manifest was {'0' * 12} and is {now[:12]} now; .*--restart"
+    with pytest.raises(InputError, match=message):
+        run(copy, **({} if stopped else {"fold": "1"}))
+    assert not (copy / "fold-1").exists()
 
 
 def test_output_folder_that_cannot_be_made_is_told(tmp_path):
