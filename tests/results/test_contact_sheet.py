@@ -34,8 +34,8 @@ def test_a_picture_is_a_whole_png_and_the_same_each_time(images, tmp_path, kind)
 
 def test_figures_1_and_2_say_class_type_magnification_slide_and_source(images):
     said = words(class_figure(images))
-    assert "Fig. 1. Biopsy section of a benign breast tumor:" in said
-    assert "Fig. 2. Biopsy section of a malignant breast tumor:" in said
+    assert "Fig. 1. Biopsy section of a benign breast tumour:" in said
+    assert "Fig. 2. Biopsy section of a malignant breast tumour:" in said
     assert "magnification 200X, slide SOB_M_" in said
     assert said.count("CC BY 4.0") == 2
     assert "Spanhol et al. 2016" in said

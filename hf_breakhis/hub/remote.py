@@ -1,0 +1,135 @@
+"""The Hub's side of a push: checks before any work, and every refusal in one line."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
+
+from hf_breakhis.files import InputError
+
+_LOGIN = "run `hf auth login` with a token that may write, or set HF_TOKEN"
+
+
+def require_repo_id(repo_id: str) -> str:
+    """Return `repo_id` if it has the form user/name.
+
+    Raises:
+        InputError: it has not.
+    """
+    try:
+        validate_repo_id(repo_id)
+        whole = repo_id.count("/") == 1
+    except HFValidationError:
+        whole = False
+    if not whole:
+        raise InputError(
+            f"{repo_id!r} is no name of a repository: give user/name, of letters, digits, '-', '_' and '.', "
+            "such as user/breakhis."
+        )
+    return repo_id
+
+
+def require_login() -> None:
+    """Refuse early where nothing could be pushed.
+
+    Raises:
+        InputError: no token is known.
+    """
+    if get_token() is None:
+        raise InputError(f"Not logged in to the Hugging Face Hub: {_LOGIN}, then give the same command again.")
+
+
+@contextmanager
+def told_in_one_line(repo_id: str) -> Iterator[None]:
+    """Turn what the Hub refuses within the block into one line.
+
+    Raises:
+        InputError: instead of the errors of huggingface_hub and of the network.
+    """
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise InputError(f"The Hub: {_reason(repo_id, error)}") from error
+    except OfflineModeIsEnabled as error:
+        raise InputError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it and try again.") from error
+    except HTTPError as error:
+        raise InputError(
+            f"The connection to the Hub failed ({_brief(error)}); the same command continues where it stopped."
+        ) from error
+
+
+def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
+    """Create a repository, or find it, and return the names of the files in it.
+
+    Raises:
+        InputError: the Hub refuses, or the repository is public and `private` is asked for.
+    """
+    api = HfApi()
+    with told_in_one_line(repo_id):
+        # None leaves the choice to the Hub: organisations may have another default than public.
+        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
+        # It says nothing where a repository of someone else is there already.
+        api.auth_check(repo_id, repo_type=repo_type, write=True)
+        if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+            raise InputError(
+                f"{repo_id} is there already and public; make it private on the Hub, or go without --private."
+            )
+        return api.list_repo_files(repo_id, repo_type=repo_type)
+
+
+def push_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str], message: str) -> str:
+    """Upload a folder, its card last, and return the address; what is up already is not sent again.
+
+    The card is the last word: only when everything that it tells of is there does it say so.
+
+    Args:
+        folder: holds README.md and what belongs to it.
+        repo_id: an existing repository.
+        repo_type: "dataset" or "model".
+        stale: patterns of files to delete from the repository where `folder` has them no longer.
+        message: of the commit.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    api = HfApi()
+    with told_in_one_line(repo_id):
+        api.upload_folder(
+            repo_id=repo_id, repo_type=repo_type, folder_path=folder, ignore_patterns=["README.md"],
+            delete_patterns=stale, commit_message=message,
+        )  # fmt: skip
+        api.upload_file(
+            repo_id=repo_id, repo_type=repo_type, path_or_fileobj=folder / "README.md", path_in_repo="README.md",
+            commit_message="Describe the data" if repo_type == "dataset" else "Describe the model",
+        )  # fmt: skip
+    kind = "datasets/" if repo_type == "dataset" else ""
+    return f"{api.endpoint}/{kind}{repo_id}"
+
+
+def _reason(repo_id: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code
+    if status == 401:
+        return f"it does not accept the token (401); {_LOGIN}."
+    if status == 403:
+        return (
+            f"writing to {repo_id} is refused (403); the name belongs to someone else, or the token may only read: "
+            f"give a name of your own, or {_LOGIN}."
+        )
+    if status == 404:
+        return f"there is no {repo_id} (404), or the token may not see it; check the name."
+    if status == 429:
+        return "too many requests (429); wait some minutes, the same command continues where it stopped."
+    if status >= 500:
+        return f"it has a fault of its own ({status}); later the same command continues where it stopped."
+    return f"{repo_id} is refused ({status}: {_brief(error)})."
+
+
+def _brief(error: Exception) -> str:
+    """Return the Hub's own words if it gave any, else the first line of the message."""
+    said = getattr(error, "server_message", None)
+    lines = (said or str(error)).strip().splitlines()
+    return json.dumps(lines[0].strip(), ensure_ascii=False).strip('"') if lines else type(error).__name__
