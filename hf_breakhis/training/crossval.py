@@ -15,7 +15,7 @@ from hf_breakhis.data.integrity import Findings, check_images
 from hf_breakhis.data.sources import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, split_images
 from hf_breakhis.data.transforms import AUGMENTATIONS
-from hf_breakhis.files import InputError, write_csv, write_json
+from hf_breakhis.files import InputError, read_json, write_csv, write_json
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.fold import Job, is_finished, train_fold
 from hf_breakhis.training.modeling import load_config
@@ -76,7 +76,7 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings) -> 
         prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
     state.wait_for_everyone()
     warn_of_small_parts(folds, training.batch_size or training.train_batch_size * training.world_size)
-    job = Job(run, recipe, dataset, table, classes, len(folds))
+    job = Job(run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256)
     seen = np.zeros(len(table), dtype=bool)
     before = None
     for fold in folds:
@@ -131,11 +131,23 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
             f"{run} holds a run on other images or folds than these; give another --output_dir, or --restart to begin "
             "again."
         )
+    _require_same_manifest(run, findings.manifest_sha256)
     if not (run / "recipe.yaml").is_file():
         write_recipe(run, recipe)
     write_json(run / "data.json", describe_data(images, findings))
     write_csv(run / "colors.csv", findings.colors)
     write_csv(path, folds)
+
+
+def _require_same_manifest(run: Path, now: str) -> None:
+    """Refuse other bytes, labels or groups under the same names; another place of the same images is welcome."""
+    path = run / "data.json"
+    before = read_json(path).get("manifest_sha256") if path.is_file() else None
+    if before not in (None, now):
+        raise InputError(
+            f"{run} holds a run on other images: their manifest was {before[:12]} and is {now[:12]} now; restore the "
+            "data (hf-breakhis data verify), give another --output_dir, or --restart to begin again."
+        )
 
 
 def refit_fold(folds: list[Fold], validation_size: float) -> Fold:

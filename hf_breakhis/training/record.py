@@ -27,9 +27,10 @@ PACKAGES = (
 ).split()
 # Fields that change where or how fast a run goes, not what comes out; they may differ when a run is continued.
 FREE_FIELDS = (
-    "data_dir fold output_dir restart disable_tqdm report_to run_name log_level log_level_replica log_on_each_node "
-    "local_rank ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor dataloader_pin_memory "
-    "dataloader_persistent_workers save_total_limit per_device_eval_batch_size resume_from_checkpoint hub_token"
+    "data_dir cache fold output_dir restart disable_tqdm report_to run_name log_level log_level_replica "
+    "log_on_each_node local_rank ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
+    "dataloader_pin_memory dataloader_persistent_workers save_total_limit per_device_eval_batch_size "
+    "resume_from_checkpoint hub_token"
 ).split()
 
 
@@ -144,7 +145,7 @@ def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
         "source": images.source,
         "location": images.location,
         "revision": None,
-        "manifest_sha256": None,
+        "manifest_sha256": findings.manifest_sha256,
         "num_images": len(table),
         **groups,
         "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
