@@ -8,9 +8,10 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # `--help` waits for no pandas
+    import pandas as pd
 
 
 class InputError(ValueError):
@@ -71,7 +72,7 @@ def write_json(path: str | Path, value: Any) -> Path:
     return write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(path: str | Path, table: pd.DataFrame) -> Path:
+def write_csv(path: str | Path, table: "pd.DataFrame") -> Path:
     """Write `table` without its index; floats read back equal."""
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
 

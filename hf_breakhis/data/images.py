@@ -15,6 +15,11 @@ from hf_breakhis.data.twin import is_twin
 from hf_breakhis.files import InputError
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
+ODD_PLACES = {
+    "unnamed": "Left out, since not named as BreakHis images are",
+    "misplaced": "In a folder that disagrees with the file name (the name is believed)",
+    "surplus": "Not in the inventory of BreakHis, but used",
+}
 TARGETS = {"malignancy": CLASSES, "tumor_type": tuple(TUMOR_TYPES)}
 
 
@@ -26,12 +31,13 @@ class Images:
         dataset: columns as `COLUMNS`, one row an image, sorted by file name. `image` holds paths (folder) or the
             original PNG bytes (archive); `patient_id`, `specimen_id`, `tumor_type` and `magnification` are None where
             a source does not know them.
-        source: what the images are, "breakhis" or "twin".
+        source: what the images are: "breakhis", "twin", another line of `SOURCES`, or a Hub id.
         location: the folder or archive they were read from.
         warnings: sentences that belong into every report of these images.
         findings: what is odd about the files, though they can be used.
-        places: all places behind two of the findings: "unnamed" (left out) and "misplaced" (used).
+        places: all places behind three of the findings: "unnamed" (left out), "misplaced", "surplus" (used).
         stamp: path, size and time of an archive in short; empty for a folder, whose files have their own.
+        revision: the commit of a data set from the Hub, None for other sources.
     """
 
     dataset: datasets.Dataset
@@ -41,6 +47,7 @@ class Images:
     findings: list[str] = field(default_factory=list)
     stamp: str = ""
     places: dict[str, list[str]] = field(default_factory=dict)
+    revision: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -76,7 +83,6 @@ def arrange(
         InputError: a name is there twice, or no image of these magnifications.
     """
     names, odd = _read_names(places)
-    findings = _tell(odd)
     chosen = {row: name for row, name in names.items() if name.magnification in magnifications}
     if not chosen:
         there = sorted({name.magnification for name in names.values()}, key=MAGNIFICATIONS.index)
@@ -87,12 +93,11 @@ def arrange(
     order = sorted(chosen, key=lambda row: str(chosen[row]))
     dataset = table.select_columns(list(COLUMNS)).select(order, keep_in_memory=True)
     file_names = [str(chosen[row]) for row in order]
+    odd["surplus"] = sorted(set(file_names) - set(expected_file_names()))
+    findings = tell(odd)
     if _is_generated(dataset):
         twin = f"All {len(dataset):,} images are generated (the twin): scores say nothing about real tissue."
         return Images(dataset, "twin", location, [twin], findings, stamp, odd)
-    surplus = sorted(set(file_names) - set(expected_file_names()))
-    if surplus:
-        findings.append(f"Not in the inventory of BreakHis, but used: {few(surplus)}.")
     return Images(dataset, "breakhis", location, _warn_of_subset(file_names, magnifications), findings, stamp, odd)
 
 
@@ -121,13 +126,9 @@ def _read_names(places: Sequence[str]) -> tuple[dict[int, BreakHisName], dict[st
     return names, odd
 
 
-def _tell(odd: dict[str, list[str]]) -> list[str]:
-    """Turn places into sentences, one a kind."""
-    sentences = {
-        "unnamed": "Left out, since not named as BreakHis images are",
-        "misplaced": "In a folder that disagrees with the file name (the name is believed)",
-    }
-    return [f"{sentence}: {few(odd[kind])}." for kind, sentence in sentences.items() if odd[kind]]
+def tell(places: dict[str, list[str]]) -> list[str]:
+    """Turn odd places into sentences, one a kind."""
+    return [f"{sentence}: {few(places[kind])}." for kind, sentence in ODD_PLACES.items() if places.get(kind)]
 
 
 def _columns(names: dict[int, BreakHisName], num_rows: int, target: str) -> datasets.Dataset:
@@ -149,12 +150,13 @@ def _columns(names: dict[int, BreakHisName], num_rows: int, target: str) -> data
 
 
 def _is_generated(dataset: datasets.Dataset) -> bool:
-    """Look at the first image for the mark of the twin; the integrity check looks at all."""
-    image = dataset.cast_column("image", datasets.Image(decode=False))[0]["image"]
-    try:
-        return is_twin(image["bytes"] or image["path"])
-    except (UnidentifiedImageError, OSError):
-        return False  # the integrity check names it
+    """Look for the mark of the twin at the first image that opens; the integrity check looks at all."""
+    for row in dataset.select(range(min(len(dataset), 8))).cast_column("image", datasets.Image(decode=False)):
+        try:
+            return is_twin(row["image"]["bytes"] or row["image"]["path"])
+        except (UnidentifiedImageError, OSError):
+            continue  # the integrity check names it
+    return False
 
 
 def _warn_of_subset(file_names: Iterable[str], magnifications: Sequence[str]) -> list[str]:

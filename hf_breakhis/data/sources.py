@@ -12,15 +12,25 @@ import datasets
 import torch
 from accelerate import PartialState
 
-from hf_breakhis.data.archive import archive_stamp, read_archive
+from hf_breakhis.data.archive import read_archive
+from hf_breakhis.data.download import download_breakhis
+from hf_breakhis.data.folder import load_folder
 from hf_breakhis.data.images import COLUMNS, Images, arrange
-from hf_breakhis.data.tree import read_tree
+from hf_breakhis.data.kaggle import find_folds_csv, read_folds_csv
+from hf_breakhis.data.parquet import find_parquet, load_parquet
+from hf_breakhis.data.prepared import file_stamp
+from hf_breakhis.data.published import load_published
+from hf_breakhis.data.rcl import load_rcl
+from hf_breakhis.data.rcl_twin import FORMAT as RCL_FORMAT
+from hf_breakhis.data.rcl_twin import read_rcl_twin
+from hf_breakhis.data.tree import find_tree, read_tree
 from hf_breakhis.data.twin import FORMAT, TwinSettings, write_twin
 from hf_breakhis.files import InputError
 
 __all__ = ["COLUMNS", "SOURCES", "Images", "cache_folder", "load_images", "prepare_once"]
 
-_ANY_PLACE = "the folder that holds BreaKHis_v1, or BreaKHis_v1.tar.gz"
+ARCHIVE = "BreaKHis_v1.tar.gz"
+_ANY_PLACE = f"{ARCHIVE} (also .tar or .zip), the folder that holds BreaKHis_v1, or a folder of Parquet files"
 
 
 def load_images(data_args: Any) -> Images:
@@ -32,12 +42,17 @@ def load_images(data_args: Any) -> Images:
     Raises:
         InputError: the data set is unknown, absent, damaged or something else, or no image is left.
     """
-    if data_args.dataset not in SOURCES:
-        raise InputError(f"`dataset` is {data_args.dataset!r}, but has to be one of {sorted(SOURCES)}.")
-    if data_args.twin_kwargs and data_args.dataset != "twin":
-        raise InputError(f"`twin_kwargs` is for dataset=twin, not {data_args.dataset}; change one of them.")
+    name = data_args.dataset
+    if name not in SOURCES and "/" not in name:
+        raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")
+    if name not in SOURCES and Path(name).expanduser().exists():
+        raise InputError(f"`dataset` is {name!r}, a path; give --dataset breakhis (or imagefolder) --data_dir {name}.")
+    if data_args.twin_kwargs and name not in TWINS:
+        raise InputError(f"`twin_kwargs` is for dataset={' or '.join(TWINS)}, not {name}; change one of them.")
+    if data_args.dataset_revision and name in SOURCES and name != "rcl7500":
+        raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
     with prepare_once():
-        return SOURCES[data_args.dataset](data_args)
+        return SOURCES.get(name, load_published)(data_args)
 
 
 @contextmanager
@@ -60,36 +75,78 @@ def prepare_once() -> Iterator[None]:
 
 
 def load_breakhis(data_args: Any) -> Images:
-    """Read the official tree, unpacked or as .tar.gz."""
+    """Read BreakHis in any form; without `data_dir` it is downloaded once."""
     if data_args.data_dir is None:
-        raise InputError(f"`data_dir` is missing: give --data_dir {_ANY_PLACE}; or use --dataset twin.")
-    place = Path(data_args.data_dir).expanduser()
+        place = download_breakhis(cache_folder() / "downloads")
+    else:
+        place = Path(data_args.data_dir).expanduser()
     if place.is_dir():
-        return arrange(*read_tree(place), str(place), data_args.magnifications, data_args.target)
-    if place.is_file():
-        stamp = archive_stamp(place)
-        return arrange(*read_archive(place), str(place), data_args.magnifications, data_args.target, stamp)
-    raise InputError(f"`data_dir` is {place}, but there is no such file or folder; give {_ANY_PLACE}.")
+        return _load_folder(place, data_args)
+    if not place.is_file():
+        raise InputError(f"`data_dir` is {place}, but there is no such file or folder; give {_ANY_PLACE}.")
+    if place.suffix == ".parquet":
+        return load_parquet([place], place, data_args)
+    return _load_archive(place, data_args)
+
+
+def _load_folder(folder: Path, data_args: Any) -> Images:
+    """Read a folder that holds the tree, or else Parquet files, or else the archive."""
+    try:
+        tree = find_tree(folder)
+    except InputError:
+        if files := find_parquet(folder, data_args.magnifications):
+            return load_parquet(files, folder, data_args)
+        if (folder / ARCHIVE).is_file():
+            return _load_archive(folder / ARCHIVE, data_args)
+        raise
+    images = arrange(*read_tree(folder), str(folder), data_args.magnifications, data_args.target)
+    if folds := find_folds_csv(folder, tree):
+        images.findings.extend(read_folds_csv(folds))
+    return images
+
+
+def _load_archive(path: Path, data_args: Any) -> Images:
+    pictures, places, findings = read_archive(path)
+    stamp = file_stamp([path])
+    images = arrange(pictures, places, str(path), data_args.magnifications, data_args.target, stamp)
+    images.findings.extend(findings)
+    return images
 
 
 def load_twin(data_args: Any) -> Images:
     """Generate the twin once, in `data_dir` or in the datasets cache, and read it."""
     settings = TwinSettings.from_kwargs(data_args.twin_kwargs or {})
-    if data_args.data_dir is None:
-        words = json.dumps([FORMAT, settings.to_dict()], sort_keys=True).encode()
-        folder = cache_folder() / f"twin-{hashlib.sha256(words).hexdigest()[:12]}"
-    else:
-        folder = Path(data_args.data_dir).expanduser()
+    folder = _twin_folder(settings) if data_args.data_dir is None else Path(data_args.data_dir).expanduser()
     # A twin that lies there already is read as it is, unless other settings are asked for by name.
     if data_args.twin_kwargs or not (folder / "twin.json").is_file():
         write_twin(folder, settings)
     return arrange(*read_tree(folder), str(folder), data_args.magnifications, data_args.target)
 
 
+def load_rcl_twin(data_args: Any) -> Images:
+    """Generate the twin of RCL-7500 once, in `data_dir` or in the datasets cache, and read it."""
+    settings = TwinSettings.from_kwargs(data_args.twin_kwargs or {})
+    if data_args.data_dir is None:
+        folder = _twin_folder(settings, RCL_FORMAT)
+    else:
+        folder = Path(data_args.data_dir).expanduser()
+    return read_rcl_twin(folder, _twin_folder(settings), settings, data_args)
+
+
+def _twin_folder(settings: TwinSettings, *more: str) -> Path:
+    """Return where a twin of these settings is kept in the datasets cache."""
+    words = json.dumps([FORMAT, *more, settings.to_dict()], sort_keys=True).encode()
+    return cache_folder() / f"{'-'.join(['twin', *more])}-{hashlib.sha256(words).hexdigest()[:12]}"
+
+
 SOURCES: dict[str, Callable[[Any], Images]] = {
     "breakhis": load_breakhis,
+    "imagefolder": load_folder,
+    "rcl7500": load_rcl,
+    "rcl7500_twin": load_rcl_twin,
     "twin": load_twin,
-}
+}  # and any Hub id: load_published
+TWINS = ("twin", "rcl7500_twin")
 
 
 def cache_folder() -> Path:

@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from hf_breakhis.files import InputError
 
-# From `breast/` itself up to the parent of BreaKHis_v1.
-_WAYS_DOWN = ("", "breast", "histology_slides/breast", "BreaKHis_v1/histology_slides/breast")
+# From `breast/` itself up to the parent of BreaKHis_v1, which the copy on Kaggle holds twice, one in the other.
+_SLIDES = "histology_slides/breast"
+_WAYS_DOWN = ("", "breast", _SLIDES, f"BreaKHis_v1/BreaKHis_v1/{_SLIDES}", f"BreaKHis_v1/{_SLIDES}")
 
 
 def is_picture(name: str) -> bool:

@@ -129,7 +129,7 @@ def test_the_same_name_twice_is_refused_with_both_places(small_breakhis, data_ar
 
 
 def test_an_absent_folder_is_refused(tmp_path, data_args):
-    assert "there is no such file or folder; give the folder that holds" in refusal(data_args(tmp_path / "nowhere"))
+    assert "there is no such file or folder; give BreaKHis_v1.tar.gz" in refusal(data_args(tmp_path / "nowhere"))
 
 
 def test_an_empty_folder_is_refused(tmp_path, data_args):
@@ -157,8 +157,24 @@ def test_a_name_that_is_not_text_is_refused(small_breakhis, data_args):
     assert "is not UTF-8; rename the file" in refusal(data_args(small_breakhis))
 
 
-def test_no_place_is_refused(data_args):
-    assert "`data_dir` is missing: give --data_dir" in refusal(data_args())
+def test_without_a_place_the_archive_is_downloaded(small_breakhis, datasets_cache, data_args, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "hf_breakhis.data.sources.download_breakhis", lambda folder: asked.append(folder) or small_breakhis
+    )
+    assert len(load_images(data_args()).dataset) == 24
+    assert asked == [datasets_cache / "hf_breakhis/downloads"]
+
+
+def test_a_path_as_data_set_is_told_from_a_hub_id(small_breakhis, data_args):
+    assert f"--data_dir {small_breakhis}" in refusal(data_args(dataset=str(small_breakhis)))
+    assert "no Hub id; one looks like OWNER/NAME" in refusal(data_args(dataset="no/such/thing"))
+
+
+def test_a_revision_needs_the_hub(small_breakhis, data_args):
+    assert "`dataset_revision` is a commit of a Hub data set" in refusal(
+        data_args(small_breakhis, dataset_revision="abc")
+    )
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones(data_args):
@@ -168,7 +184,9 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones(data_args):
 
 
 def test_settings_of_the_twin_need_the_twin(small_breakhis, data_args):
-    assert "`twin_kwargs` is for dataset=twin" in refusal(data_args(small_breakhis, twin_kwargs={"seed": 1}))
+    assert "`twin_kwargs` is for dataset=twin or rcl7500_twin, not breakhis" in refusal(
+        data_args(small_breakhis, twin_kwargs={"seed": 1})
+    )
 
 
 TINY_TWIN = {"scale": 0.001, "width": 48, "height": 32}
