@@ -47,6 +47,7 @@ class DataArguments:
     split_seed: int = _field(42, "Seed of the split.")
     fold: str = _field("all", "all, one number from 0, or refit (train on everything).")
     image_size: int = _field(224, "Side in pixels of the square that the whole frame is resized to.")
+    cache: bool = _field(True, "Decode the images once, into a file of pixels at image_size; false: each time anew.")
     augmentation: str = _field("none", "A name in the table of augmentations (data/transforms.py).")
 
     def __post_init__(self) -> None:

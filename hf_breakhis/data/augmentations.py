@@ -4,10 +4,11 @@ Each takes pixels (n, 3, side, side) uint8 and draws (n, NUM_DRAWS) in [0, 1), a
 The first draws decide flips and turns, the later ones colours, so that a combination uses none twice.
 """
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
 
 NUM_DRAWS = 12
 _TRANSPOSE, _LEFT_RIGHT, _UP_DOWN = 0, 1, 2
@@ -19,6 +20,11 @@ _HEMATOXYLIN = torch.tensor([0.65, 0.70, 0.29], dtype=torch.float64)
 _EOSIN = torch.tensor([0.07, 0.99, 0.11], dtype=torch.float64)
 _STAINS = torch.stack([_HEMATOXYLIN, _EOSIN, torch.linalg.cross(_HEMATOXYLIN, _EOSIN)])
 _STAINS /= _STAINS.norm(dim=1, keepdim=True)
+_UNSTAIN = torch.linalg.inv(_STAINS)
+
+# Grey (first row) and the plane of colours of the YIQ system; white has no colour, so the other rows add up to zero.
+_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype=torch.float64)
+_UNYIQ = torch.linalg.inv(_YIQ)
 
 Augmentation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -36,15 +42,14 @@ def turn(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 def _turn(pixels: torch.Tensor, transposed: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """Transpose, then mirror; images with the same movement are moved together."""
     movement = 4 * transposed + 2 * (draws[:, _LEFT_RIGHT] < 0.5) + 1 * (draws[:, _UP_DOWN] < 0.5)
-    result = torch.empty_like(pixels)
-    for code in movement.unique().tolist():
-        rows = torch.nonzero(movement == code)[:, 0]
-        moved = pixels[rows]
-        if code & 4:
-            moved = moved.transpose(2, 3)
-        axes = [axis for bit, axis in ((2, 3), (1, 2)) if code & bit]
-        result[rows] = moved.flip(axes) if axes else moved
-    return result
+    # numpy, which copies a transposed view of bytes several times as fast as torch does
+    source, codes = pixels.numpy(), movement.numpy()
+    result = np.empty(source.shape, source.dtype)
+    for code in np.unique(codes).tolist():
+        rows = np.flatnonzero(codes == code)
+        moved = source[rows].swapaxes(2, 3) if code & 4 else source[rows]
+        result[rows] = moved[:, :, :: -1 if code & 1 else 1, :: -1 if code & 2 else 1]
+    return torch.from_numpy(result)
 
 
 def jitter_stain(pixels: torch.Tensor, draws: torch.Tensor, scale: float = 0.2, shift: float = 0.04) -> torch.Tensor:
@@ -56,27 +61,43 @@ def jitter_stain(pixels: torch.Tensor, draws: torch.Tensor, scale: float = 0.2, 
         Colour deconvolution: Ruifrok and Johnston 2001. Its use as augmentation: Tellez et al. 2019, Medical Image
         Analysis 58. The two widths are our own choice.
     """
-    amounts = draws[:, _COLOR : _COLOR + 4] * 2 - 1
-    factor = torch.ones(len(pixels), 3, dtype=torch.float64)
-    offset = torch.zeros(len(pixels), 3, dtype=torch.float64)
-    factor[:, :2] += amounts[:, :2] * scale
-    offset[:, :2] += amounts[:, 2:] * shift
-    # Into stains, times factor, and back is one 3x3 matrix an image.
-    mix = torch.linalg.inv(_STAINS) @ (factor[:, :, None] * _STAINS)
-    density = torch.log(256 / (pixels.float() + 1)).flatten(2)
-    changed = mix.mT.float() @ density + (offset @ _STAINS).float()[:, :, None]
-    return (256 * torch.exp(-changed) - 1).round().clamp(0, 255).to(torch.uint8).view_as(pixels)
+    result = torch.empty_like(pixels)
+    for image, drawn, out in zip(pixels, draws, result, strict=True):
+        amounts = drawn[_COLOR : _COLOR + 4] * 2 - 1
+        factor = torch.cat([1 + scale * amounts[:2], torch.ones(1, dtype=torch.float64)])
+        offset = torch.cat([shift * amounts[2:], torch.zeros(1, dtype=torch.float64)])
+        # Into stains, times factor, and back is one matrix. A density is log(256) - log(level + 1).
+        mix = (_UNSTAIN @ (factor[:, None] * _STAINS)).T
+        constant = math.log(256) * (1 - mix.sum(1)) - offset @ _STAINS
+        light = image.float().log1p_().flatten(1)
+        _write_levels((mix.float() @ light).add_(constant.float()[:, None]).expm1_(), out)
+    return result
 
 
 def jitter_color(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Change brightness, contrast and saturation by up to 15 %, and hue by up to 4 % of the circle."""
+    """Change brightness, contrast and saturation by up to 15 %, and hue by up to 4 % of the circle.
+
+    All four are linear in the levels, so that one matrix an image does them: contrast around the image's mean grey,
+    saturation towards each pixel's grey, hue as a turn of the colour plane of YIQ.
+    """
     result = torch.empty_like(pixels)
-    for i, (brightness, contrast, saturation, hue) in enumerate((draws[:, _COLOR : _COLOR + 4] * 2 - 1).tolist()):
-        image = F.adjust_brightness(pixels[i], 1 + 0.15 * brightness)
-        image = F.adjust_contrast(image, 1 + 0.15 * contrast)
-        image = F.adjust_saturation(image, 1 + 0.15 * saturation)
-        result[i] = F.adjust_hue(image, 0.04 * hue)
+    for image, drawn, out in zip(pixels, draws, result, strict=True):
+        brightness, contrast, saturation, hue = (drawn[_COLOR : _COLOR + 4] * 2 - 1).tolist()
+        bright, contrasty, saturated = 1 + 0.15 * brightness, 1 + 0.15 * contrast, 1 + 0.15 * saturation
+        turned = torch.eye(3, dtype=torch.float64)
+        angle = 2 * math.pi * 0.04 * hue
+        turned[1:, 1:] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        grey = saturated * torch.eye(3, dtype=torch.float64) + (1 - saturated) * _YIQ[0]
+        mix = bright * contrasty * (_UNYIQ @ turned @ _YIQ @ grey)
+        levels = image.float().flatten(1)
+        mean_grey = float(_YIQ[0] @ levels.mean(1).double())
+        _write_levels((mix.float() @ levels).add_((1 - contrasty) * bright * mean_grey), out)
     return result
+
+
+def _write_levels(levels: torch.Tensor, out: torch.Tensor) -> None:
+    """Write (3, n_pixels) float32 as levels from 0 to 255 to (3, side, side) uint8."""
+    out.copy_(levels.round_().clamp_(0, 255).view_as(out))
 
 
 def turn_and_jitter_stain(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

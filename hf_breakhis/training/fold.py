@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
-from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, default_data_collator
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 
+from hf_breakhis.data.cache import PixelCache, open_cache
 from hf_breakhis.data.splits import Fold
-from hf_breakhis.data.transforms import ImageDataset, image_processor
+from hf_breakhis.data.transforms import WholeBatches, image_processor, whole_batch
 from hf_breakhis.files import write_csv, write_json, write_whole_folder
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
@@ -48,6 +49,7 @@ class Job:
         table: the same rows without the pictures.
         classes: names of the classes in the order of their numbers.
         num_folds: number of folds of the run.
+        manifest_sha256: names the content of the images.
     """
 
     run: Path
@@ -56,13 +58,20 @@ class Job:
     table: pd.DataFrame
     classes: list[str]
     num_folds: int
+    manifest_sha256: str
 
-    def images(self, rows: np.ndarray, augmentation: str = "none") -> ImageDataset:
-        """Return `rows` as the network sees them."""
+    @cached_property
+    def pixels(self) -> PixelCache | None:
+        """The pixels of all images, decoded at first use; None where the recipe goes without a cache."""
+        data = self.recipe[0]
+        return open_cache(self.dataset, data.image_size, self.manifest_sha256) if data.cache else None
+
+    def images(self, rows: np.ndarray, augmentation: str = "none") -> WholeBatches:
+        """Return `rows` as the network sees them, to be normalised by the Trainer."""
         data, _model, training = self.recipe
-        return ImageDataset(
-            self.dataset.select(rows), data.image_size, augmentation, training.data_seed or training.seed
-        )
+        pixels = None if self.pixels is None else self.pixels.select(rows)
+        seed = training.data_seed or training.seed
+        return WholeBatches(self.dataset.select(rows), data.image_size, augmentation, seed, pixels)
 
 
 def is_finished(folder: Path) -> bool:
@@ -139,7 +148,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         args=args,
         train_dataset=job.images(fold.train, data.augmentation),
         eval_dataset=job.images(watched) if len(watched) else None,
-        data_collator=default_data_collator,
+        data_collator=whole_batch,
         compute_loss_func=CrossEntropy(weights),
         compute_metrics=partial(watched_scores, classes=job.classes),
         callbacks=callbacks,

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis.data.transforms import normalize
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
 
 
@@ -58,6 +59,14 @@ class BreakHisTrainer(Trainer):
             self.lr_scheduler.optimizer.load_state_dict(self.carried["optimizer"])
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Normalise uint8 pixels on the device: a quarter of the bytes travels there."""
+        inputs = super()._prepare_inputs(inputs)
+        pixels = inputs.get("pixel_values")
+        if pixels is None or pixels.dtype != torch.uint8:
+            return inputs
+        return {**inputs, "pixel_values": normalize(pixels)}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.sampler == "balanced":

@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor
 
 from hf_breakhis.data.augmentations import AUGMENTATIONS
+from hf_breakhis.data.draws import draw, image_keys
 from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import ImageDataset, draw, image_keys, image_processor, normalize, read_rgb, resize
+from hf_breakhis.data.transforms import DecodedPixels, ImageDataset, image_processor, normalize, read_rgb, resize
 from hf_breakhis.files import InputError
 
 
@@ -159,7 +160,7 @@ def test_dataset_survives_pickling(images):
 
 
 def test_archives_give_the_same_pixels_as_folders(images):
-    content = [image["path"] for image in ImageDataset(images, 32).files["image"]]
+    content = [image["path"] for image in DecodedPixels(images, 32).files["image"]]
     with open(content[0], "rb") as stream:
         assert torch.equal(read_rgb(stream.read()), read_rgb(content[0]))
 
