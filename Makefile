@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/hf-breakhis train recipes/demo.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 style: $(READY)
 	$(BIN)/ruff format .

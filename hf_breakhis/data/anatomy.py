@@ -137,7 +137,7 @@ def _glands(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the depth in glands and nests, and in their lumina."""
     largest = plan.radius[1] * plan.aspect**0.5
-    x, y, point = canvas.points(11, plan.pitch, 1.6 * largest + FAR)
+    x, y, point = canvas.points(11, plan.pitch, 2 * largest + 20)
     kept = uniform(point, 1) < plan.fill + 0.5 * canvas.at(aim, x, y)
     if plan.lobule:
         kept &= canvas.at(zone, x, y) > -0.55
@@ -152,7 +152,7 @@ def _glands(
     size = max(18.0, 0.8 * plan.radius[1])
     bend_x, bend_y = (rough * plan.radius[1] * canvas.noise(layer, size) for layer in (12, 13))
     fine = (1.0 + 3.5 * grade) * canvas.noise(14, 11)
-    stamps = canvas.stamps(x, y, 1.15 * radius * stretch + FAR * 0.6)
+    stamps = canvas.stamps(x, y, radius * stretch + 2.3 * rough * plan.radius[1] + 14)
     e, pixel = stamps.element, stamps.pixel
     dx, dy = stamps.dx + bend_x.ravel()[pixel], stamps.dy + bend_y.ravel()[pixel]
     cosine, sine = np.cos(turn)[e], np.sin(turn)[e]

@@ -87,7 +87,7 @@ def _epithelial(canvas: Canvas, traits: Traits, field: Field) -> list[np.ndarray
     long = 1 + (0.30 + 0.25 * uniform(point, 3)) * traits.elongation * np.exp(0.3 * normal(point, 7) * grade)
     across = np.arctan2(down, right)
     angle = across + (1.2 - field.order) * 1.6 * normal(point, 4)
-    dark = (0.80 + 0.12 * normal(point, 5)) * (0.9 + 0.25 * grade * (1 + 0.5 * normal(point, 8)))
+    dark = (0.80 + 0.12 * normal(point, 5)) * (0.76 + 0.54 * grade * (1 + 0.3 * normal(point, 8)))
     dent = np.clip((0.05 + 0.09 * grade) * normal(point, 6), -0.24, 0.24)
     pale = np.clip(0.10 + 0.42 * grade + 0.12 * normal(point, 9), 0, 0.75)
     x, y = x + shift * right / steep, y + shift * down / steep
@@ -115,7 +115,7 @@ def _round(canvas: Canvas, traits: Traits, field: Field) -> list[np.ndarray]:
     swarm = canvas.noise(33, 90) + 0.6 * canvas.noise(34, 30)
     x, y, point = canvas.points(35, 7.5, 6)
     free = (field.depth < 0) & (field.void < 0.3) & (field.mucin < 0.5) & (field.fat < 0)
-    dense = canvas.at(swarm, x, y) + 0.5 * normal(point, 1) > 2.4 - 0.5 * traits.malignancy
+    dense = canvas.at(swarm, x, y) + 0.5 * normal(point, 1) > 2.75 - 0.8 * traits.malignancy
     kept = dense & canvas.at(free, x, y)
     x, y, point = x[kept], y[kept], point[kept]
     size = 2.6 * np.exp(0.08 * normal(point, 2))

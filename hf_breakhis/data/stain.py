@@ -28,8 +28,9 @@ def _expose(light: np.ndarray, traits: Traits) -> np.ndarray:
     """Set the mean brightness and colour nearly as an automatic camera does, then the contrast."""
     mean = light.mean(axis=(0, 1), dtype=np.float64)
     gain = traits.exposure.mean() / mean.mean()
-    balance = traits.exposure / mean / gain
-    light = light * np.float32(gain**0.9 * balance**0.6)
+    # Empty glass is far off the usual colour; the camera corrects no more than this, or it would turn pink.
+    balance = np.clip(np.log(traits.exposure / mean / gain), -0.07, 0.07)
+    light = light * np.float32(gain**0.9 * np.exp(0.9 * balance))
     middle = np.float32(light.mean(dtype=np.float64))
     return middle + (light - middle) * np.float32(traits.contrast)
 

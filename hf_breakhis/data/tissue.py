@@ -44,7 +44,8 @@ def _ground(canvas: Canvas, traits: Traits, field: Field) -> tuple[np.ndarray, n
     hematoxylin += (0.42 * cell - hematoxylin) * solid
     eosin += (cell - eosin) * solid
     lumen = inner * ~field.core
-    content = np.clip(0.4 * canvas.noise(63, 45) - 0.25, 0, 0.5) * (1 + 0.4 * canvas.noise(64, 6))
+    flake = np.clip(0.6 + 0.7 * canvas.noise(64, 2.5) + 0.6 * canvas.noise(67, 8), 0, 2)
+    content = np.clip(0.35 * canvas.noise(63, 40) - 0.22, 0, 0.5) * flake
     eosin += (content - eosin) * lumen
     hematoxylin += (0.05 * content - hematoxylin) * lumen
     return np.maximum(hematoxylin, 0), np.maximum(eosin, 0)

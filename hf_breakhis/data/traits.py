@@ -15,7 +15,8 @@ from hf_breakhis.files import InputError
 ORDINARY = "ordinary"  # breast beside the tumour: looks alike in every class
 LOOKS = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
 _MEAN_LIGHT = np.array([0.76, 0.64, 0.75])
-_MEAN_CAST = np.array([0.005, 0.025, 0.008])
+_PATIENT_CAST = np.array([0.04, 0.06, 0.04])  # as far apart as the mean colours of real slides lie
+_FIELD_CAST = np.array([0.005, 0.025, 0.008])
 _RANGES = {
     "seed": (0, 2**32 - 1),
     "scale": (0.001, 1.0),
@@ -119,8 +120,8 @@ def traits_of(name: BreakHisName, settings: TwinSettings) -> Traits:
     # With a patient effect the magnifications of one number show one field; without one no two pictures share theirs.
     shares_field = generator(settings, "shares", shot_text).random() < settings.patient_effect
     field_text = f"{name.patient_id}-{name.number:03d}" if shares_field else shot_text
-    patient = 0.85 * generator(settings, "specimen", name.specimen_id).standard_normal(24)
-    patient += 0.53 * generator(settings, "patient", name.patient_id).standard_normal(24)
+    patient = 0.85 * generator(settings, "specimen", name.specimen_id).standard_normal(26)
+    patient += 0.53 * generator(settings, "patient", name.patient_id).standard_normal(26)
     patient = settings.patient_effect * np.clip(patient, -2.5, 2.5)
     field = settings.noise * np.clip(generator(settings, "field", field_text).standard_normal(8), -2.5, 2.5)
     shot = settings.noise * np.clip(generator(settings, "shot", shot_text).standard_normal(12), -2.5, 2.5)
@@ -130,18 +131,20 @@ def traits_of(name: BreakHisName, settings: TwinSettings) -> Traits:
         shot_key=key_of(settings, "grain", shot_text),
         look=look,
         malignancy=0.1 if look == ORDINARY else _malignancy(name, settings, patient[0], field[0]),
-        nucleus=math.exp(0.09 * patient[1] + 0.03 * field[1]),
+        nucleus=math.exp(0.07 * patient[1] + 0.03 * field[1]),
         elongation=math.exp(0.12 * patient[2]),
         chromatin=math.exp(0.22 * patient[3] + 0.08 * field[2]),
-        cellularity=math.exp(0.15 * patient[4] + 0.12 * field[3]),
-        looseness=float(0.5 * patient[5] + 0.6 * field[4]),
+        cellularity=math.exp(0.18 * patient[4] + 0.12 * field[3]),
+        looseness=float(0.7 * patient[5] + 0.6 * field[4]),
         waviness=math.exp(0.25 * patient[6] + 0.2 * field[5]),
         fat=float(0.5 * patient[7] + 0.8 * field[6]),
         hematoxylin=_stain((0.66, 1.02, 0.44), patient[8:11], shot[0:3]),
         eosin=_stain((0.15, 0.80, 0.30), patient[11:14], shot[3:6]),
-        background=np.clip(np.array([0.90, 0.92, 0.92]) + 0.035 * patient[14:17] + 0.012 * shot[6], 0.72, 1.0),
-        thickness=math.exp(0.17 * patient[17] + 0.07 * shot[7]),
-        exposure=_MEAN_LIGHT + 0.035 * patient[18] + 0.02 * shot[8] + _MEAN_CAST * field[7],
+        background=np.clip(np.array([0.90, 0.92, 0.92]) + 0.04 * patient[14:17] + 0.012 * shot[6], 0.72, 1.0),
+        thickness=math.exp(0.20 * patient[17] + 0.07 * shot[7]),
+        exposure=(
+            _MEAN_LIGHT + 0.03 * patient[18] + _PATIENT_CAST * patient[23:26] + 0.02 * shot[8] + _FIELD_CAST * field[7]
+        ),
         contrast=math.exp(0.08 * patient[19] + 0.04 * shot[9]),
         blur=math.exp(0.15 * patient[20] + 0.22 * shot[10]),
         vignette=float(0.05 + 0.02 * abs(patient[21]) + 0.02 * abs(shot[11])),
@@ -152,7 +155,7 @@ def traits_of(name: BreakHisName, settings: TwinSettings) -> Traits:
 def _look(name: BreakHisName, settings: TwinSettings, field_text: str) -> str:
     """Return the tumour type whose architecture the field shows: as a rule the picture's own."""
     chance, other = generator(settings, "look", field_text).random(2)
-    if chance < 0.10 * settings.noise:
+    if chance < 0.08 * settings.noise:
         return ORDINARY
     own, same = generator(settings, "own look", field_text).random(2)
     if own < settings.class_signal:
@@ -164,11 +167,11 @@ def _look(name: BreakHisName, settings: TwinSettings, field_text: str) -> str:
 def _malignancy(name: BreakHisName, settings: TwinSettings, patient: float, field: float) -> float:
     """Return how malignant cells and glands are, from 0 (none of it) to 1; the classes overlap."""
     side = settings.class_signal * (2 * name.label - 1)
-    return 1 / (1 + math.exp(-(2.2 * side + 0.7 * patient + 0.6 * field)))
+    return 1 / (1 + math.exp(-(2.2 * side + 0.6 * patient + 0.5 * field)))
 
 
 def _stain(density: tuple[float, float, float], patient: np.ndarray, shot: np.ndarray) -> np.ndarray:
-    return np.array(density) * np.exp(0.09 * patient + 0.03 * shot)
+    return np.array(density) * np.exp(0.09 * patient + 0.12 * patient.mean() + 0.03 * shot)
 
 
 def key_of(settings: TwinSettings, purpose: str, text: str) -> int:

@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from hf_breakhis.files import InputError, read_json, write_json
 
 __all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "twin_file_names", "write_twin"]
 
-FORMAT = 1  # raised whenever the same settings give other pictures
+FORMAT = 2  # raised whenever the same settings give other pictures
 _SOFTWARE = "hf_breakhis twin"
 _ABOUT = "twin.json"
 
@@ -114,8 +115,16 @@ def _write_pictures(folder: Path, settings: TwinSettings, num_proc: int) -> None
             _advance(bar, map(_write_chunk, chunks))
             return
         # "spawn" starts processes that share nothing: forking one that runs threads (torch) may hang.
-        with ProcessPoolExecutor(num_proc, mp_context=get_context("spawn")) as pool:
+        pool = ProcessPoolExecutor(num_proc, mp_context=get_context("spawn"))
+        try:
             _advance(bar, pool.map(_write_chunk, chunks))
+        except BrokenProcessPool as error:
+            raise InputError(
+                "A process that draws the twin ended early: out of memory, or a script without "
+                "`if __name__ == '__main__':` started it. Give num_proc=1, or mend the script."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody wants to wait for the other pictures
 
 
 def _num_cores() -> int:
