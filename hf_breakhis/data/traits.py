@@ -155,7 +155,7 @@ def traits_of(name: BreakHisName, settings: TwinSettings) -> Traits:
 def _look(name: BreakHisName, settings: TwinSettings, field_text: str) -> str:
     """Return the tumour type whose architecture the field shows: as a rule the picture's own."""
     chance, other = generator(settings, "look", field_text).random(2)
-    if chance < 0.08 * settings.noise:
+    if chance < 0.05 * settings.noise:
         return ORDINARY
     own, same = generator(settings, "own look", field_text).random(2)
     if own < settings.class_signal:
@@ -167,7 +167,7 @@ def _look(name: BreakHisName, settings: TwinSettings, field_text: str) -> str:
 def _malignancy(name: BreakHisName, settings: TwinSettings, patient: float, field: float) -> float:
     """Return how malignant cells and glands are, from 0 (none of it) to 1; the classes overlap."""
     side = settings.class_signal * (2 * name.label - 1)
-    return 1 / (1 + math.exp(-(2.2 * side + 0.6 * patient + 0.5 * field)))
+    return 1 / (1 + math.exp(-(3.2 * side + 0.5 * patient + 0.4 * field)))
 
 
 def _stain(density: tuple[float, float, float], patient: np.ndarray, shot: np.ndarray) -> np.ndarray:
