@@ -77,9 +77,12 @@ def test_magnifications_look_at_the_middle_of_one_field_at_their_true_ratio(low,
 
 def test_structures_grow_with_magnification():
     def length(magnification):
+        """Return the shift, to a fraction of a pixel, at which half of the correlation is left."""
         grey = draw(BENIGN.replace("-100-", f"-{magnification}-"), TwinSettings(width=280, height=184)).mean(axis=2)
         grey -= grey.mean()
-        return next(k for k in range(1, 140) if (grey[:, k:] * grey[:, :-k]).mean() < 0.5 * grey.var())
+        left = [1.0, *((grey[:, k:] * grey[:, :-k]).mean() / grey.var() for k in range(1, 140))]
+        k = next(k for k, share in enumerate(left) if share < 0.5)
+        return k - (0.5 - left[k]) / (left[k - 1] - left[k])
 
     lengths = [length(magnification) for magnification in (40, 100, 400)]
     assert lengths[0] < lengths[1] < lengths[2]
