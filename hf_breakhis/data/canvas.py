@@ -141,10 +141,11 @@ def uniform(point: np.ndarray, channel: int) -> np.ndarray:
 
 def normal(point: np.ndarray, channel: int) -> np.ndarray:
     """Return a number from a bell curve of variance 1 for each hash (a sum of three uniform ones, so within 3)."""
-    return 2 * (sum(uniform(point, 1000 + 3 * channel + part) for part in range(3)) - np.float32(1.5))
+    first, second, third = (uniform(point, 1000 + 3 * channel + part) for part in range(3))
+    return 2 * (first + second + third - np.float32(1.5))
 
 
-def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
+def smoothstep(low: float | np.ndarray, high: float | np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return 0 below `low`, 1 above `high` and a smooth climb between."""
     return _ease(np.clip((values - low) / (high - low), 0, 1))
 

@@ -109,9 +109,7 @@ def test_a_twins_card_says_first_that_it_is_generated(small_breakhis, data_args)
         path.write_bytes(encode(path.name, TwinSettings(width=64, height=48)))
     (small_breakhis / "twin.json").write_text('{"format": 1, "settings": {"seed": 7}}', encoding="utf-8")
     metadata, body = split_card(write_card(load_images(data_args(small_breakhis)), MANIFEST, []))
-    assert body.lstrip().startswith(
-        "# BreakHis twin: generated images, not BreakHis\n\n**Every image here is drawn"
-    )
+    assert body.lstrip().startswith("# BreakHis twin: generated images, not BreakHis\n\n**Every image here is drawn")
     assert '{"seed": 7}' in body
     assert metadata["license"] == "apache-2.0"
     assert "synthetic" in metadata["tags"]
