@@ -75,7 +75,8 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings) -> 
     if state.is_main_process:
         prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
     state.wait_for_everyone()
-    warn_of_small_parts(folds, training.batch_size or training.train_batch_size * training.world_size)
+    batch_size = training.batch_size or training.train_batch_size * training.world_size
+    check_small_parts(folds, batch_size, training.dataloader_drop_last)
     job = Job(run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256)
     seen = np.zeros(len(table), dtype=bool)
     before = None
@@ -159,15 +160,24 @@ def refit_fold(folds: list[Fold], validation_size: float) -> Fold:
     return Fold(-1, np.sort(np.setdiff1d(everything, validation)), nothing, validation, nothing)
 
 
-def warn_of_small_parts(folds: list[Fold], batch_size: int) -> None:
-    """Say which train parts do not fill their batches; they are used as they are."""
-    short = [fold for fold in folds if len(fold.train) % batch_size]
-    tiny = [fold for fold in folds if len(fold.train) < batch_size]
-    if tiny:
-        say(f"warning: fold {tiny[0].index} trains on {len(tiny[0].train)} images, less than a batch of {batch_size}.")
-    elif short:
-        last = len(short[0].train) % batch_size
-        say(f"warning: the last batch of an epoch has {last} images in place of {batch_size} (fold {short[0].index}).")
+def check_small_parts(folds: list[Fold], batch_size: int, drop_last: bool) -> None:
+    """Say which train parts do not fill their batches; they are used as they are.
+
+    Raises:
+        InputError: short batches are left out, and a part is shorter than one.
+    """
+    smallest = min(folds, key=lambda fold: len(fold.train))
+    rests = {fold.index: len(fold.train) % batch_size for fold in folds if len(fold.train) % batch_size}
+    if len(smallest.train) < batch_size:
+        message = f"fold {smallest.index} trains on {len(smallest.train)} images, less than a batch of {batch_size}"
+        if drop_last:
+            raise InputError(f"{message}, and `dataloader_drop_last` leaves it out; lower `batch_size`.")
+        say(f"warning: {message}.")
+    elif rests and not drop_last:
+        fold, rest = min(rests.items(), key=lambda item: item[1])
+        images = "1 image" if rest == 1 else f"{rest} images"
+        advice = ", few for batch normalisation; `dataloader_drop_last: true` leaves it out" if rest < 8 else ""
+        say(f"warning: the last batch of an epoch has {images} in place of {batch_size} (fold {fold}){advice}.")
 
 
 def say(message: str) -> None:

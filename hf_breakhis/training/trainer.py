@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
@@ -73,6 +74,26 @@ class BreakHisTrainer(Trainer):
             dataset: Any = self.train_dataset if train_dataset is None else train_dataset
             return BalancedSampler(dataset.labels, self.args.data_seed or self.args.seed)
         return super()._get_train_sampler(train_dataset)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Return a loader of every image of the part."""
+        with _every_batch(self.args):
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        """Return a loader of every image of the part."""
+        with _every_batch(self.args):
+            return super().get_test_dataloader(test_dataset)
+
+
+@contextmanager
+def _every_batch(args: BreakHisTrainingArguments) -> Iterator[None]:
+    """Lift `dataloader_drop_last`, which the Trainer applies to the images to be scored too."""
+    dropped, args.dataloader_drop_last = args.dataloader_drop_last, False
+    try:
+        yield
+    finally:
+        args.dataloader_drop_last = dropped
 
 
 class BalancedSampler(Sampler[int]):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.training import crossval
@@ -243,3 +244,30 @@ def test_names_are_checked_before_anything_is_read(fields, message, tmp_path):
     with pytest.raises(InputError, match=message):
         run(tmp_path / "r", data_dir="/nowhere", **fields)
     assert not Path(tmp_path / "r").exists()
+
+
+def test_short_batches_left_out_of_training_are_not_left_out_of_scores(tmp_path):
+    """The Trainer leaves the last images of a test part out too: `dataloader_drop_last` is one field for both."""
+    assert run(tmp_path / "run", num_folds=2, fold="0", num_train_epochs=1, dataloader_drop_last=True, batch_size=16)
+    folds = pd.read_csv(tmp_path / "run" / "folds.csv")
+    tested = set(folds.loc[(folds["fold"] == 0) & (folds["part"] == "test"), "file_name"])
+    assert len(tested) % 16
+    assert set(pd.read_csv(tmp_path / "run" / "fold-0" / "predictions.csv")["file_name"]) == tested
+
+
+def test_a_train_part_without_a_whole_batch_is_refused_or_used_as_it_is(tmp_path, capsys):
+    few = {"num_folds": 2, "fold": "0", "num_train_epochs": 1, "batch_size": 512}
+    with pytest.raises(InputError, match=r"less than a batch of 512.*lower `batch_size`"):
+        run(tmp_path / "left_out", **few, dataloader_drop_last=True)
+    assert run(tmp_path / "used", **few)
+    assert "images, less than a batch of 512." in capsys.readouterr().err
+
+
+def test_the_shortest_last_batch_is_the_one_told(capsys):
+    folds = [Fold(i, np.arange(n), *[np.array([], dtype=int)] * 3) for i, n in enumerate([90, 65, 96])]
+    crossval.check_small_parts(folds, 32, drop_last=False)
+    said = capsys.readouterr().err
+    assert "has 1 image in place of 32 (fold 1)" in said
+    assert "batch normalisation" in said
+    crossval.check_small_parts(folds, 32, drop_last=True)
+    assert capsys.readouterr().err == ""
