@@ -39,8 +39,8 @@ def cross_validate(recipe: Recipe) -> bool:
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
     load_config(model)  # an unknown network or override is told before any image is read
+    transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing
     if training.disable_tqdm:
-        transformers_logging.disable_progress_bar()
         disable_progress_bars()
     state = PartialState()
     runs = repeats_of(recipe)

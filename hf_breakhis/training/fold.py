@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
+from transformers.trainer_callback import ProgressCallback
 
 from hf_breakhis.data.cache import PixelCache, open_cache
 from hf_breakhis.data.splits import Fold
@@ -25,12 +26,12 @@ from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.checkpoints import last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.modeling import build_model
+from hf_breakhis.training.progress import PlainLines, TitledBars
 from hf_breakhis.training.record import add_cost
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,
     CrossEntropy,
     EpochOfAugmentation,
-    PlainLines,
     balanced_weights,
     lowered_by_plateau,
 )
@@ -155,10 +156,9 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     )
     if carry_from is not None and model_args.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")
-    if args.disable_tqdm:
-        trainer.remove_callback(PrinterCallback)
-        name = f"fold {fold.index + 1} of {job.num_folds}" if len(fold.test) else "refit"
-        trainer.add_callback(PlainLines(name))
+    name = f"fold {fold.index + 1} of {job.num_folds}" if len(fold.test) else "refit"
+    trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
+    trainer.add_callback(PlainLines(name) if args.disable_tqdm else TitledBars(name))
     return trainer
 
 

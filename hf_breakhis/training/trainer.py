@@ -1,7 +1,6 @@
 """The Trainer with its documented hooks overridden; the training loop is untouched."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -165,26 +164,6 @@ class EpochOfAugmentation(TrainerCallback):
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs: Any) -> None:
         """Set the epoch; a resumed one has a fraction."""
         train_dataloader.dataset.set_epoch(int(state.epoch or 0))
-
-
-class PlainLines(TrainerCallback):
-    """One line per epoch where the output is no terminal and bars would fill a log."""
-
-    def __init__(self, title: str, write: Callable[[str], Any] = sys.stderr.write) -> None:
-        """Keep the title that begins each line, such as "fold 1 of 3"."""
-        self.title = title
-        self.write = write
-
-    def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
-        """Write the numbers of a training epoch or of an evaluation."""
-        shown = {"loss": "train loss", "eval_loss": "loss", "eval_accuracy": "accuracy", "eval_roc_auc": "AUC"}
-        numbers = [f"{text} {logs[key]:.4f}" for key, text in shown.items() if logs.get(key) is not None]
-        if numbers and state.is_world_process_zero:
-            speed = logs.get("eval_samples_per_second")
-            tail = f", {speed:.0f} images/s" if speed else ""
-            self.write(
-                f"{self.title}, epoch {state.epoch:g} of {state.num_train_epochs}: {', '.join(numbers)}{tail}\n"
-            )
 
 
 def lowered_by_plateau(trainer: Trainer) -> bool:
