@@ -13,6 +13,7 @@ from hf_breakhis.files import InputError
 
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
+STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -31,10 +32,14 @@ def train(context: typer.Context) -> None:
 
     from hf_breakhis.recipe import parse_recipe
     from hf_breakhis.training.crossval import cross_validate
+    from hf_breakhis.training.stopping import StoppedError
 
     recipe = parse_recipe(context.args)
     run = Path(recipe[2].output_dir)
-    trained = cross_validate(recipe)
+    try:
+        trained = cross_validate(recipe)
+    except StoppedError as stopped:
+        raise typer.Exit(stopped.code) from stopped
     if not PartialState().is_main_process:
         return
     if not trained:
@@ -72,13 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except UsageError as error:
         return _refuse(f"{error.format_message()} Try --help.")  # type: ignore[attr-defined]
-    except (KeyboardInterrupt, typer.Abort):
-        print("hf-breakhis: stopped; the same command continues.", file=sys.stderr)  # noqa: T201
-        return 130
+    if code in STOPPED:
+        return _refuse("stopped; what was done is saved, and the same command continues.", code)
     return code or 0  # a command that raises typer.Exit gives its code, every other one None
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, code: int = 2) -> int:
     if os.environ.get("RANK", "0") == "0":  # processes of one run meet the same error; one line is enough
         print(f"hf-breakhis: {message}", file=sys.stderr)  # noqa: T201
-    return 2
+    return code

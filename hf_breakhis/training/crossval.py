@@ -21,6 +21,7 @@ from hf_breakhis.training.fold import Job, is_finished, train_fold
 from hf_breakhis.training.modeling import load_config
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.record import check_continues, describe_data, write_recipe
+from hf_breakhis.training.stopping import StopRequest
 
 
 def cross_validate(recipe: Recipe) -> bool:
@@ -34,6 +35,7 @@ def cross_validate(recipe: Recipe) -> bool:
 
     Raises:
         InputError: the images, the split, the model or the folder cannot be used; what is written stays whole.
+        StoppedError: SIGTERM or Ctrl-C came; the same recipe goes on from there.
     """
     data, model, training = recipe
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
@@ -59,13 +61,14 @@ def cross_validate(recipe: Recipe) -> bool:
         say(f"warning: {message}")
     if len(runs) > 1 and state.is_main_process:
         write_recipe(Path(training.output_dir), recipe)
-    for run, repeat in runs.items():
-        train_run(run, repeat, images, findings)
+    with StopRequest() as stop:
+        for run, repeat in runs.items():
+            train_run(run, repeat, images, findings, stop)
     return True
 
 
-def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings) -> None:
-    """Train the unfinished folds of one run."""
+def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, stop: StopRequest) -> None:
+    """Train the unfinished folds of one run; raises `StoppedError` when that was asked for."""
     data, model, training = recipe
     dataset = images.dataset
     classes = dataset.features["label"].names
@@ -77,10 +80,11 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings) -> 
     state.wait_for_everyone()
     batch_size = training.batch_size or training.train_batch_size * training.world_size
     check_small_parts(folds, batch_size, training.dataloader_drop_last)
-    job = Job(run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256)
+    job = Job(run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256, stop)
     seen = np.zeros(len(table), dtype=bool)
     before = None
     for fold in folds:
+        stop.raise_if_requested()
         folder = run / f"fold-{fold.index}"
         if data.fold in ("all", str(fold.index)) and not is_finished(folder):
             train_fold(job, fold, folder, seen, before)

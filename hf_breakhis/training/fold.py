@@ -5,7 +5,7 @@ import gc
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.checkpoints import last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.examples import write_examples
+from hf_breakhis.training.history import history
 from hf_breakhis.training.modeling import build_model
 from hf_breakhis.training.progress import PlainLines, TitledBars
 from hf_breakhis.training.record import add_cost
+from hf_breakhis.training.stopping import StopAtStep, StopRequest
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,
     CrossEntropy,
@@ -51,6 +53,7 @@ class Job:
         classes: names of the classes in the order of their numbers.
         num_folds: number of folds of the run.
         manifest_sha256: names the content of the images.
+        stop: where a request to stop arrives.
     """
 
     run: Path
@@ -60,6 +63,7 @@ class Job:
     classes: list[str]
     num_folds: int
     manifest_sha256: str
+    stop: StopRequest = field(default_factory=StopRequest)
 
     @cached_property
     def pixels(self) -> PixelCache | None:
@@ -97,6 +101,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     checkpoint = last_whole_checkpoint(checkpoints)
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    job.stop.raise_if_requested()
     trained = time.perf_counter()
     tables = [predict_part(trainer, job, fold, part, seen) for part in PARTS if len(getattr(fold, part))]
     predicted = time.perf_counter()
@@ -141,7 +146,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     )
     labels = job.table["label"].to_numpy()[fold.train]
     weights = balanced_weights(labels, len(job.classes)) if training.class_weights == "balanced" else None
-    callbacks: list[Any] = [EpochOfAugmentation()]
+    callbacks: list[Any] = [EpochOfAugmentation(), StopAtStep(job.stop)]
     if training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
     trainer = BreakHisTrainer(
@@ -205,32 +210,6 @@ def report_part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return (n, n_classes) probabilities in float64."""
     return torch.from_numpy(np.asarray(logits, dtype=np.float64)).softmax(-1).numpy()
-
-
-def history(log: list[dict[str, float]], watched: str) -> pd.DataFrame:
-    """Turn the Trainer's log into one row an epoch.
-
-    Args:
-        log: `trainer.state.log_history`.
-        watched: the part that was evaluated, "test" or "validation".
-    """
-    rows: dict[int, dict[str, Any]] = {}
-    for entry in log:
-        row = rows.setdefault(int(np.ceil(entry["epoch"] - 1e-6)), {"losses": []})
-        row["step"] = entry["step"]
-        if "loss" in entry:
-            row["losses"].append(entry["loss"])
-            row["learning_rate"] = entry["learning_rate"]
-        if "eval_loss" in entry:
-            row |= {name: entry.get(name) for name in ("eval_loss", "eval_accuracy", "eval_roc_auc")} | {
-                "eval_part": watched
-            }
-    columns = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
-    table = [
-        {"epoch": epoch, "train_loss": np.mean(row["losses"]) if row["losses"] else None, **row}
-        for epoch, row in sorted(rows.items())
-    ]
-    return pd.DataFrame(table).reindex(columns=columns)
 
 
 def selected_on(trainer: BreakHisTrainer, fold: Fold) -> str | None:

@@ -154,7 +154,7 @@ def test_restart_begins_again(tmp_path):
     assert len(pd.read_csv(tmp_path / "r" / "fold-0" / "history.csv")) == 2
 
 
-class StoppedError(Exception):
+class KilledError(Exception):
     """Stands for a kill."""
 
 
@@ -169,11 +169,11 @@ def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeyp
         original(self, *args)
         saved.append(self.state.global_step)
         if len(saved) == after:
-            raise StoppedError
+            raise KilledError
 
     trainer = crossval.train_fold.__globals__["BreakHisTrainer"]
     monkeypatch.setattr(trainer, "_save_checkpoint", stop)
-    with pytest.raises(StoppedError):
+    with pytest.raises(KilledError):
         run(folder)
     monkeypatch.setattr(trainer, "_save_checkpoint", original)
     assert not (folder / "fold-0" / "metrics.json").exists()

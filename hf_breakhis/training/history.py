@@ -1,0 +1,36 @@
+"""The learning curve of a fold: one row an epoch."""
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
+
+
+def history(log: list[dict[str, float]], watched: str) -> pd.DataFrame:
+    """Turn the Trainer's log into one row an epoch.
+
+    Args:
+        log: `trainer.state.log_history`.
+        watched: the part that was evaluated, "test" or "validation".
+
+    Returns:
+        `COLUMNS`; the training loss is the mean over the epoch's updates.
+    """
+    table = pd.DataFrame(log)
+    table["epoch"] = np.ceil(table["epoch"] - 1e-6).astype(int)
+    trained = table.dropna(subset=["loss"]) if "loss" in table else table.iloc[:0]
+    # Each loss is the mean since the one before; an epoch that was stopped and resumed has several.
+    steps = trained["step"].diff().fillna(trained["step"])
+    rows = pd.DataFrame({"step": table.groupby("epoch")["step"].max()})
+    if len(trained):
+        total = (trained["loss"] * steps).groupby(trained["epoch"]).sum() / steps.groupby(trained["epoch"]).sum()
+        # one loss alone stays the number that was logged, to the last digit
+        whole = trained.groupby("epoch")["loss"].agg(["last", "size"])
+        rows["train_loss"] = whole["last"].where(whole["size"] == 1, total)
+        rows["learning_rate"] = trained.groupby("epoch")["learning_rate"].last()
+    if "eval_loss" in table:
+        evaluated = table.dropna(subset=["eval_loss"]).groupby("epoch").last()
+        names = [name for name in COLUMNS if name in evaluated and name.startswith("eval_")]
+        rows = rows.join(evaluated[names])
+        rows["eval_part"] = rows["eval_loss"].notna().map({True: watched, False: None})
+    return rows.reset_index().reindex(columns=COLUMNS)
