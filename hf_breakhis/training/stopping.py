@@ -78,5 +78,18 @@ class StopAtStep(TrainerCallback):
             number = int(agreed)
         if number:
             self.request.signal_number = number
-            control.should_save = control.should_training_stop = True
+            control.should_training_stop = True
+            # The last step of an epoch is saved after the evaluation that belongs to it: a plateau counts it.
+            control.should_save |= not _at_end_of_epoch(state)
         control.should_log |= control.should_save
+
+    def on_epoch_end(self, args, state, control, **kwargs: Any) -> None:
+        """Evaluate and save at the end of an epoch; the Trainer comes here in the middle of one too."""
+        if self.request.signal_number is not None and control.should_training_stop:
+            ended = _at_end_of_epoch(state)
+            control.should_evaluate &= ended
+            control.should_save = control.should_log = ended
+
+
+def _at_end_of_epoch(state: Any) -> bool:
+    return abs(state.epoch - round(state.epoch)) < 1e-6

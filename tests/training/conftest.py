@@ -1,0 +1,61 @@
+"""Tiny runs of the twin, and whether two of them came out the same."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hf_breakhis.recipe import build_recipe
+
+FIELDS = {
+    "dataset": "twin",
+    "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46},
+    "split_by": "specimen",
+    "num_folds": 2,
+    "image_size": 32,
+    "init": "random",
+    "model_kwargs": {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]},
+    "optimizer_name": "sgd",
+    "optimizer_kwargs": {"momentum": 0.9},
+    "learning_rate": 0.05,
+    "num_train_epochs": 2,
+    "batch_size": 36,
+    "augmentation": "dihedral",
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """Return the recipe of a tiny run, about 5 updates an epoch: `recipe(folder, seed=3)`."""
+
+    def build(folder, **fields):
+        return build_recipe({**FIELDS, **fields, "output_dir": str(folder)}, {})
+
+    return build
+
+
+def files_of(run):
+    """Every file of a run that two equal runs share, by name."""
+    run = Path(run)
+    # names of folders and times of day are the runs' own
+    own = ("cost.json", "recipe.yaml", "summary.json", "report.html")
+    paths = [path for path in run.rglob("*") if path.is_file() and path.name not in own]
+    return {str(path.relative_to(run)): path for path in sorted(paths)}
+
+
+@pytest.fixture(scope="session")
+def same_run():
+    """Assert that two runs left the same files with the same bytes, curves to the digits of a 32-bit sum."""
+
+    def check(one, other):
+        left, right = files_of(one), files_of(other)
+        assert left.keys() == right.keys()
+        for name, path in left.items():
+            if path.name == "history.csv":
+                pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(right[name]), rtol=1e-6)
+            else:
+                assert path.read_bytes() == right[name].read_bytes(), name
+
+    return check

@@ -1,0 +1,82 @@
+"""A run that is asked to stop saves the step at hand, and ends as one that was left alone."""
+
+import os
+import signal
+import time
+
+import pytest
+from transformers import TrainerCallback
+
+from hf_breakhis.training import fold as fold_module
+from hf_breakhis.training.crossval import cross_validate
+from hf_breakhis.training.stopping import StoppedError, StopRequest
+
+# a plateau counts evaluations, so one too many shows
+PLATEAU = {"scheduler_name": "plateau", "scheduler_kwargs": {"patience": 0, "factor": 0.5}, "num_train_epochs": 4}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, recipe):
+    """A run that nobody stopped: 2 folds of 4 epochs of 5 updates."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    assert cross_validate(recipe(folder, **PLATEAU))
+    return folder
+
+
+@pytest.fixture
+def signal_after(monkeypatch):
+    """Send this process a signal in the n-th update: `signal_after(3, SIGTERM)`."""
+
+    def install(step, number):
+        class Send(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, **kwargs):
+                if state.global_step == step - 1:
+                    os.kill(os.getpid(), number)
+
+        make = fold_module.make_trainer
+
+        def make_and_add(*args):
+            trainer = make(*args)
+            trainer.add_callback(Send())
+            return trainer
+
+        monkeypatch.setattr(fold_module, "make_trainer", make_and_add)
+
+    yield install
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [3, 5, 20])
+def test_a_stopped_run_goes_on_to_the_same_end(
+    step, number, alone, tmp_path, signal_after, monkeypatch, recipe, same_run
+):
+    """In the middle of an epoch, in its last update, and in the last update of all."""
+    folder = tmp_path / "stopped"
+    signal_after(step, number)
+    with pytest.raises(StoppedError) as stopped:
+        cross_validate(recipe(folder, **PLATEAU))
+    assert stopped.value.code == 128 + number
+    assert (folder / "fold-0" / "checkpoints" / f"checkpoint-{step}").is_dir()
+    monkeypatch.undo()
+    assert cross_validate(recipe(folder, **PLATEAU))
+    same_run(folder, alone)
+
+
+def test_signals_are_given_back(tmp_path):
+    before = [signal.getsignal(number) for number in StopRequest.SIGNALS]
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGTERM) not in before
+        stop.raise_if_requested()
+    assert [signal.getsignal(number) for number in StopRequest.SIGNALS] == before
+
+
+def test_a_second_signal_stops_at_once_but_an_echo_does_not(monkeypatch):
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # what a launcher passes on
+        assert stop.signal_number == signal.SIGINT
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
