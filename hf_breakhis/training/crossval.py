@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.fold import Job, is_finished, train_fold
 from hf_breakhis.training.modeling import load_config
 from hf_breakhis.training.optim import check_optim, lookup
+from hf_breakhis.training.progress import say
 from hf_breakhis.training.record import check_continues, describe_data, write_recipe
 from hf_breakhis.training.stopping import StopRequest
 
@@ -182,9 +182,3 @@ def check_small_parts(folds: list[Fold], batch_size: int, drop_last: bool) -> No
         images = "1 image" if rest == 1 else f"{rest} images"
         advice = ", few for batch normalisation; `dataloader_drop_last: true` leaves it out" if rest < 8 else ""
         say(f"warning: the last batch of an epoch has {images} in place of {batch_size} (fold {fold}){advice}.")
-
-
-def say(message: str) -> None:
-    """Write one line to the terminal, from one process."""
-    if PartialState().is_main_process:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201

@@ -23,11 +23,11 @@ from hf_breakhis.data.transforms import WholeBatches, image_processor, whole_bat
 from hf_breakhis.files import write_csv, write_json, write_whole_folder
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
-from hf_breakhis.training.checkpoints import last_whole_checkpoint, load_carried, save_carried
+from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.history import history
 from hf_breakhis.training.modeling import build_model
-from hf_breakhis.training.progress import PlainLines, TitledBars
+from hf_breakhis.training.progress import PlainLines, TitledBars, say
 from hf_breakhis.training.record import add_cost
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
 from hf_breakhis.training.trainer import (
@@ -98,7 +98,8 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     """
     trainer = make_trainer(job, fold, folder, carry_from)
     checkpoints = folder / "checkpoints"
-    checkpoint = last_whole_checkpoint(checkpoints)
+    with trainer.accelerator.main_process_first():
+        checkpoint = last_whole_checkpoint(checkpoints, say)
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     job.stop.raise_if_requested()
@@ -146,7 +147,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     )
     labels = job.table["label"].to_numpy()[fold.train]
     weights = balanced_weights(labels, len(job.classes)) if training.class_weights == "balanced" else None
-    callbacks: list[Any] = [EpochOfAugmentation(), StopAtStep(job.stop)]
+    callbacks: list[Any] = [EpochOfAugmentation(), StopAtStep(job.stop), Checksums()]
     if training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
     trainer = BreakHisTrainer(

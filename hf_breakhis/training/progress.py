@@ -4,10 +4,17 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 SHOWN = {"loss": "train loss", "eval_loss": "loss", "eval_accuracy": "accuracy", "eval_roc_auc": "AUC"}
+
+
+def say(message: str) -> None:
+    """Write one line to the terminal, from one process."""
+    if PartialState().is_main_process:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def epoch_line(title: str, state: Any, logs: dict[str, float]) -> str:

@@ -1,0 +1,99 @@
+"""A damaged checkpoint is recognised, named and passed over; the run ends as if nothing had happened."""
+
+import pytest
+
+from hf_breakhis.training.checkpoints import CHECKSUMS, FILES, damage_of, last_whole_checkpoint
+from hf_breakhis.training.crossval import cross_validate
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, recipe):
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    assert cross_validate(recipe(folder, num_folds=1, num_train_epochs=3))
+    return folder
+
+
+@pytest.fixture
+def killed(tmp_path, recipe, monkeypatch):
+    """A run killed after its training, with two checkpoints on disk."""
+    from hf_breakhis.training import fold
+
+    def kill(*args):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fold, "predict_part", kill)
+        with pytest.raises(KilledError):
+            cross_validate(recipe(tmp_path / "killed", num_folds=1, num_train_epochs=3))
+    checkpoints = sorted((tmp_path / "killed" / "fold-0" / "checkpoints").iterdir(), key=lambda path: path.name)
+    assert len(checkpoints) == 2
+    return tmp_path / "killed"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {"cut": cut, "emptied": empty, "flipped": flip, "missing": lambda path: path.unlink()}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", [*FILES, "rng_state.pth", CHECKSUMS])
+def test_every_damage_to_every_file_is_recognised(killed_once, name, damage, tmp_path):
+    checkpoint = tmp_path / "checkpoint-10"
+    checkpoint.mkdir()
+    for path in killed_once.iterdir():
+        (checkpoint / path.name).write_bytes(path.read_bytes())
+    assert damage_of(checkpoint) is None
+    damage(checkpoint / name)
+    assert damage_of(checkpoint)
+    said = []
+    assert last_whole_checkpoint(tmp_path, said.append) is None
+    assert not checkpoint.exists()
+    assert len(said) == 1
+    assert "checkpoint-10 is deleted" in said[0]
+
+
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory, recipe):
+    """One whole checkpoint."""
+    from hf_breakhis.training import fold
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "run"
+
+    def kill(*args):
+        raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fold, "predict_part", kill)
+        with pytest.raises(KilledError):
+            cross_validate(recipe(folder, num_folds=1, num_train_epochs=1))
+    (checkpoint,) = (folder / "fold-0" / "checkpoints").iterdir()
+    return checkpoint
+
+
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(how_many, killed, alone, recipe, same_run, capsys):
+    """With both damaged it begins the fold again."""
+    checkpoints = sorted((killed / "fold-0" / "checkpoints").iterdir(), key=lambda path: int(path.name[11:]))
+    for checkpoint in checkpoints[-how_many:]:
+        flip(checkpoint / "optimizer.pt")
+    assert cross_validate(recipe(killed, num_folds=1, num_train_epochs=3))
+    said = [line for line in capsys.readouterr().err.splitlines() if "is deleted" in line]
+    assert len(said) == how_many
+    assert all("optimizer.pt is not as it was written" in line for line in said)
+    same_run(killed, alone)
