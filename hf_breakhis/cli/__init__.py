@@ -42,12 +42,19 @@ def train(context: typer.Context) -> None:
         raise typer.Exit(stopped.code) from stopped
     if not PartialState().is_main_process:
         return
-    if not trained:
-        typer.echo(f"{run} is finished; its report is {run / 'report.html'}. --restart begins again.")
-    elif recipe[0].fold == "refit":
+    if recipe[0].fold == "refit":
         typer.echo(f"refit: {run / 'refit'}")
-    else:
+    elif trained or not _is_reported(run):
         show_report(run)
+    else:
+        typer.echo(f"{run} is finished; its report is {run / 'report.html'}. --restart begins again.")
+
+
+def _is_reported(run: Path) -> bool:
+    """Say whether the report was written after the last fold; it may have been killed between the two."""
+    page = run / "report.html"
+    folds = [path.stat().st_mtime_ns for path in run.rglob("fold-*/metrics.json")]
+    return page.is_file() and page.stat().st_mtime_ns >= max(folds, default=0)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from hf_breakhis.data.transforms import AUGMENTATIONS
 from hf_breakhis.files import InputError, read_json, write_csv, write_json
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.fold import Job, is_finished, train_fold
+from hf_breakhis.training.lock import held, require_free
 from hf_breakhis.training.modeling import load_config
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
@@ -48,6 +49,7 @@ def cross_validate(recipe: Recipe) -> bool:
     runs = repeats_of(recipe)
     for run, repeat in runs.items():
         if state.is_main_process and training.restart:
+            require_free(run)
             shutil.rmtree(run, ignore_errors=True)
         state.wait_for_everyone()
         check_continues(run, repeat)
@@ -87,12 +89,14 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
         stop.raise_if_requested()
         folder = run / f"fold-{fold.index}"
         if data.fold in ("all", str(fold.index)) and not is_finished(folder):
-            train_fold(job, fold, folder, seen, before)
+            with held(folder):
+                train_fold(job, fold, folder, seen, before)
         if model.carry_over != "none":
             seen[fold.train] = True
             before = folder
     if data.fold == "refit" and not is_finished(run / "refit"):
-        train_fold(job, refit_fold(folds, data.validation_size), run / "refit", seen)
+        with held(run / "refit"):
+            train_fold(job, refit_fold(folds, data.validation_size), run / "refit", seen)
     done = [fold.index for fold in folds if is_finished(run / f"fold-{fold.index}")]
     if state.is_main_process and len(done) == len(folds):
         write_json(run / "finished.json", {"folds": done})

@@ -1,0 +1,62 @@
+"""One process at a time trains a fold: a second run on the same folder is refused."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
+
+from hf_breakhis.files import InputError
+
+# The system frees it when its process ends, however that ends.
+NAME = ".lock"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a fold; all processes of one run share it.
+
+    Raises:
+        InputError: another run holds it.
+    """
+    state = PartialState()
+    lock = FileLock(folder / NAME)
+    refusal = [_acquire(lock, folder) if state.is_main_process else None]
+    if state.num_processes > 1:
+        broadcast_object_list(refusal)
+    if refusal[0] is not None:
+        raise InputError(refusal[0])
+    try:
+        yield
+    finally:
+        if state.is_main_process:
+            lock.release()
+            (folder / NAME).unlink(missing_ok=True)
+
+
+def require_free(run: Path) -> None:
+    """Refuse to begin a run again while one of its folds is being trained.
+
+    Raises:
+        InputError: says which.
+    """
+    for path in sorted(run.rglob(NAME)):
+        lock = FileLock(path)
+        refusal = _acquire(lock, path.parent)
+        if refusal is not None:
+            raise InputError(refusal)
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path) -> str | None:
+    """Take the lock; return what to tell when another holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        return f"{folder} is being trained by another run; wait for it to end, or give another --output_dir."
+    except OSError as error:
+        return f"Cannot write {folder}: {error.strerror}. Give another folder, or make room or rights there."
+    return None
