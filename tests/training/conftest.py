@@ -27,6 +27,12 @@ FIELDS = {
 
 
 @pytest.fixture(scope="session")
+def fields():
+    """The fields of a tiny run."""
+    return dict(FIELDS)
+
+
+@pytest.fixture(scope="session")
 def recipe():
     """Return the recipe of a tiny run, about 5 updates an epoch: `recipe(folder, seed=3)`."""
 
@@ -41,8 +47,10 @@ def files_of(run):
     run = Path(run)
     # names of folders and times of day are the runs' own
     own = ("cost.json", "recipe.yaml", "summary.json", "report.html")
-    paths = [path for path in run.rglob("*") if path.is_file() and path.name not in own]
-    return {str(path.relative_to(run)): path for path in sorted(paths)}
+    paths = [path.relative_to(run) for path in run.rglob("*") if path.is_file() and path.name not in own]
+    # a kill may leave a lock, or the hidden beginning of a file
+    shown = [path for path in paths if not any(part.startswith(".") for part in path.parts)]
+    return {str(path): run / path for path in sorted(shown)}
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,16 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     same_run(folder, alone)
 
 
+def test_workers_change_nothing_of_a_stopped_run(alone, tmp_path, signal_after, monkeypatch, recipe, same_run):
+    folder = tmp_path / "workers"
+    signal_after(7, signal.SIGTERM)
+    with pytest.raises(StoppedError):
+        cross_validate(recipe(folder, **PLATEAU, dataloader_num_workers=2))
+    monkeypatch.undo()
+    assert cross_validate(recipe(folder, **PLATEAU, dataloader_num_workers=1))
+    same_run(folder, alone)
+
+
 def test_signals_are_given_back(tmp_path):
     before = [signal.getsignal(number) for number in StopRequest.SIGNALS]
     with StopRequest() as stop:
