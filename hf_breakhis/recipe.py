@@ -42,7 +42,7 @@ def parse_recipe(argv: Sequence[str]) -> Recipe:
         print(_flag_parser().format_help() if "--help_all" in argv or "--help-all" in argv else short_help())  # noqa: T201
         raise SystemExit(0)
     if not argv or argv[0].startswith("-"):
-        raise InputError(f"Give a recipe first: {USAGE}. Recipes are listed in recipes/README.md.")
+        raise InputError(f"Give a recipe first: {USAGE}, for example recipes/c3.yaml, or c3.")
     return build_recipe(load_recipe(argv[0]), parse_flags(argv[1:]), argv[0])
 
 
@@ -74,9 +74,7 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, it is not flat YAML, or a key is unknown or given twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"No recipe at {path}. Recipes are listed in recipes/README.md.")
+    path = find_recipe(path)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
@@ -91,6 +89,24 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     if type(values.get("fold")) is int:
         values["fold"] = str(values["fold"])  # all, refit or a number: text, as on the command line
     return values
+
+
+def find_recipe(given: str | Path) -> Path:
+    """Return the file of a recipe: a path, or the name of one that comes with the package, such as `c3`.
+
+    Raises:
+        InputError: there is none; the message lists the names.
+    """
+    if Path(given).is_file():
+        return Path(given)
+    # inside the package where a wheel was installed, beside it in a checkout
+    folders = (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes")
+    packed = next((folder for folder in folders if folder.is_dir()), folders[0])
+    names = {str(path.relative_to(packed).with_suffix("")): path for path in sorted(packed.rglob("*.yaml"))}
+    names = {name: path for name, path in names.items() if not name.startswith("accelerate")}
+    if str(given) not in names:
+        raise InputError(f"No recipe at {given}. Give a YAML file, or a recipe of this package: {', '.join(names)}.")
+    return names[str(given)]
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:

@@ -154,8 +154,13 @@ def test_bad_flag_is_one_line_that_says_what_to_do(flags, write):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_recipe_says_where_they_are_listed():
-    with pytest.raises(InputError, match=r"No recipe at recipes/c9\.yaml.*recipes/README\.md"):
+def test_a_recipe_of_the_package_goes_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("c3")["optimizer_name"] == "adamw"
+
+
+def test_missing_recipe_lists_those_of_the_package():
+    with pytest.raises(InputError, match=r"No recipe at recipes/c9\.yaml.*c1, c2, c3.*demo"):
         parse_recipe(["recipes/c9.yaml"])
     with pytest.raises(InputError, match="Give a recipe first"):
         parse_recipe(["--fold", "1"])
