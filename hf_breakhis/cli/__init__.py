@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hf_breakhis.cli.data import app as data_app
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, is_disk_full
 
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -84,6 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except UsageError as error:
         return _refuse(f"{error.format_message()} Try --help.")  # type: ignore[attr-defined]
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        return _refuse(
+            f"the disk is full ({reason}); what was done is saved: make room, and the same command continues."
+        )
     if code in STOPPED:
         return _refuse("stopped; what was done is saved, and the same command continues.", code)
     return code or 0  # a command that raises typer.Exit gives its code, every other one None

@@ -1,12 +1,13 @@
-"""Train one recipe again and again, killed at random moments and started again until it ends.
+"""Train one recipe again and again, killed at random moments or out of room, and started again until it ends.
 
-Arguments: the recipe, a folder, the number of kills, a seed. Imports once and forks, so that a start is quick; prints
-the folders of the runs as JSON, the first one left alone.
+Arguments: the recipe, a folder, and `kills NUMBER SEED` or `full BYTES...` (the largest file that may be written).
+Imports once and forks, so that a start is quick; prints the folders of the runs as JSON, the first one left alone.
 """
 
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from hf_breakhis.cli import main
 
 
-def start(recipe, run):
+def start(recipe, run, largest_file=None):
     """Train in a process of its own group; its output goes to a file beside the run."""
     child = os.fork()
     if child:
@@ -24,6 +25,8 @@ def start(recipe, run):
     log = os.open(f"{run}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     os._exit(main(["train", recipe, "--output_dir", str(run)]))
 
 
@@ -38,17 +41,15 @@ def wait(child, seconds=600.0):
     return None
 
 
-if __name__ == "__main__":
-    recipe, folder, kills, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+def give_up(run):
+    """End with what the run wrote."""
+    sys.exit(Path(f"{run}.log").read_text())
+
+
+def kill_at_random(recipe, folder, usual, kills, seed):
+    """Return the folders of the runs that took so many kills, each ended at last."""
     draw = random.Random(seed)
-    runs = [folder / "alone", folder / "killed-0"]
-    # Draws the twin, and imports what libraries import at first use; one thread, since others do not survive a fork.
-    if main(["train", recipe, "--output_dir", str(folder / "warm")]):
-        sys.exit(1)
-    begin = time.monotonic()
-    if wait(start(recipe, runs[0])):
-        sys.exit(Path(f"{runs[0]}.log").read_text())
-    usual = time.monotonic() - begin
+    runs = [folder / "killed-0"]
     while True:
         child = start(recipe, runs[-1])
         code = wait(child, draw.uniform(0.05, 0.9) * usual if kills else 600.0)
@@ -57,9 +58,38 @@ if __name__ == "__main__":
             os.waitpid(child, 0)
             kills -= 1
         elif code:
-            sys.exit(Path(f"{runs[-1]}.log").read_text())
+            give_up(runs[-1])
         elif not kills:
-            break
+            return runs
         else:
-            runs.append(folder / f"killed-{len(runs) - 1}")
-    sys.stdout.write(json.dumps([str(run) for run in runs]) + "\n")
+            runs.append(folder / f"killed-{len(runs)}")
+
+
+def run_out_of_room(recipe, folder, limits):
+    """Return the folders of the runs that could not write a large file at first, each ended at last."""
+    runs = [folder / f"full-{limit}" for limit in limits]
+    for run, limit in zip(runs, limits, strict=True):
+        code = wait(start(recipe, run, limit))
+        # the log itself is a file too, but a short one
+        if code != 2 or "Traceback" in Path(f"{run}.log").read_text():
+            give_up(run)
+        if wait(start(recipe, run)):
+            give_up(run)
+    return runs
+
+
+if __name__ == "__main__":
+    recipe, folder, what, *numbers = sys.argv[1], Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:])
+    # Draws the twin, and imports what libraries import at first use; one thread, since others do not survive a fork.
+    if main(["train", recipe, "--output_dir", str(folder / "warm")]):
+        sys.exit(1)
+    begin = time.monotonic()
+    if wait(start(recipe, folder / "alone")):
+        give_up(folder / "alone")
+    usual = time.monotonic() - begin
+    runs = (
+        kill_at_random(recipe, folder, usual, *numbers)
+        if what == "kills"
+        else run_out_of_room(recipe, folder, numbers)
+    )
+    sys.stdout.write(json.dumps([str(run) for run in [folder / "alone", *runs]]) + "\n")
