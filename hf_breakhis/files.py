@@ -1,7 +1,6 @@
 """Files that are whole or not there, and the one error for what a user gave."""
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -91,15 +90,6 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"No file {path}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error of any library says that no more can be written: disk, quota or largest file."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    # torch and safetensors write from C++ and Rust, and tell it in words only
-    words = ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed writing")
-    return any(word in str(error) for word in words)
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:

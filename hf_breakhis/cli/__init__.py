@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from hf_breakhis.cli.data import app as data_app
-from hf_breakhis.files import InputError, is_disk_full
+from hf_breakhis.cli.faults import fault_of
+from hf_breakhis.files import InputError
 
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -85,12 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _refuse(f"{error.format_message()} Try --help.")  # type: ignore[attr-defined]
     except Exception as error:
-        if not is_disk_full(error):
+        fault = fault_of(error)
+        if fault is None:
             raise
-        reason = " ".join(str(error).split())[:200]
-        return _refuse(
-            f"the disk is full ({reason}); what was done is saved: make room, and the same command continues."
-        )
+        # every process of a run tells it: the first one may be the one that ended
+        print(f"hf-breakhis: {fault.line.format(error=' '.join(str(error).split())[:200])}", file=sys.stderr)  # noqa: T201
+        return fault.code
     if code in STOPPED:
         return _refuse("stopped; what was done is saved, and the same command continues.", code)
     return code or 0  # a command that raises typer.Exit gives its code, every other one None

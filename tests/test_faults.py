@@ -1,0 +1,72 @@
+"""Faults from outside are recognised by what the libraries really say; faults of our own keep their traceback."""
+
+import os
+import signal
+
+import pytest
+import safetensors.torch
+import torch
+
+from hf_breakhis.cli import faults, main
+
+
+class KillsItsWorker(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def full_disk():
+    with open("/dev/full", "w") as file:
+        file.write("x" * 100_000)
+
+
+def full_disk_for_torch():
+    torch.save(torch.zeros(100_000), "/dev/full")
+
+
+def killed_worker():
+    list(torch.utils.data.DataLoader(KillsItsWorker(), num_workers=1))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (full_disk, "the disk is full"),
+        (full_disk_for_torch, "the disk is full"),
+        (killed_worker, "a process that loads images ended"),
+    ],
+)
+def test_what_libraries_say_is_recognised(cause, told, monkeypatch, capsys):
+    monkeypatch.setattr("hf_breakhis.cli.app", lambda **_: cause())
+    assert main(["report", "x"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith(f"hf-breakhis: {told}")
+    assert error.count("\n") == 1
+
+
+def test_weights_that_find_no_room_are_recognised(tmp_path):
+    """safetensors maps its file into memory, so it wants a real one: the limit stands for a full disk."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(Exception, match=r"os error 27|File too large") as caught:
+            safetensors.torch.save_file({"a": torch.zeros(100_000)}, tmp_path / "weights.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "disk is full" in faults.fault_of(caught.value).line
+
+
+def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
+    def broken(**_):
+        raise RuntimeError("an index is out of range")
+
+    assert faults.fault_of(RuntimeError("an index is out of range")) is None
+    monkeypatch.setattr("hf_breakhis.cli.app", broken)
+    with pytest.raises(RuntimeError, match="out of range"):
+        main(["report", "x"])

@@ -1,0 +1,76 @@
+"""Two machines train as two processes do; when one is lost the other ends with the reason, and both continue."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpus.yaml"]
+
+
+@pytest.fixture
+def launch(tmp_path, fields):
+    """Start one launcher a machine, both on loopback, and return them: `launch("run")`."""
+    recipe = tmp_path / "small.yaml"
+    launched = []
+
+    def start(name, **changes):
+        recipe.write_text(yaml.safe_dump({**fields, **changes, "use_cpu": False}), encoding="utf-8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        for rank in "01":
+            machine = ["--num_machines", "2", "--num_processes", "2", "--machine_rank", rank]
+            machine += ["--main_process_ip", "127.0.0.1", "--main_process_port", port]
+            command = [*LAUNCHER, *machine, "scripts/train.py", str(recipe), "--output_dir", str(tmp_path / name)]
+            launched.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                )
+            )
+        return launched[-2:]
+
+    yield start
+    for machine in launched:
+        if machine.poll() is None:
+            machine.kill()
+            machine.wait()
+
+
+def trainer_of(machine):
+    """The process that a launcher started."""
+    found = Path(f"/proc/{machine.pid}/task/{machine.pid}/children").read_text().split()
+    return int(found[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the launcher's child")
+def test_a_lost_machine_ends_the_other_and_both_continue(launch, tmp_path, same_run):
+    fold = {"num_folds": 1, "num_train_epochs": 60}
+    machines = launch("lost", **fold)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "lost").glob("fold-0/checkpoints/*/checksums.json")):
+        assert time.monotonic() < until, "no checkpoint after two minutes"
+        assert machines[0].poll() is None, machines[0].communicate()[0]
+        time.sleep(0.05)
+    os.kill(trainer_of(machines[1]), signal.SIGKILL)
+    out, _ = machines[0].communicate(timeout=60)
+    machines[1].communicate(timeout=60)
+    assert machines[0].returncode
+    assert machines[1].returncode
+    assert not (tmp_path / "lost" / "fold-0" / "metrics.json").exists()
+    assert "hf-breakhis: another process of this run ended, so this one ends too; the same commands continue." in out
+
+    for name in ("lost", "alone"):
+        both = launch(name, **fold)
+        for machine in both:
+            out, _ = machine.communicate(timeout=240)
+            assert machine.returncode == 0, out
+    same_run(tmp_path / "lost", tmp_path / "alone")
