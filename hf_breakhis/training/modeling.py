@@ -91,7 +91,7 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
 
 def unreachable(args: ModelArguments, error: Exception) -> str:
     """Return one line that says why a network cannot be loaded and what to do."""
-    reason = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split()).partition(". ")[0][:200]  # advice follows, of which ours is one line
     return (
         f"Cannot load `{args.model_name_or_path}` at `{args.model_revision}` ({reason}). Give a local folder with "
         "--model_name_or_path DIR, go online, or start from random weights with --init random."
