@@ -114,6 +114,7 @@ class BreakHisTrainingArguments(TrainingArguments):
     class_weights: Literal["none", "balanced"] = _field("none", "Weigh the loss by inverse class frequency.")
     sampler: Literal["none", "balanced"] = _field("none", "Draw both classes equally often.")
     early_stopping_patience: int | None = _field(None, "Epochs without improvement after which a fold ends.")
+    channels_last: bool = _field(True, "Keep the colours of a pixel together in memory: faster, other last bits.")
     restart: bool = _field(False, "Begin the run again, although its folder holds a finished or unfinished one.")
 
     def __post_init__(self) -> None:

@@ -179,7 +179,7 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
     def build() -> PreTrainedModel:
         model: Any = build_model(args, job.classes)
         model.accepts_loss_kwargs = False  # see `CrossEntropy`
-        return model
+        return model.to(memory_format=torch.channels_last) if job.recipe[2].channels_last else model
 
     return build
 

@@ -1,0 +1,179 @@
+"""How fast a network trains: transformers' way, a bare loop on tensors in memory, and a whole run of ours.
+
+    python benchmarks/train.py [--num_images 96] [--rounds 3] [--json train.json]
+
+ResNet-50, random weights, 224 pixels, batches of 32, SGD, on generated pictures of 700x460. In each round every way
+trains one epoch on the same images, one way after the other; the median over the rounds counts. Start-up and the first
+epoch of each way are left out. "Ours" is the Trainer of a fold as `hf-breakhis train` builds it, its pixels from the
+cache; "transformers" is its image-classification example restated: a plain Trainer over `imagefolder`, with its
+transforms, that decodes each image in each epoch. Prints a table and writes JSON.
+"""
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging
+
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.splits import Fold
+from hf_breakhis.data.transforms import MEAN, SD
+from hf_breakhis.files import write_json
+from hf_breakhis.recipe import Recipe, build_recipe
+from hf_breakhis.training.fold import Job, make_trainer
+from hf_breakhis.training.modeling import build_model
+
+SIZE, BATCH = 224, 32
+CLASSES = ["benign", "malignant"]
+TRAINING = {"batch_size": BATCH, "learning_rate": 0.01, "max_grad_norm": 0.0, "use_cpu": True, "disable_tqdm": True}
+
+
+class Clock(TrainerCallback):
+    """Note the seconds of each epoch."""
+
+    def __init__(self) -> None:
+        self.begin = 0.0
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Note the time."""
+        self.begin = time.perf_counter()
+
+    def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Note how long the epoch took."""
+        self.seconds.append(time.perf_counter() - self.begin)
+
+
+def bare_loop(job: Job, channels_last: bool) -> Callable[[], float]:
+    """A plain loop over normalised batches that lie in memory."""
+    model: Any = build_model(ModelArguments(init="random"), CLASSES)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout).train()
+    images = job.images(np.arange(len(job.table)))
+    batches = []
+    for start in range(0, len(images), BATCH):
+        rows = images.__getitems__(list(range(start, min(start + BATCH, len(images)))))
+        pixels = (rows["pixel_values"] / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(SD)[:, None, None]
+        batches.append((pixels.contiguous(memory_format=layout), rows["labels"]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
+
+    def epoch() -> float:
+        begin = time.perf_counter()
+        for pixels, labels in batches:
+            optimizer.zero_grad()
+            cross_entropy(model(pixels).logits, labels).backward()
+            optimizer.step()
+        return time.perf_counter() - begin
+
+    return epoch
+
+
+def ours(job: Job, folder: Path) -> Callable[[], float]:
+    """The Trainer of a fold, one epoch at a call, from fresh weights each time."""
+    rows = np.arange(len(job.table))
+    fold = Fold(0, train=rows)
+
+    def epoch() -> float:
+        trainer = make_trainer(job, fold, folder, None)
+        return timed(trainer)
+
+    return epoch
+
+
+def transformers_way(folder: Path, num_images: int, out: Path) -> Callable[[], float]:
+    """The example's form: imagefolder, its training transform, a plain Trainer with its defaults."""
+    images = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    images = images.shuffle(seed=0).select(range(num_images))
+    see = Compose([RandomResizedCrop(SIZE), RandomHorizontalFlip(), ToTensor(), Normalize(MEAN, SD)])
+
+    def transform(examples: dict[str, list]) -> dict[str, list]:
+        examples["pixel_values"] = [see(picture.convert("RGB")) for picture in examples["image"]]
+        return examples
+
+    def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
+        pixels = torch.stack([example["pixel_values"] for example in examples])
+        return {"pixel_values": pixels, "labels": torch.tensor([example["label"] % 2 for example in examples])}
+
+    images = images.with_transform(transform)
+
+    def epoch() -> float:
+        args = TrainingArguments(
+            output_dir=str(out), num_train_epochs=2, per_device_train_batch_size=BATCH, learning_rate=0.01,
+            optim="sgd", save_strategy="no", use_cpu=True, disable_tqdm=True, remove_unused_columns=False,
+            dataloader_num_workers=2,
+        )  # fmt: skip
+        model: Any = build_model(ModelArguments(init="random"), CLASSES)
+        return timed(Trainer(model, args, data_collator=collate, train_dataset=images))
+
+    return epoch
+
+
+def prepare(num_images: int, folder: Path) -> tuple[Job, Path]:
+    """Return what a fold of ours needs, and the folder of the pictures."""
+    twin = {"width": 700, "height": 460, "scale": num_images / 7909}
+    fields = {"dataset": "twin", "twin_kwargs": twin, "init": "random", "image_size": SIZE, **TRAINING}
+    fields |= {"optimizer_name": "sgd", "optimizer_kwargs": {"momentum": 0.9}, "num_train_epochs": 2}
+    recipe: Recipe = build_recipe({**fields, "output_dir": str(folder), "save_strategy": "no"}, {})
+    images = load_images(recipe[0])
+    dataset = images.dataset.shuffle(seed=0).select(range(num_images))
+    table = dataset.remove_columns("image").to_pandas()
+    return Job(folder, recipe, dataset, table, CLASSES, 1, f"benchmark {images.location}"), Path(images.location)
+
+
+def timed(trainer: Trainer) -> float:
+    """Train two epochs and return the seconds of the second."""
+    clock = Clock()
+    trainer.add_callback(clock)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return clock.seconds[-1]
+
+
+def main() -> None:
+    """Measure all ways in turn, print the table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num_images", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=Path("train.json"))
+    given = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        job, pictures = prepare(given.num_images, folder)
+        ways = {
+            "transformers' example": transformers_way(pictures, given.num_images, folder / "example"),
+            "bare loop, contiguous": bare_loop(job, channels_last=False),
+            "bare loop, channels_last": bare_loop(job, channels_last=True),
+            "ours": ours(job, folder / "ours"),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for name in ("bare loop, contiguous", "bare loop, channels_last"):
+            ways[name]()
+        for _ in range(given.rounds):
+            for name, epoch in ways.items():
+                seconds[name].append(epoch())
+    speeds = {name: given.num_images / statistics.median(values) for name, values in seconds.items()}
+    print("| way | images/s | ours is |\n|---|---|---|")
+    for name, speed in speeds.items():
+        print(f"| {name} | {speed:.2f} | {speeds['ours'] / speed:.2f} times |")
+    versions = {name: version(name) for name in ("torch", "transformers", "accelerate")}
+    machine = {"machine": platform.machine(), "cores": torch.get_num_threads(), **versions}
+    write_json(given.json, {"images_per_second": speeds, "seconds": seconds, **vars(given), "json": None, **machine})
+
+
+if __name__ == "__main__":
+    main()
