@@ -22,6 +22,13 @@ SMALL = [  # the first two names that BreakHis has of each slide folder at 40X a
     and name.number in folder.numbers[name.magnification][:2]
 ]
 
+RUN_FIELDS = {
+    "dataset": "twin", "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "split_by": "specimen",
+    "num_folds": 2, "image_size": 32, "init": "random", "learning_rate": 0.05, "num_train_epochs": 2, "batch_size": 36,
+    "model_kwargs": {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]},
+    "use_cpu": True, "disable_tqdm": True,
+}  # fmt: skip
+
 
 @pytest.fixture(scope="session", autouse=True)
 def datasets_cache(tmp_path_factory):
@@ -31,6 +38,21 @@ def datasets_cache(tmp_path_factory):
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         patch.setenv("HF_DATASETS_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """A finished and reported run of two folds of the twin, a tiny network at 32 pixels; copy it before a change."""
+    from hf_breakhis.recipe import build_recipe
+    from hf_breakhis.results.aggregate import summarise
+    from hf_breakhis.results.report import write_report
+    from hf_breakhis.training.crossval import cross_validate
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    cross_validate(build_recipe(RUN_FIELDS | {"output_dir": str(folder)}, {}))
+    summarise(folder)
+    write_report(folder)
+    return folder
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hf_breakhis.cli.data import app as data_app
+from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
 from hf_breakhis.files import InputError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.command()(export)
 
 
 @app.command(context_settings=RAW, help="Train RECIPE [--field value ...], score it and write its report.")

@@ -1,0 +1,1 @@
+"""What a trained model says about images: predicted, explained, and exported; reads runs, never trains."""

@@ -1,0 +1,253 @@
+"""A model as one ONNX file that takes raw pixels: resize, normalisation, network and softmax in the graph."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from hf_breakhis.data.transforms import normalize, resize
+from hf_breakhis.files import InputError, write_json, write_whole_folder
+from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, resize_graph
+from hf_breakhis.inference.weights import FoldImages, Weights, load_classifier, square_size
+
+TOLERANCE = 1e-4  # in probability, between torch and the file
+FRAME = (460, 700)  # of BreakHis
+BATCH = 16
+CALIBRATION_IMAGES = 128  # of the training part: what is tested calibrates nothing
+
+
+class Logits(nn.Module):
+    """A classifier of transformers that returns its logits and their softmax."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, 3, side, side) float32 -> logits and probabilities (n, classes) float32."""
+        logits = self.classifier(pixel_values=pixel_values).logits
+        return logits, logits.softmax(-1)
+
+
+def export_model(weights: Weights, folder: Path, fp16: bool = False, int8: bool = False) -> dict[str, Any]:
+    """Write `model.onnx`, smaller forms of it if asked for, and `export.json`; return what is in the latter.
+
+    Each file takes `image`, (batch, height, width, 3) uint8, and gives `logits` and `probabilities`, (batch, classes)
+    float32. Scores are of the test part of the fold whose weights these are, where there is one.
+
+    Args:
+        weights: of a finished run, or of a model folder.
+        folder: made anew.
+        fp16: the network in half precision, half the size.
+        int8: the network in 8-bit integers, a quarter of the size; calibrated on images of the training part.
+
+    Raises:
+        InputError: onnx is not installed, or images are needed that are not there.
+    """
+    side, model = square_size(weights), load_classifier(weights)
+    front = resize_graph(side)
+    images = FoldImages(weights) if weights.run is not None and weights.fold != "refit" else None
+    if int8 and images is None:
+        raise InputError(f"--int8 is calibrated on training images and judged on test images; {weights.folder} is of "
+                         "no fold of a run. Give a run and the number of a fold.")  # fmt: skip
+    network = {"model.onnx": _network(model, side)}
+    if fp16:
+        network["model_fp16.onnx"] = _half(network["model.onnx"])
+    if int8 and images is not None:
+        network["model_int8.onnx"] = _eight_bits(network["model.onnx"], images)
+    labels = {int(k): name for k, name in model.config.id2label.items()}
+    whole = {name: _joined(front, graph, labels) for name, graph in network.items()}
+    apart = parity(model, side, whole["model.onnx"].SerializeToString())
+    # Where torch has no vector instructions it resizes by another rule: that is told, and not refused.
+    if apart > TOLERANCE and "AVX" in torch.backends.cpu.get_cpu_capability():
+        raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
+    told: dict[str, Any] = {
+        "format": 1, "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
+        "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
+        "outputs": ["logits", "probabilities"], "parity": {"largest_difference": apart, "frame": list(FRAME)},
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "scored_on": None if images is None else f"test part of fold {weights.fold}",
+        "files": _judged(whole, images),
+    }  # fmt: skip
+
+    def fill(beside: Path) -> None:
+        for name, graph in whole.items():
+            (beside / name).write_bytes(graph.SerializeToString())
+        write_json(beside / "export.json", told)
+
+    write_whole_folder(folder, fill)
+    return told
+
+
+def parity(model: nn.Module, side: int, content: bytes) -> float:
+    """Return the largest difference in probability between torch and an ONNX file, on frames of noise and of ramps."""
+    height, width = FRAME
+    noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    ramp = np.linspace(0, 255, height * width * 3).reshape(1, height, width, 3).astype(np.uint8)
+    frames = np.concatenate([noise, ramp])
+    with torch.inference_mode():
+        pixels = resize(torch.from_numpy(frames).permute(0, 3, 1, 2), side)
+        expected = model(pixel_values=normalize(pixels)).logits.softmax(-1).numpy()
+    return float(np.abs(_session(content).run(["probabilities"], {"image": frames})[0] - expected).max())
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _network(model: nn.Module, side: int) -> Any:
+    """Return the network alone as an ONNX model, `pixel_values` in, with a dynamic batch."""
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401 (said here, before minutes of work)
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(MISSING) from error
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")  # the exporter's words about its own parts
+        torch.onnx.export(
+            Logits(model).eval(), (torch.zeros(2, 3, side, side),), buffer, dynamo=True, opset_version=OPSET,
+            input_names=["pixel_values"], output_names=["logits", "probabilities"],
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}}, verbose=False, external_data=False,
+        )  # fmt: skip
+    graph = onnx.load_from_string(buffer.getvalue())
+    graph.ir_version = IR_VERSION
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _half(network: Any) -> Any:
+    """Return the network with weights and sums in half precision; what goes in and out stays float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numbers too small for half precision become the smallest there is
+        half = OnnxModel(convert_float_to_float16(_copy(network), keep_io_types=True, disable_shape_infer=True))
+    half.topological_sort()  # the casts of what goes in were put last
+    return half.model
+
+
+def _eight_bits(network: Any, images: FoldImages) -> Any:
+    """Return the network with 8-bit weights, a scale for each channel, and 8-bit activations."""
+    import tempfile
+
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    rows = _spread(images.rows("train"), CALIBRATION_IMAGES)
+
+    class Batches(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.starts = iter(range(0, len(rows), BATCH))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            start = next(self.starts, None)
+            if start is None:
+                return None
+            pixels = torch.from_numpy(images.pixels.take(rows[start : start + BATCH]))
+            return {"pixel_values": normalize(pixels).numpy()}
+
+    with tempfile.TemporaryDirectory() as folder, _quiet("root"):
+        source, prepared, small = (Path(folder) / name for name in ("source.onnx", "prepared.onnx", "small.onnx"))
+        onnx.save(network, source)
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared, small, Batches(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            # 7 bits: on processors without VNNI the sums of two 8-bit products overflow
+            reduce_range=True,
+        )  # fmt: skip
+        return onnx.load(small)
+
+
+def _joined(front: Any, network: Any, labels: dict[int, str]) -> Any:
+    """Return one model of resize and network, with the names of the classes in its metadata."""
+    import onnx
+
+    back = _copy(network)
+    back.ir_version = front.ir_version  # merge_models wants them equal
+    front, back = (onnx.compose.add_prefix(m, p, rename_inputs=False, rename_outputs=False)
+                   for m, p in ((front, "resize_"), (back, "network_")))  # fmt: skip
+    whole = onnx.compose.merge_models(front, back, io_map=[("pixel_values", "pixel_values")])
+    whole.ir_version, whole.producer_name = IR_VERSION, "hf_breakhis"
+    onnx.helper.set_model_props(whole, {"labels": json.dumps(labels)})
+    onnx.checker.check_model(whole, full_check=True)
+    return whole
+
+
+def _copy(model: Any) -> Any:
+    copied = type(model)()
+    copied.CopyFrom(model)
+    return copied
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return at most `most` of the rows, evenly spread, so that no patient fills them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
+
+
+def _judged(files: dict[str, Any], images: FoldImages | None) -> dict[str, dict[str, Any]]:
+    """Return size and scores of each file, with what it changes against the first."""
+    told: dict[str, dict[str, Any]] = {}
+    first: np.ndarray | None = None
+    for name, graph in files.items():
+        content = graph.SerializeToString()
+        told[name] = {"bytes": len(content)}
+        if images is None:
+            continue
+        rows = images.rows("test")
+        labels, found = images.labels(rows), probabilities(content, images, rows)
+        told[name] |= {"num_images": len(rows), "accuracy": float((found.argmax(1) == labels).mean())}
+        if found.shape[1] == 2 and 0 < labels.mean() < 1:
+            told[name]["roc_auc"] = float(roc_auc_score(labels, found[:, 1]))
+        if first is None:
+            first = found
+        else:
+            start = told[next(iter(told))]
+            told[name]["against_fp32"] = {
+                "largest_difference": float(np.abs(found - first).max()),
+                "other_class": int((found.argmax(1) != first.argmax(1)).sum()),
+                **{key: told[name][key] - start[key] for key in ("accuracy", "roc_auc") if key in start},
+            }
+    return told
+
+
+def probabilities(content: bytes, images: FoldImages, rows: np.ndarray) -> np.ndarray:
+    """Return (n, classes) float32 of an ONNX file for rows of the images, which are already resized.
+
+    The resize of an image that has the size already changes nothing, so each is decoded and resized once.
+    """
+    session = _session(content)
+    parts = [
+        session.run(["probabilities"], {"image": images.pixels.take(rows[i : i + BATCH]).transpose(0, 2, 3, 1).copy()})
+        for i in range(0, len(rows), BATCH)
+    ]
+    return np.concatenate([part[0] for part in parts])

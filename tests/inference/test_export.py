@@ -1,0 +1,141 @@
+"""An exported model says what torch says, and what its smaller forms change is measured on images it never saw."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score
+from transformers import pipeline
+
+from hf_breakhis.cli import main
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference import export as module
+from hf_breakhis.inference.weights import FoldImages, find_weights
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+ort = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnx and onnxscript, about themselves
+
+
+@pytest.fixture(scope="module")
+def run(trained_run, tmp_path_factory):
+    return shutil.copytree(trained_run, tmp_path_factory.mktemp("export") / "run")
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    """The folder with all three forms, written by the command."""
+    assert main(["export", str(run), "--fold", "1", "--fp16", "--int8"]) == 0
+    return run / "fold-1" / "onnx"
+
+
+def ask(path, frames):
+    return ort.InferenceSession(path).run(["probabilities"], {"image": frames})[0]
+
+
+def test_probabilities_are_those_of_the_pipeline_on_frames_of_breakhis(run, exported):
+    """An independent way: transformers' own pipeline on a Pillow image."""
+    classify = pipeline("image-classification", model=str(run / "fold-1" / "model"), device="cpu")
+    frames = np.random.default_rng(3).integers(0, 256, (2, 460, 700, 3), dtype=np.uint8)
+    frames[1] //= 3
+    for frame, row in zip(frames, ask(exported / "model.onnx", frames), strict=True):
+        said = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(frame))}
+        assert row[1] == pytest.approx(said["malignant"], abs=1e-4)
+
+
+def test_a_batch_of_any_length_and_frames_of_any_size_are_taken(exported):
+    for shape in ((1, 20, 90, 3), (5, 46, 70, 3)):
+        assert ask(exported / "model.onnx", np.zeros(shape, np.uint8)).shape == (shape[0], 2)
+
+
+def test_scores_are_those_of_the_test_part(run, exported):
+    told = read_json(exported / "export.json")
+    table = pd.read_csv(run / "fold-1" / "predictions.csv")
+    test = table[table["part"] == "test"]
+    assert told["scored_on"] == "test part of fold 1"
+    assert told["files"]["model.onnx"]["num_images"] == len(test)
+    assert told["files"]["model.onnx"]["accuracy"] == pytest.approx(accuracy_score(test["label"], test["predicted"]))
+    weights = find_weights(run, "1")
+    images = FoldImages(weights)
+    rows = images.rows_named(test["file_name"])
+    found = module.probabilities((exported / "model.onnx").read_bytes(), images, rows)
+    np.testing.assert_allclose(found[:, 1], test["prob_malignant"], atol=1e-4)
+
+
+def test_smaller_forms_are_smaller_and_their_change_is_told(exported):
+    told = read_json(exported / "export.json")["files"]
+    frame = np.random.default_rng(3).integers(0, 256, (1, 460, 700, 3), dtype=np.uint8)
+    start = ask(exported / "model.onnx", frame)
+    for name, apart in (("model_fp16.onnx", 0.02), ("model_int8.onnx", 0.2)):
+        assert np.abs(ask(exported / name, frame) - start).max() < apart
+        assert told[name]["against_fp32"].keys() >= {"accuracy", "largest_difference", "other_class"}
+        assert told[name]["bytes"] == (exported / name).stat().st_size
+    assert told["model_int8.onnx"]["against_fp32"]["largest_difference"] > 0
+
+
+def test_calibration_images_are_of_the_training_part(run):
+    images = FoldImages(find_weights(run, "0"))
+    assert set(images.rows("train")).isdisjoint(images.rows("test"))
+    rows = module._spread(images.rows("train"), 5)
+    assert len(rows) == 5
+    assert set(rows) <= set(images.rows("train"))
+
+
+def test_a_file_that_says_something_else_is_noticed(run, exported):
+    """If this stops holding, the parity that export checks proves nothing."""
+    model = module.load_classifier(find_weights(run, "1"))
+    content = (exported / "model.onnx").read_bytes()
+    assert module.parity(model, 32, content) < 1e-4
+    with torch.no_grad():
+        model.classifier[-1].bias += torch.tensor([0.0, 0.1])
+    assert module.parity(model, 32, content) > 1e-3
+
+
+def test_a_model_alone_is_exported_without_scores(run, tmp_path):
+    assert main(["export", str(run / "fold-0" / "model"), "--to", str(tmp_path / "onnx")]) == 0
+    told = read_json(tmp_path / "onnx" / "export.json")
+    assert told["scored_on"] is None
+    assert "accuracy" not in told["files"]["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "neither a run"),
+        (["{run}", "--fold", "7"], "has no fold-7/model, but fold-0, fold-1"),
+        (["{run}", "--fold", "refit"], "train --fold refit"),
+        (["{run}", "--fold", "one"], "number of a fold, or refit"),
+        (["{run}/fold-0/model", "--int8"], "Give a run and the number of a fold"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_in_one_line(run, arguments, said, capsys):
+    assert main(["export", *(argument.format(run=run) for argument in arguments)]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_code_of_a_model_folder_is_never_run(run, tmp_path):
+    folder = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="never run here"):
+        module.load_classifier(find_weights(folder))
+
+
+def test_an_unfinished_run_is_refused(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "finished.json").unlink()
+    with pytest.raises(InputError, match="is not finished"):
+        find_weights(copy)
+
+
+def test_a_missing_extra_says_how_to_install_it(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    assert main(["export", str(run), "--to", str(tmp_path / "onnx")]) == 2
+    assert "pip install 'hf-breakhis[onnx]'" in capsys.readouterr().err
