@@ -38,7 +38,9 @@ class Logits(nn.Module):
         return logits, logits.softmax(-1)
 
 
-def export_model(weights: Weights, folder: Path, fp16: bool = False, int8: bool = False) -> dict[str, Any]:
+def export_model(
+    weights: Weights, folder: Path, fp16: bool = False, int8: bool = False, score: bool = True
+) -> dict[str, Any]:
     """Write `model.onnx`, smaller forms of it if asked for, and `export.json`; return what is in the latter.
 
     Each file takes `image`, (batch, height, width, 3) uint8, and gives `logits` and `probabilities`, (batch, classes)
@@ -49,13 +51,15 @@ def export_model(weights: Weights, folder: Path, fp16: bool = False, int8: bool 
         folder: made anew.
         fp16: the network in half precision, half the size.
         int8: the network in 8-bit integers, a quarter of the size; calibrated on images of the training part.
+        score: false leaves the images alone, and tells no scores.
 
     Raises:
         InputError: onnx is not installed, or images are needed that are not there.
     """
     side, model = square_size(weights), load_classifier(weights)
     front = resize_graph(side)
-    images = FoldImages(weights) if weights.run is not None and weights.fold != "refit" else None
+    known = score and weights.run is not None and weights.fold != "refit"
+    images = FoldImages(weights) if known else None
     if int8 and images is None:
         raise InputError(f"--int8 is calibrated on training images and judged on test images; {weights.folder} is of "
                          "no fold of a run. Give a run and the number of a fold.")  # fmt: skip

@@ -1,0 +1,94 @@
+"""What a visitor has to know about a model before believing it, told from the files of its run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.weights import Weights, square_size
+
+RESEARCH_ONLY = "Research software: not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the pages of a model tell.
+
+    Attributes:
+        labels: names of the classes in the order of their numbers.
+        positive: the class whose probability the threshold is about; None where there is no such.
+        threshold: of the calibrated probability of `positive`, None where none was locked.
+        temperature: by which logits are divided to be calibrated, None where none was fitted.
+        image_size: side of the square that the network sees.
+        trained_on: one sentence.
+        headline: the score with its interval and how it was measured.
+        leak: sentences about leakage, empty where none was found.
+        warnings: every other sentence to read before the score.
+        twin: the model knows generated pictures only.
+    """
+
+    labels: list[str]
+    positive: str | None
+    threshold: float | None
+    temperature: float | None
+    image_size: int
+    trained_on: str
+    headline: str
+    leak: list[str]
+    warnings: list[str]
+    twin: bool
+
+
+def read_facts(weights: Weights) -> Facts:
+    """Return the facts of the weights of a run.
+
+    Raises:
+        InputError: the weights are of no run, or the run was not scored.
+    """
+    run = weights.run
+    if run is None:
+        raise InputError(f"{weights.folder} is a model alone; give its run, whose scores the page has to tell.")
+    if not (run / "summary.json").is_file():
+        raise InputError(f"{run} has no summary.json; `hf-breakhis report {run}` writes it.")
+    summary = read_json(run / "summary.json")
+    decision = read_json(run / "decision.json") if (run / "decision.json").is_file() else {}
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    config = read_json(weights.folder / "config.json")
+    labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+    twin = "twin" in str(summary["data"]["source"])
+    leak = _leaks(summary)
+    return Facts(
+        labels=labels,
+        positive=summary.get("positive_class") if len(labels) == 2 else None,
+        threshold=decision.get("threshold"),
+        temperature=decision.get("temperature"),
+        image_size=square_size(weights),
+        trained_on=_trained_on(weights, summary, recipe, twin),
+        headline=summary["headline"]["sentence"],
+        leak=[text.replace("`", "") for text in leak],
+        warnings=[text.replace("`", "") for text in summary["warnings"] if text not in leak],
+        twin=twin,
+    )
+
+
+def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any], twin: bool) -> str:
+    data = summary["data"]
+    pictures = "generated pictures, not tissue," if twin else "images of breast tissue, stained with H&E,"
+    part = "all of" if weights.fold == "refit" else f"the training part of fold {weights.fold} of"
+    start = "random weights" if recipe.get("init") == "random" else str(recipe.get("model_name_or_path"))
+    sizes = [f"{data['num_images']:,} {pictures}"]
+    if data.get("num_patients"):
+        sizes.append(f"{data['num_patients']} patients (slide folders)")
+    where = "drawn by this package" if twin else "from one laboratory"
+    return f"It was trained on {part} {' '.join(sizes)} {where} (source {data['source']}), starting from {start}."
+
+
+def _leaks(summary: dict[str, Any]) -> list[str]:
+    """Return the warnings that are about images the model, or a choice made for it, has known in some way."""
+    leakage = summary.get("leakage") or {}
+    shares = [leakage.get(f"share_{name}") for name in ("same_patient", "same_specimen", "seen")]
+    if not any(shares) and summary["protocol"].get("selected_on") != "test":
+        return []
+    marks = ("model was trained on", "it had been trained on", "Selected on the test part")
+    return [text for text in summary["warnings"] if any(mark in text for mark in marks)]

@@ -1,0 +1,95 @@
+"""A page that runs the model in the visitor's browser: files to put on any web server, and no server program."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from hf_breakhis.files import InputError, read_json, write_text, write_whole_folder
+from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
+from hf_breakhis.hub.templates import card_text
+from hf_breakhis.inference.export import export_model
+from hf_breakhis.inference.weights import Weights
+
+# The files of the npm package onnxruntime-web at this version, which jsdelivr serves as they are.
+ORT_VERSION = "1.30.0"
+CDN = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{ORT_VERSION}/dist/"
+ORT_FILES = {
+    "ort.wasm.bundle.min.mjs": "sha384-PLWz+nHEVHpjwBsO0YVdvQj6n5814Iv8E3b8FG0Rp/uIAtjFMCKOpP66iPzedrIG",
+    "ort-wasm-simd-threaded.wasm": "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
+}
+MAX_BYTES = 50 * 2**20  # of a file that is looked into at all
+MAX_PIXELS = 16_000_000  # the resize holds 24 bytes for each
+
+
+def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
+    """Write `index.html`, `page.js` and `model.onnx`, and with `ort` the runtime too; return the path of the page.
+
+    Args:
+        weights: of a run; the page tells its scores.
+        folder: a new or empty folder, or that of an earlier page.
+        ort: `dist/` of the npm package onnxruntime-web at `ORT_VERSION`, copied into the folder; absent: the
+            visitor's browser takes the runtime from jsdelivr, and refuses it unless its sha384 is the one here.
+
+    Raises:
+        InputError: the folder holds something else, `ort` is not that version, or the run cannot be told of.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "page.json").is_file())):
+        raise InputError(f"{folder} holds something else than an earlier page; give a new or empty folder.")
+    facts = read_facts(weights)
+    if ort is not None:
+        _require_runtime(ort)
+
+    def fill(beside: Path) -> None:
+        exported = export_model(weights, beside / "onnx", score=False)
+        shutil.move(beside / "onnx" / "model.onnx", beside / "model.onnx")
+        shutil.rmtree(beside / "onnx")
+        if ort is not None:
+            (beside / "ort").mkdir()
+            for name in ORT_FILES:
+                shutil.copyfile(ort / name, beside / "ort" / name)
+        told = dataclasses.asdict(facts) | {
+            "runtime": {"from": "ort/" if ort is not None else CDN, "files": ORT_FILES},
+            "max_bytes": MAX_BYTES,
+            "max_pixels": MAX_PIXELS,
+        }
+        write_text(beside / "page.json", json.dumps({"format": 1, "export": exported["parity"]}) + "\n")
+        write_text(beside / "page.js", card_text("page/page.js"))
+        write_text(beside / "index.html", _html(facts, told, ort is not None))
+
+    write_whole_folder(folder, fill)
+    return folder / "index.html"
+
+
+def _html(facts: Any, told: dict[str, Any], vendored: bool) -> str:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    # "<" as an escape, so that no text of a run can end the script element
+    content = json.dumps(told).replace("<", "\\u003c")
+    return environment.from_string(card_text("page/index.html.j2")).render(
+        facts=facts, told=content, research_only=RESEARCH_ONLY, elsewhere="" if vendored else CDN
+    )
+
+
+def _require_runtime(ort: Path) -> None:
+    """Refuse a runtime other than the one whose sums stand here.
+
+    Raises:
+        InputError: a file is absent or another version.
+    """
+    for name, integrity in ORT_FILES.items():
+        path = ort / name
+        if not path.is_file():
+            raise InputError(
+                f"{ort} has no {name}; `npm pack onnxruntime-web@{ORT_VERSION}` fetches it: give package/dist of that."
+            )
+        found = "sha384-" + base64.b64encode(hashlib.sha384(path.read_bytes()).digest()).decode()
+        if found != integrity:
+            version = "?"
+            if (ort.parent / "package.json").is_file():
+                version = read_json(ort.parent / "package.json").get("version", "?")
+            raise InputError(f"{path} is not that of onnxruntime-web {ORT_VERSION} (but {version}); fetch that one.")
