@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from hf_breakhis.files import write_text, write_whole
 from hf_breakhis.results import wording
 from hf_breakhis.results.captions import caption, interval_words
+from hf_breakhis.results.explained import read_explained
 from hf_breakhis.results.inline import inline_svg, thumbnail
 from hf_breakhis.results.plots import FIGURES, draw
 from hf_breakhis.results.record import Record, read_record
@@ -51,6 +52,7 @@ def write_report(run: str | Path) -> Path:
         record,
         figures=figures,
         examples=choose_examples(record),
+        explained=read_explained(run, record.summary["protocol"]["folds_present"]),
         twin=[text for text in record.summary["warnings"] if _is_twin(record) and "twin" in text],
         leaks=_leaks(record.summary),
         main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},
