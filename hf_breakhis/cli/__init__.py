@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from hf_breakhis.cli.data import app as data_app
+from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
 from hf_breakhis.cli.page import page
+from hf_breakhis.cli.space import space
 from hf_breakhis.files import InputError
 
 # typer carries a click of its own, whose classes it exports only in part.
@@ -26,8 +28,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.command()(explain)
 app.command()(export)
 app.command()(page)
+app.command()(space)
 
 
 @app.command(context_settings=RAW, help="Train RECIPE [--field value ...], score it and write its report.")

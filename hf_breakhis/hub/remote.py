@@ -71,7 +71,8 @@ def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
     api = HfApi()
     with told_in_one_line(repo_id):
         # None leaves the choice to the Hub: organisations may have another default than public.
-        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
+        sdk = "gradio" if repo_type == "space" else None  # a Space has to have one
+        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=sdk)
         # It says nothing where a repository of someone else is there already.
         api.auth_check(repo_id, repo_type=repo_type, write=True)
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
@@ -89,7 +90,7 @@ def push_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str], me
     Args:
         folder: holds README.md and what belongs to it.
         repo_id: an existing repository.
-        repo_type: "dataset" or "model".
+        repo_type: "dataset", "model" or "space".
         stale: patterns of files to delete from the repository where `folder` has them no longer.
         message: of the commit.
 
@@ -104,9 +105,9 @@ def push_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str], me
         )  # fmt: skip
         api.upload_file(
             repo_id=repo_id, repo_type=repo_type, path_or_fileobj=folder / "README.md", path_in_repo="README.md",
-            commit_message="Describe the data" if repo_type == "dataset" else "Describe the model",
+            commit_message=f"Describe the {'data' if repo_type == 'dataset' else repo_type}",
         )  # fmt: skip
-    kind = "datasets/" if repo_type == "dataset" else ""
+    kind = "" if repo_type == "model" else f"{repo_type}s/"
     return f"{api.endpoint}/{kind}{repo_id}"
 
 

@@ -1,0 +1,78 @@
+"""A Gradio app around the weights of a run, as a folder that runs as it stands on Spaces and locally."""
+
+import dataclasses
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+
+from hf_breakhis.data.images import few
+from hf_breakhis.files import InputError, write_json, write_text, write_whole_folder
+from hf_breakhis.hub.facts import read_facts
+from hf_breakhis.hub.remote import open_repo, push_folder
+from hf_breakhis.hub.templates import card_text
+from hf_breakhis.inference import heatmap
+from hf_breakhis.inference.weights import Weights, load_classifier
+
+GRADIO = "6.31.0"  # what the app was tried with
+NEEDED = ("torch", "torchvision", "transformers", "safetensors", "pillow", "numpy")
+MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "facts.json", "requirements.txt"}
+
+
+def write_space(weights: Weights, folder: Path) -> Path:
+    """Write the app: `app.py`, `heatmap.py`, `facts.json`, `requirements.txt`, `README.md` and `model/`.
+
+    The app does not need this package: what it takes from it, the heat maps, is copied.
+
+    Args:
+        weights: of a run; the app tells its scores.
+        folder: a new or empty folder, or that of an earlier app.
+
+    Raises:
+        InputError: the folder holds something else, or the run cannot be told of.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "facts.json").is_file())):
+        raise InputError(f"{folder} holds something else than an earlier app; give a new or empty folder.")
+    facts = read_facts(weights)
+    load_classifier(weights)  # refused here and not on the server
+    markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
+
+    def fill(beside: Path) -> None:
+        (beside / "model").mkdir()
+        for name in MODEL_FILES:
+            shutil.copyfile(weights.folder / name, beside / "model" / name)
+        write_text(beside / "app.py", card_text("space/app.py"))
+        shutil.copyfile(heatmap.__file__, beside / "heatmap.py")
+        write_json(beside / "facts.json", dataclasses.asdict(facts))
+        # the versions here, without the suffix of a build for one kind of machine
+        lines = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]
+        write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
+        title = f"{' or '.join(facts.labels)}{' (generated pictures)' if facts.twin else ' on BreakHis'}".capitalize()
+        card = markdown.from_string(card_text("space/README.md.j2"))
+        write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, title=title) + "\n")
+
+    write_whole_folder(folder, fill)
+    return folder
+
+
+def claim_space(repo_id: str, private: bool) -> None:
+    """Create the Space, or see that the one that is there may be written to: before any work is done.
+
+    Raises:
+        InputError: the Hub refuses, or the Space holds something else than this app.
+    """
+    there = open_repo(repo_id, "space", private)
+    strange = sorted(name for name in there if name not in FILES and not name.startswith("model/"))
+    if strange:
+        raise InputError(f"The Space {repo_id} holds what is of no such app ({few(strange)}); give another name.")
+
+
+def push_space(folder: Path, repo_id: str) -> str:
+    """Upload the app and return its address.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    return push_folder(folder, repo_id, "space", ["model/*"], "Upload the app and its model")

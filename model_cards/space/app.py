@@ -1,0 +1,126 @@
+"""A web page in which a model says what it sees in an image, and where. Research software: not for diagnosis."""
+
+import json
+import warnings
+from pathlib import Path
+
+import gradio as gr
+import torch
+from heatmap import grad_cam, occlusion, overlay
+from PIL import Image, UnidentifiedImageError
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+HERE = Path(__file__).parent
+FACTS = json.loads((HERE / "facts.json").read_text(encoding="utf-8"))
+MAX_BYTES, MAX_PIXELS = 50 * 2**20, 16_000_000
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are looked at below, before unpacking
+
+model = AutoModelForImageClassification.from_pretrained(HERE / "model", use_safetensors=True).eval()
+processor = AutoImageProcessor.from_pretrained(HERE / "model")
+
+
+def open_image(path: str) -> torch.Tensor:
+    """Decode a file to (3, height, width) uint8; `gr.Error` says politely what is wrong with it."""
+    if Path(path).stat().st_size > MAX_BYTES:
+        raise gr.Error(f"This file is too large: at most {MAX_BYTES // 2**20} MB are taken.", print_exception=False)
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:  # known from the header, nothing is unpacked yet
+                raise gr.Error(
+                    f"This image has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} million are "
+                    "taken.",
+                    print_exception=False,
+                )
+            if image.mode != "RGB":
+                raise gr.Error(
+                    f"This image is {image.mode}, but a colour image (RGB, 8 bits) is needed.", print_exception=False
+                )
+            return F.pil_to_tensor(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise gr.Error("This file is not an image that can be read here.", print_exception=False) from error
+
+
+def answer(path: str | None, method: str) -> tuple[dict | None, str, Image.Image | None]:
+    """Return probabilities by class, words about the threshold, and the heat map over the whole frame."""
+    if path is None:
+        return None, "Choose an image first.", None
+    pixels = open_image(path)
+    values = processor(pixels, return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        logits = model(pixel_values=values).logits[0]
+    probabilities = logits.softmax(-1).tolist()
+    first = int(logits.argmax())
+    words = f"The most probable class is **{FACTS['labels'][first]}**."
+    if FACTS["positive"] is not None and FACTS["threshold"] is not None and FACTS["temperature"] is not None:
+        positive = FACTS["labels"].index(FACTS["positive"])
+        calibrated = (logits / FACTS["temperature"]).softmax(-1)[positive].item()
+        called = FACTS["labels"][positive if calibrated >= FACTS["threshold"] else 1 - positive]
+        words = (
+            f"At the locked threshold it is called **{called}**: the calibrated probability of {FACTS['positive']} is "
+            f"**{calibrated:.4f}**, and it is called so from {FACTS['threshold']:.3f}. " + words
+        )
+    heat = (occlusion if method == "Occlusion" else grad_cam)(model, values, first)
+    small = F.resize(pixels, list(values.shape[-2:]), InterpolationMode.BILINEAR, antialias=True)
+    picture = Image.fromarray(overlay(small, heat).permute(1, 2, 0).numpy())
+    shape = (700, round(700 * pixels.shape[1] / pixels.shape[2])) if pixels.shape[2] else picture.size
+    return dict(zip(FACTS["labels"], probabilities, strict=True)), words, picture.resize(shape)
+
+
+def warning() -> str:
+    """Return what stands above everything else."""
+    lines = ["**Research software: not for diagnosis.** Nothing here replaces a pathologist."]
+    if FACTS["twin"]:
+        lines.append("**This model knows generated pictures only.** What it says of real tissue means nothing.")
+    lines += [f"**Leak:** {text}" for text in FACTS["leak"]]
+    return "\n\n".join(lines)
+
+
+def trust() -> str:
+    """Return how far to trust the model."""
+    lines = ["## How far to trust it", f"{FACTS['trained_on']} {FACTS['headline']}"]
+    lines += [f"* {text}" for text in FACTS["warnings"]]
+    lines.append(
+        "\nIt expects a whole frame of 700 x 460 pixels as in BreakHis, and answers for any picture, also for one "
+        "that shows no tissue. The heat map shows where the evidence for the most probable class lies, not why. "
+        "An image is sent to the server that runs this page."
+    )
+    return "\n".join(lines)
+
+
+def build() -> gr.Blocks:
+    """Return the page."""
+    with gr.Blocks(title=" or ".join(FACTS["labels"]), analytics_enabled=False) as page:
+        gr.Markdown(f"# {' or '.join(FACTS['labels'])}?\n\n{warning()}")
+        with gr.Row():
+            with gr.Column():
+                # A file and not gr.Image: that would unpack, turn and convert it before anyone looked at its size.
+                file = gr.File(label="Drop an image, or click to choose one", type="filepath", elem_id="file")
+                method = gr.Radio(
+                    ["Grad-CAM", "Occlusion"], value=METHODS[0], label="Heat map", visible=len(METHODS) > 1
+                )
+                button = gr.Button("Ask the model", variant="primary", elem_id="ask")
+            with gr.Column():
+                words = gr.Markdown(elem_id="said")
+                label = gr.Label(label="Probability", elem_id="label")
+                heat = gr.Image(label="Heat map", elem_id="heat", format="png")
+        gr.Markdown(trust())
+        button.click(answer, [file, method], [label, words, heat], api_name="answer")
+    return page
+
+
+def fitting() -> list[str]:
+    """Return the methods that work for this model; a transformer may have no feature map for Grad-CAM."""
+    size = processor.size
+    try:
+        grad_cam(model, torch.zeros(1, 3, size["height"], size["width"]), 0)
+    except ValueError:
+        return ["Occlusion"]
+    return ["Grad-CAM", "Occlusion"]
+
+
+METHODS = fitting()
+
+if __name__ == "__main__":
+    build().launch(max_file_size=MAX_BYTES)

@@ -1,0 +1,155 @@
+"""The app as it is written runs by itself, answers as the pipeline does, and is polite about wrong files."""
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import SpaceCard
+from PIL import Image
+from transformers import pipeline
+
+from hf_breakhis.cli import main
+from hf_breakhis.files import InputError
+from hf_breakhis.hub.space import FILES, MODEL_FILES, write_space
+from hf_breakhis.inference.weights import find_weights
+
+_spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+browser = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(browser)
+
+
+@pytest.fixture(scope="module")
+def app(trained_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("space") / "app"
+    assert main(["space", str(trained_run), str(folder)]) == 0
+    return folder
+
+
+def test_the_folder_holds_what_the_app_needs_and_nothing_personal(app, trained_run):
+    names = {path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file()}
+    assert names == (FILES - {".gitattributes"}) | {f"model/{name}" for name in MODEL_FILES}
+    for path in app.rglob("*.*"):
+        if path.suffix in (".json", ".md", ".py", ".txt"):
+            assert str(trained_run.parent) not in path.read_text()
+    assert "hf_breakhis" not in (app / "app.py").read_text()
+    assert "hf_breakhis" not in (app / "heatmap.py").read_text()
+
+
+def test_the_card_is_a_spaces_card_and_warns(app):
+    card = SpaceCard.load(app / "README.md")
+    assert card.data.sdk == "gradio"
+    assert yaml.safe_load((app / "README.md").read_text().split("---")[1])["app_file"] == "app.py"
+    assert "not for diagnosis" in card.text
+    assert "generated pictures only" in card.text
+
+
+def test_what_is_no_app_is_not_replaced(trained_run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="something else"):
+        write_space(find_weights(trained_run), tmp_path)
+
+
+def test_a_space_is_pushed_and_pushing_again_changes_nothing(hub, trained_run, app, tmp_path):
+    asked = ("space", trained_run, tmp_path / "app", "--push_to_hub", "user/app")
+    pushed = hub.command(*asked)
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.endswith(f"pushed: {hub.url}/spaces/user/app\n")
+    first = dict(hub.repos["space", "user/app"].files)
+    assert {name: first[name] for name in ("app.py", "model/config.json")} == {
+        "app.py": (app / "app.py").read_bytes(), "model/config.json": (app / "model/config.json").read_bytes()
+    }  # fmt: skip
+    assert hub.command(*asked).returncode == 0
+    assert hub.repos["space", "user/app"].files == first
+
+
+def test_without_a_token_nothing_is_written(trained_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hf_breakhis.hub.remote.get_token", lambda: None)
+    assert main(["space", str(trained_run), str(tmp_path / "app"), "--push_to_hub", "user/app"]) == 2
+    assert "hf auth login" in capsys.readouterr().err
+    assert not (tmp_path / "app").exists()
+
+
+@pytest.fixture(scope="module")
+def address(app):
+    """The app, started as its README says, in a process of its own on loopback."""
+    python = os.environ.get("GRADIO_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import gradio"], capture_output=True, check=False).returncode:
+        pytest.skip("gradio is not installed; GRADIO_PYTHON may name a Python that has it")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False",
+           "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    with (app.parent / "log").open("w") as log:
+        process = subprocess.Popen([python, "app.py"], cwd=app, env=os.environ | own, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(120):
+            if process.poll() is not None:
+                pytest.fail((app.parent / "log").read_text())
+            try:
+                urllib.request.urlopen(url, timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def ask(tab, path):
+    tab.set_input_files("#file input[type=file]", path)
+    tab.wait_for_selector(f"#file :text('{path.stem}')")
+    tab.click("#ask")
+
+
+def test_a_visitor_sees_probability_threshold_and_heat_map(app, address, tmp_path):
+    levels = np.random.default_rng(1).integers(0, 256, (460, 700, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "frame.png")
+    said = pipeline("image-classification", model=str(app / "model"), device="cpu")(Image.fromarray(levels))
+    with browser.tab() as tab:
+        tab.goto(address)
+        tab.wait_for_selector("#ask")
+        assert "not for diagnosis" in tab.inner_text("body")
+        ask(tab, tmp_path / "frame.png")
+        tab.wait_for_selector("#heat img", timeout=30_000)
+        assert "At the locked threshold it is called" in tab.inner_text("#said")
+        assert f"{round(100 * said[0]['score'])}%" in tab.inner_text("#label")
+        assert said[0]["label"] in tab.inner_text("#label")
+        if os.environ.get("SCREENSHOTS"):
+            tab.wait_for_timeout(500)
+            tab.screenshot(path=Path(os.environ["SCREENSHOTS"]) / "space.png", full_page=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("notes", "not an image"), ("bomb", "9000 x 9000"), ("clear", "RGBA, but a colour image")]
+)
+def test_wrong_and_huge_files_are_answered_politely(address, tmp_path, name, told):
+    (tmp_path / "notes.png").write_text("no image")
+    Image.new("RGBA", (50, 40), (200, 100, 100, 90)).save(tmp_path / "clear.png")
+    Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
+    with browser.tab() as tab:
+        tab.goto(address)
+        tab.wait_for_selector("#ask")
+        ask(tab, tmp_path / f"{name}.png")
+        tab.wait_for_selector(f":text('{told}')", timeout=30_000)
+
+
+def test_the_app_starts_without_this_package(app, tmp_path):
+    """It reads its own folder only: no import of this package, and facts that are JSON."""
+    copy = shutil.copytree(app, tmp_path / "app")
+    code = "import sys; sys.modules['hf_breakhis'] = None; import heatmap; print(heatmap.GRID)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "8", run.stderr
+    assert json.loads((copy / "facts.json").read_text())["twin"] is True
