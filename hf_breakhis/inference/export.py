@@ -68,7 +68,7 @@ def export_model(
         network["model_fp16.onnx"] = _half(network["model.onnx"])
     if int8 and images is not None:
         network["model_int8.onnx"] = _eight_bits(network["model.onnx"], images)
-    labels = {int(k): name for k, name in model.config.id2label.items()}
+    labels = {int(k): name for k, name in (model.config.id2label or {}).items()}
     whole = {name: _joined(front, graph, labels) for name, graph in network.items()}
     apart = parity(model, side, whole["model.onnx"].SerializeToString())
     # Where torch has no vector instructions it resizes by another rule: that is told, and not refused.
@@ -120,7 +120,7 @@ def _network(model: nn.Module, side: int) -> Any:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(MISSING) from error
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # taken, though the signature names paths only
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # the exporter's words about its own parts
         torch.onnx.export(

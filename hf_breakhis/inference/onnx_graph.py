@@ -101,7 +101,7 @@ def resize_graph(side: int) -> Any:
         # the largest weight, rounded, has to stay below 2 ** 15; torch goes no further than 22 bits
         "sixteen_bits": 32767.5, "most_bits": 22, "log_two": np.log(2.0),
     }  # fmt: skip
-    constants = {name: np.array(value, dtype=np.float64) for name, value in scalars.items()}
+    constants: dict[str, np.ndarray] = {name: np.array(value, dtype=np.float64) for name, value in scalars.items()}
     constants["steps"] = np.arange(side, dtype=np.float64)[:, None] + 0.5
     constants["last_axis"] = np.array([1], dtype=np.int64)
     for name, values in (("mean", MEAN), ("deviation", SD)):

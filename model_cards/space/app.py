@@ -38,6 +38,8 @@ def open_image(path: str) -> torch.Tensor:
                     f"This image is {image.mode}, but a colour image (RGB, 8 bits) is needed.", print_exception=False
                 )
             return F.pil_to_tensor(image)
+    except gr.Error:  # it is a ValueError too
+        raise
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise gr.Error("This file is not an image that can be read here.", print_exception=False) from error
 
