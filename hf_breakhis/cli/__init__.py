@@ -13,6 +13,7 @@ from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
 from hf_breakhis.cli.page import page
+from hf_breakhis.cli.publish import publish
 from hf_breakhis.cli.space import space
 from hf_breakhis.files import InputError
 
@@ -31,6 +32,7 @@ app.add_typer(data_app, name="data")
 app.command()(explain)
 app.command()(export)
 app.command()(page)
+app.command()(publish)
 app.command()(space)
 
 

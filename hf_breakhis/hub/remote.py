@@ -82,7 +82,15 @@ def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
         return api.list_repo_files(repo_id, repo_type=repo_type)
 
 
-def push_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str], message: str) -> str:
+def push_folder(
+    folder: Path,
+    repo_id: str,
+    repo_type: str,
+    stale: list[str],
+    message: str,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
     """Upload a folder, its card last, and return the address; what is up already is not sent again.
 
     The card is the last word: only when everything that it tells of is there does it say so.
@@ -93,22 +101,28 @@ def push_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str], me
         repo_type: "dataset", "model" or "space".
         stale: patterns of files to delete from the repository where `folder` has them no longer.
         message: of the commit.
+        revision: branch to push to; the main one by default.
+        create_pr: propose it instead; the card follows on the branch of the proposal.
 
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
     api = HfApi()
     with told_in_one_line(repo_id):
-        api.upload_folder(
+        pushed = api.upload_folder(
             repo_id=repo_id, repo_type=repo_type, folder_path=folder, ignore_patterns=["README.md"],
-            delete_patterns=stale, commit_message=message,
+            delete_patterns=stale, commit_message=message, revision=revision, create_pr=create_pr,
         )  # fmt: skip
         api.upload_file(
             repo_id=repo_id, repo_type=repo_type, path_or_fileobj=folder / "README.md", path_in_repo="README.md",
             commit_message=f"Describe the {'data' if repo_type == 'dataset' else repo_type}",
+            revision=pushed.pr_revision if create_pr else revision,
         )  # fmt: skip
     kind = "" if repo_type == "model" else f"{repo_type}s/"
-    return f"{api.endpoint}/{kind}{repo_id}"
+    place = f"{api.endpoint}/{kind}{repo_id}"
+    if create_pr:
+        return str(pushed.pr_url)
+    return place if revision is None else f"{place}/tree/{revision}"
 
 
 def _reason(repo_id: str, error: HfHubHTTPError) -> str:

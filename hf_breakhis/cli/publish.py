@@ -1,0 +1,41 @@
+"""`hf-breakhis publish`: a model, its card and its records go to the Hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_breakhis.files import InputError
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    repo_id: Annotated[str, typer.Option("--repo_id", help="USER/NAME on the Hub.")],
+    weights: Annotated[str, typer.Option(help="fold:0, refit, or all (a branch for each fold).")] = "fold:0",
+    dry_run: Annotated[bool, typer.Option("--dry_run", help="Write the folder, say what would go, and stop.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Where to write it; RUN/publish by default.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Nobody else may see the repository.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create_pr", help="Propose it as a pull request.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch of the repository.")] = None,
+) -> None:
+    """Publish the model of one fold, with a card that tells how the run was scored; trains nothing."""
+    from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push
+    from hf_breakhis.hub.remote import require_login, require_repo_id
+
+    require_repo_id(repo_id)
+    if weights == "all" and (revision or create_pr):
+        raise InputError("--weights all makes a branch for each fold; drop --revision and --create_pr.")
+    if create_pr and revision:
+        raise InputError("--create_pr makes a branch of its own; drop --revision.")
+    chosen = choose_weights(run, weights)
+    if not dry_run:
+        require_login()
+        claim_model(repo_id, private, [f"fold-{one.fold}" for one in chosen] if weights == "all" else [revision or ""])
+    for publication in publications(run, repo_id, weights, folder or run / "publish", revision):
+        for name, size in publication.files:
+            typer.echo(f"{size:>12,}  {name}")
+        typer.echo(
+            f"folder: {publication.folder}{f' (branch {publication.revision})' if publication.revision else ''}"
+        )
+        if not dry_run:
+            typer.echo(f"pushed: {push(publication, repo_id, create_pr)}")

@@ -1,0 +1,208 @@
+"""Publish a run: its model, card, figures and records as a folder, then to the Hub, the card last."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import HfApi, get_token
+from PIL import Image
+from transformers import AutoImageProcessor, pipeline
+
+from hf_breakhis.data.images import few
+from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
+from hf_breakhis.hub.card import Example, model_card
+from hf_breakhis.hub.remote import open_repo, push_folder, told_in_one_line
+from hf_breakhis.inference.weights import Weights, find_weights, load_classifier
+
+MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+RECORDS = ("summary.json", "decision.json", "folds.csv")
+FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magnifications", "patients", "tumor_types")
+FOLDERS = ("figures/", "examples/")
+FILES = {".gitattributes", "README.md", "recipe.yaml", *MODEL_FILES, *RECORDS}
+# Fields of a recipe that tell of a machine or its user and not of the run.
+PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
+TEXTS = (".json", ".yaml", ".csv", ".md")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A folder that is ready to go up.
+
+    Attributes:
+        folder: what goes up, as it goes up.
+        revision: branch of the repository; None for the main one.
+        weights: the weights in it.
+    """
+
+    folder: Path
+    revision: str | None
+    weights: Weights
+
+    @property
+    def files(self) -> list[tuple[str, int]]:
+        """Name and bytes of each file."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return [(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in paths]
+
+
+def choose_weights(run: Path, which: str) -> list[Weights]:
+    """Return the weights that `--weights` names: `fold:0`, `refit`, or `all`, named before any score is seen.
+
+    Raises:
+        InputError: it names none, or the run is not finished.
+    """
+    if which == "all":
+        find_weights(run)  # says what is wrong with the run
+        folds = sorted(int(path.parent.parent.name[5:]) for path in run.glob("fold-*/model/config.json"))
+        return [_of_run(run, str(fold)) for fold in folds]
+    if which != "refit" and not which.startswith("fold:"):
+        raise InputError(f"--weights is {which!r}, but has to be fold:0 (a number), refit or all.")
+    return [_of_run(run, which.removeprefix("fold:"))]
+
+
+def _of_run(run: Path, fold: str) -> Weights:
+    weights = find_weights(run, fold)
+    if weights.run is None:
+        raise InputError(f"{run} is the folder of a model alone; give its run, whose scores the card has to tell.")
+    if not (run / "finished.json").is_file():  # refitted weights may be there before the folds are
+        raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / 'recipe.yaml'}` continues it.")
+    return weights
+
+
+def write_publication(weights: Weights, repo_id: str, folder: Path, revision: str | None = None) -> Publication:
+    """Write the folder that goes up: weights, processor, card, figures, examples and the records of the run.
+
+    Raises:
+        InputError: the run was not scored, the weights cannot be loaded, or a file tells of this machine or its user.
+    """
+    run = Path(str(weights.run))
+    load_classifier(weights)  # refused here and not on the Hub
+    for name in RECORDS:
+        if not (run / name).is_file():
+            raise InputError(f"{run} has no {name}; `hf-breakhis report {run}` writes it.")
+    if folder.exists() and not (folder / "README.md").is_file() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds something else than an earlier publication; give a new or empty folder.")
+
+    def fill(beside: Path) -> None:
+        for name in MODEL_FILES:
+            shutil.copyfile(weights.folder / name, beside / name)
+        for name in RECORDS:
+            shutil.copyfile(run / name, beside / name)
+        summary = read_json(run / "summary.json")
+        write_json(beside / "summary.json", summary | {"name": repo_id.split("/")[-1]})
+        write_text(beside / "recipe.yaml", public_recipe(run / "recipe.yaml"))
+        for name in FIGURES:
+            if (run / "figures" / f"{name}.png").is_file():
+                (beside / "figures").mkdir(exist_ok=True)
+                shutil.copyfile(run / "figures" / f"{name}.png", beside / "figures" / f"{name}.png")
+        examples = copy_examples(weights, beside)
+        write_text(beside / "README.md", str(model_card(weights, repo_id, examples)))
+        require_impersonal(beside, run)
+
+    write_whole_folder(folder, fill)
+    return Publication(folder, revision, weights)
+
+
+def public_recipe(path: Path) -> str:
+    """Return the fields of a run's recipe.yaml without those that tell of a machine or its user."""
+    recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    kept = {name: value for name, value in recipe.items() if name not in PRIVATE}
+    base = Path(str(kept["model_name_or_path"]))
+    if base.is_absolute() or base.exists():
+        kept["model_name_or_path"] = base.name
+    own = ("command", "platform")
+    kept["environment"] = {name: value for name, value in recipe["environment"].items() if name not in own}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def copy_examples(weights: Weights, folder: Path) -> list[Example]:
+    """Copy the fold's example pictures, and ask the model what it says of each as it stands there."""
+    index = weights.beside / "examples" / "index.json"
+    if not index.is_file():  # a refitted model has seen every image
+        return []
+    (folder / "examples").mkdir()
+    # `pipeline` as a visitor calls it, on the files as a visitor finds them
+    classify = pipeline(
+        "image-classification",
+        model=load_classifier(weights),
+        image_processor=AutoImageProcessor.from_pretrained(weights.folder, local_files_only=True),
+        top_k=None,
+    )
+    labels = read_json(weights.folder / "config.json")["id2label"]
+    examples = []
+    for entry in read_json(index):
+        target = folder / "examples" / entry["file_name"]
+        shutil.copyfile(index.parent / entry["file_name"], target)
+        with Image.open(target) as picture:
+            answer = classify(picture.convert("RGB"))
+        examples.append(
+            Example(
+                file_name=entry["file_name"],
+                label=labels[str(entry["label"])],
+                predicted=labels[str(entry["predicted"])],
+                kind=entry["kind"],
+                answer=[{"label": one["label"], "score": round(float(one["score"]), 4)} for one in answer],
+            )
+        )
+    return examples
+
+
+def require_impersonal(folder: Path, run: Path) -> None:
+    """Refuse to publish what names this machine's folders, its user's home, or a token.
+
+    Raises:
+        InputError: names the file and what is in it.
+    """
+    places = {str(run.resolve()), str(Path.cwd()), str(Path.home())} - {"/"}
+    secrets = {get_token() or "", ""} - {""}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in TEXTS:
+            continue
+        text = path.read_text(encoding="utf-8")
+        found = [place for place in sorted(places) if f"{place}/" in text] + ["a token" for s in secrets if s in text]
+        if found:
+            raise InputError(
+                f"{path.name} would tell the world {few(found)}; train from relative paths, or clean the run's files."
+            )
+
+
+def claim_model(repo_id: str, private: bool, revisions: list[str]) -> None:
+    """Create the repository and its branches, or see that the one that is there may be written to: before any work.
+
+    Raises:
+        InputError: the Hub refuses, or the repository holds something else than a run's model.
+    """
+    there = open_repo(repo_id, "model", private)
+    strange = sorted(name for name in there if name not in FILES and not name.startswith(FOLDERS))
+    if strange:
+        raise InputError(f"The model {repo_id} holds what is of no such run ({few(strange)}); give another name.")
+    with told_in_one_line(repo_id):
+        for revision in filter(None, revisions):
+            HfApi().create_branch(repo_id, branch=revision, exist_ok=True)
+
+
+def push(publication: Publication, repo_id: str, create_pr: bool = False) -> str:
+    """Upload a publication and return its address; what is up already is not sent again.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    weights = f"{'the refitted model' if publication.weights.fold == 'refit' else f'fold {publication.weights.fold}'}"
+    stale = [f"{folder}*" for folder in FOLDERS]
+    return push_folder(
+        publication.folder, repo_id, "model", stale, f"Upload {weights}", publication.revision, create_pr
+    )
+
+
+def publications(
+    run: Path, repo_id: str, which: str, folder: Path, revision: str | None = None
+) -> Iterator[Publication]:
+    """Write and yield what `--weights` names, one after the other: with `all`, a branch `fold-i` for each fold."""
+    chosen = choose_weights(run, which)
+    for weights in chosen:
+        branch = f"fold-{weights.fold}" if which == "all" else revision
+        place = folder / f"fold-{weights.fold}" if which == "all" else folder
+        yield write_publication(weights, repo_id, place, branch)
