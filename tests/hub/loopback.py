@@ -21,39 +21,48 @@ WHEN = "2026-01-01T00:00:00.000Z"
 
 @dataclass
 class Repo:
-    """A repository: the files of each commit, the newest last."""
+    """A repository: the files of each commit of each branch, the newest last."""
 
     private: bool = False
-    commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
+    branches: dict[str, list[tuple[str, dict[str, bytes]]]] = field(default_factory=lambda: {"main": []})
 
     def __post_init__(self):
         self.commit({})
 
     @property
+    def commits(self):
+        return self.branches["main"]
+
+    @property
     def files(self):
         return self.commits[-1][1]
 
-    def commit(self, files):
-        number = f"{len(self.commits)}-{sorted((name, blob(content)) for name, content in files.items())}"
-        self.commits.append((hashlib.sha1(number.encode(), usedforsecurity=False).hexdigest(), files))
-        return self.commits[-1][0]
+    def commit(self, files, branch="main"):
+        commits = self.branches[branch]
+        number = f"{branch} {len(commits)}-{sorted((name, blob(content)) for name, content in files.items())}"
+        commits.append((hashlib.sha1(number.encode(), usedforsecurity=False).hexdigest(), files))
+        return commits[-1][0]
 
     def at(self, revision):
         """Return (commit, files) of a branch or a commit, None if there is none."""
-        if revision == "main":
-            return self.commits[-1]
-        return next((commit for commit in self.commits if commit[0] == revision), None)
+        if revision in self.branches:
+            return self.branches[revision][-1]
+        every = [commit for commits in self.branches.values() for commit in commits]
+        return next((commit for commit in every if commit[0] == revision), None)
 
 
 class LoopbackHub:
     """The state of the server, for tests to look at and to disturb.
 
     `repos` maps ("dataset", "user/name") to `Repo`. `refuse` maps a route, such as "commit", to a status with which it
-    answers. `log` lists what was asked, as (route, path).
+    answers; `times` says how often, always by default. `cut` counts the uploads to be broken off in the middle.
+    `large` are the endings of files that go through LFS, and `objects` what came that way. `log` lists what was
+    asked, as (route, path).
     """
 
     def __init__(self, home: Path):
         self.home, self.repos, self.refuse, self.log = home, {}, {}, []
+        self.times, self.cut, self.large, self.objects = {}, 0, (".safetensors",), {}
         self.tokens = {TOKEN: "user"}
         handler = type("Bound", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -72,7 +81,8 @@ class LoopbackHub:
         """Return the variables under which a process takes this server for the Hub."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(self.home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        own |= {"HF_DATASETS_CACHE": str(self.home / "datasets"), "OMP_NUM_THREADS": "1"}
+        # Xet is a storage of its own with a protocol of its own; this server speaks LFS
+        own |= {"HF_DATASETS_CACHE": str(self.home / "datasets"), "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
         return kept | own | ({"HF_TOKEN": token} if token else {})
 
     def run(self, *arguments, token=TOKEN):
@@ -99,7 +109,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.route()
 
-    do_HEAD = do_POST = do_GET  # noqa: N815 (names of http.server)
+    do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815 (names of http.server)
+
+    def do_PUT(self):
+        """Take an object of LFS, or break off in the middle of it."""
+        length, oid = int(self.headers["Content-Length"]), self.path.rpartition("/")[2]
+        self.hub.log.append(("put", self.path))
+        if self.hub.cut:
+            self.hub.cut -= 1
+            self.rfile.read(length // 2)
+            self.close_connection = True
+            self.connection.close()
+            return
+        content = self.rfile.read(length)
+        if hashlib.sha256(content).hexdigest() != oid:
+            return self.fail(400, "not what was promised")
+        self.hub.objects[oid] = content
+        self.answer(b"")
 
     def route(self):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -118,14 +144,18 @@ class _Handler(BaseHTTPRequestHandler):
         action = action.replace("-", "_")
         self.hub.log.append((action, self.path))
         self.user = self.hub.tokens.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
-        if action in self.hub.refuse:
+        if parts[-3:] == ["lfs", "objects", "batch"]:
+            action, name, rest = "batch", name.removesuffix(".git"), []
+        if action in self.hub.refuse and self.hub.times.get(action, 1):
+            if action in self.hub.times:
+                self.hub.times[action] -= 1
             return self.fail(self.hub.refuse[action], "told to refuse")
         if kind is None:
             return getattr(self, f"do_{action}", self.absent)()
         repo = self.hub.repos.get((kind, name))
         if repo is None or (repo.private and self.user is None):
             return self.fail(404, "Repository not found", "RepoNotFound")
-        revision = rest[1] if len(rest) > 1 and action != "auth_check" else "main"
+        revision = rest[1] if len(rest) > 1 and action not in ("auth_check", "branch") else "main"
         if repo.at(revision) is None:
             return self.fail(404, "Revision not found", "RevisionNotFound")
         return getattr(self, f"on_{action}", self.absent)(name, repo, revision, "/".join(rest[2:]))
@@ -150,6 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def fail(self, status, message, code=""):
         headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        headers |= {"Retry-After": "1"} if status == 429 else {}
         self.answer({"error": message}, status, headers)
 
     def absent(self, *_):
@@ -201,9 +232,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def on_refs(self, _name, repo, _revision, _path):
         self.answer({
-            "branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": repo.commits[-1][0]}],
+            "branches": [
+                {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commits[-1][0]}
+                for name, commits in repo.branches.items() if not name.startswith("refs/pr/")
+            ],
             "tags": [], "converts": [],
         })  # fmt: skip
+
+    def on_branch(self, _name, repo, _revision, _path):
+        branch = unquote(urlsplit(self.path).path.rpartition("/")[2])
+        if branch in repo.branches:
+            return self.fail(409, "Reference already exists")
+        repo.branches[branch] = list(repo.commits)
+        return self.answer({})
 
     def entries(self, files, folder, recursive):
         """Yield the files below a folder as the Hub lists them, and its subfolders."""
@@ -228,30 +269,53 @@ class _Handler(BaseHTTPRequestHandler):
         every = list(self.entries(repo.at(revision)[1], "", recursive=True))
         self.answer([entry for entry in every if entry["path"] in paths])
 
-    def on_preupload(self, _name, repo, _revision, _path):
-        files = [
-            {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
-            | ({"oid": blob(repo.files[one["path"]])} if one["path"] in repo.files else {})
-            for one in json.loads(self.body)["files"]
-        ]
+    def on_preupload(self, _name, repo, revision, _path):
+        there = repo.at(revision)[1]
+        files = []
+        for one in json.loads(self.body)["files"]:
+            large = one["path"].endswith(self.hub.large)
+            files.append({"path": one["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False})
+            if one["path"] in there:
+                content = there[one["path"]]
+                files[-1]["oid"] = hashlib.sha256(content).hexdigest() if large else blob(content)
         self.answer({"files": files})
 
-    def on_commit(self, name, repo, _revision, _path):
+    def on_batch(self, _name, _repo, _revision, _path):
+        """Say where objects of LFS go, and which are here already."""
+        objects = []
+        for one in json.loads(self.body)["objects"]:
+            here = one["oid"] in self.hub.objects
+            actions = {} if here else {"upload": {"href": f"{self.hub.url}/lfs/{one['oid']}", "header": {}}}
+            objects.append({"oid": one["oid"], "size": one["size"]} | ({"actions": actions} if actions else {}))
+        self.answer({"transfer": "basic", "objects": objects})
+
+    def on_commit(self, name, repo, revision, _path):
         if name.split("/")[0] != self.user:
             return self.fail(403, "Forbidden: you may not write")
-        files = dict(repo.files)
+        number = sum(branch.startswith("refs/pr/") for branch in repo.branches) + 1
+        if self.query.get("create_pr") == ["1"]:
+            repo.branches[f"refs/pr/{number}"] = list(repo.branches[revision])
+            revision = f"refs/pr/{number}"
+        files = dict(repo.at(revision)[1])
         for line in self.body.splitlines():
             operation = json.loads(line)
             key, value = operation["key"], operation["value"]
             if key == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif key == "lfsFile":
+                if value["oid"] not in self.hub.objects:
+                    return self.fail(400, f"{value['path']} was never uploaded")
+                files[value["path"]] = self.hub.objects[value["oid"]]
             elif key == "deletedFile":
                 del files[value["path"]]
             elif key != "header":
                 return self.fail(400, f"no operation {key}")
-        commit = repo.commit(files)
-        page = f"{self.hub.url}/{self.path.removeprefix('/api/').partition('/commit/')[0]}/commit/{commit}"
-        return self.answer({"success": True, "commitOid": commit, "commitUrl": page})
+        commit = repo.commit(files, revision)
+        page = f"{self.hub.url}/{self.path.removeprefix('/api/').removeprefix('models/').partition('/commit/')[0]}"
+        answer = {"success": True, "commitOid": commit, "commitUrl": f"{page}/commit/{commit}"}
+        if revision.startswith("refs/pr/"):
+            answer["pullRequestUrl"] = f"{page}/discussions/{number}"
+        return self.answer(answer)
 
     def on_resolve(self, _name, repo, revision, path):
         commit, files = repo.at(revision)

@@ -1,0 +1,284 @@
+"""A run goes to a Hub on loopback with the real client, comes back, and gives the numbers of the run."""
+
+import contextlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils import close_session
+
+from hf_breakhis.files import InputError
+from hf_breakhis.hub import publish as publishing
+from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push, require_impersonal
+
+NAME = "user/breakhis-tiny"
+# Prints the probability of malignant of each file, by `pipeline` and by hand, from what was pulled.
+PULL = """
+import json, sys
+import torch
+from huggingface_hub import snapshot_download
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+folder = snapshot_download("user/breakhis-tiny")
+classify = pipeline("image-classification", model="user/breakhis-tiny", top_k=None)
+model, processor = AutoModelForImageClassification.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
+told = {}
+for path in sys.argv[1:]:
+    picture = Image.open(path)
+    with torch.inference_mode():
+        logits = model(**processor(picture, return_tensors="pt")).logits
+    piped = {one["label"]: one["score"] for one in classify(picture)}
+    told[path] = [piped["malignant"], float(logits.softmax(-1)[0, 1])]
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture
+def at_loopback(hub, monkeypatch):
+    """Let this process take the server for the Hub."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", next(iter(hub.tokens)))
+    yield hub
+    close_session()
+
+
+@pytest.fixture
+def ready(trained_run, tmp_path):
+    """The folder of fold 0, ready to go up."""
+    (publication,) = publications(trained_run, NAME, "fold:0", tmp_path / "publish")
+    return publication
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_pulled_gives_the_numbers_of_the_run(hub, trained_run, tmp_path):
+    """Three processes, as users start them: push, pull by pipeline and by hand, and the lines of the card."""
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    pushed = hub.command("publish", run, "--repo_id", NAME, "--private")
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.endswith(f"pushed: {hub.url}/{NAME}\n")
+    repo = hub.repos["model", NAME]
+    assert repo.private
+    assert repo.files == files_of(run / "publish")
+    assert hub.objects  # the weights went through LFS
+
+    data = json.loads((run / "data.json").read_text())
+    predictions = pd.read_csv(run / "fold-0" / "predictions.csv").query("part == 'test'").head(12)
+    places = {path.name: path for path in Path(data["location"]).rglob("*.png")}
+    paths = [places[name] for name in predictions["file_name"]]
+    pulled = hub.run("-c", PULL, *paths)
+    assert pulled.returncode == 0, pulled.stderr
+    told = np.array(list(json.loads(pulled.stdout.splitlines()[-1]).values()))
+    np.testing.assert_allclose(told, predictions[["prob_malignant"] * 2], atol=1e-5)
+
+    # A processor that crops is noticed: without this the comparison above proves nothing.
+    processor = json.loads(repo.files["preprocessor_config.json"])
+    repo.commit(repo.files | {"preprocessor_config.json": json.dumps(processor | {"resample": 0}).encode()})
+    wrong = hub.run("-c", PULL, *paths)
+    assert wrong.returncode == 0, wrong.stderr
+    told = np.array(list(json.loads(wrong.stdout.splitlines()[-1]).values()))
+    assert np.abs(told - predictions[["prob_malignant"] * 2].to_numpy()).max() > 1e-4
+
+    card = repo.files["README.md"].decode()
+    (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert len(lines.strip().splitlines()) <= 4
+    shown = hub.run("-c", lines.replace("image.png", str(paths[0])))
+    assert shown.returncode == 0, shown.stderr
+    assert "malignant" in shown.stdout
+
+
+def test_what_goes_up(ready, trained_run):
+    names = {name for name, _ in ready.files}
+    assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"} <= names
+    assert {"recipe.yaml", "summary.json", "decision.json", "folds.csv", "figures/confusion_mean.png"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in names)
+    recipe = yaml.safe_load((ready.folder / "recipe.yaml").read_text())
+    assert recipe["dataset"] == "twin"
+    assert not {"output_dir", "data_dir", "hub_token"} & set(recipe)
+    assert "command" not in recipe["environment"]
+    for path in ready.folder.rglob("*"):
+        if path.suffix in (".json", ".yaml", ".csv", ".md"):
+            text = path.read_text()
+            assert str(trained_run) not in text
+            assert str(Path.home()) + "/" not in text
+            assert "hf_loopback" not in text
+
+
+@pytest.mark.parametrize("what", ["/home/ada/data", "a token"])
+def test_a_path_or_a_token_never_goes_up(what, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
+    monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
+    (tmp_path / "summary.json").write_text('{"name": "fine"}')
+    require_impersonal(tmp_path, tmp_path / "run")
+    (tmp_path / "summary.json").write_text(json.dumps({"name": "hf_verysecret" if what == "a token" else what}))
+    said = refusal(require_impersonal, tmp_path, tmp_path / "run")
+    assert "summary.json would tell the world" in said
+    assert "hf_verysecret" not in said
+
+
+def test_the_card_is_valid_and_complete(ready, trained_run):
+    card = ModelCard.load(ready.folder / "README.md")
+    summary = json.loads((trained_run / "summary.json").read_text())
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.license == "apache-2.0"
+    found = {(result.dataset_config, result.metric_type): result.metric_value for result in card.data.eval_results}
+    assert found["all magnifications", "accuracy"] == summary["image"]["pooled"]["accuracy"]["value"]
+    assert found["40X", "accuracy"] == summary["by_magnification"]["40X"]["accuracy"]["value"]
+    pooled = summary["patient"]["pooled"]["recognition_rate"]
+    assert found["all magnifications", "recognition_rate"] == pooled["value"]
+    for entry in card.data.widget:
+        assert (ready.folder / "examples" / entry["src"].rpartition("/")[2]).is_file()
+        assert sum(one["score"] for one in entry["output"]) == pytest.approx(1, abs=2e-4)
+    text = card.text
+    assert text.index("generated pictures only") < text.index("How to use")
+    assert "not for diagnosis" in text
+    assert "None" not in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
+    run = tmp_path / "leaks"
+    shutil.copytree(trained_run, run)
+    summary = json.loads((run / "summary.json").read_text())
+    leak = "9 of 10 test images (90 %) show a patient whose other images the model was trained on."
+    summary["leakage"] |= {"share_same_patient": 0.9}
+    summary["warnings"] = [leak, *summary["warnings"]]
+    (run / "summary.json").write_text(json.dumps(summary))
+    (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
+    text = ModelCard.load(publication.folder / "README.md").text
+    assert text.index(f"**Leak:** {leak}") < text.index("test images were classified right")
+    (honest,) = publications(trained_run, NAME, "fold:0", tmp_path / "honest")
+    assert "**Leak:**" not in ModelCard.load(honest.folder / "README.md").text
+
+
+def test_the_card_comes_last_and_pushing_twice_changes_nothing(at_loopback, ready):
+    claim_model(NAME, False, [])
+    push(ready, NAME)
+    commits = list(at_loopback.repos["model", NAME].commits)
+    assert "README.md" not in commits[-2][1]
+    assert set(commits[-1][1]) - set(commits[-2][1]) == {"README.md"}
+    claim_model(NAME, False, [])
+    push(ready, NAME)
+    assert at_loopback.repos["model", NAME].files == commits[-1][1] == files_of(ready.folder)
+    assert {str(sorted(files)) for _, files in at_loopback.repos["model", NAME].commits[3:]} <= {
+        str(sorted(commits[-1][1]))
+    }
+
+
+def test_every_fold_gets_a_branch(at_loopback, trained_run, tmp_path):
+    claim_model(NAME, False, ["fold-0", "fold-1"])
+    for publication in publications(trained_run, NAME, "all", tmp_path / "publish"):
+        push(publication, NAME)
+    repo = at_loopback.repos["model", NAME]
+    assert set(repo.branches) == {"main", "fold-0", "fold-1"}
+    weights = [repo.at(f"fold-{i}")[1]["model.safetensors"] for i in range(2)]
+    assert weights == [(trained_run / f"fold-{i}" / "model" / "model.safetensors").read_bytes() for i in range(2)]
+    assert weights[0] != weights[1]
+
+
+def test_a_pull_request_leaves_the_main_branch_alone(at_loopback, ready):
+    claim_model(NAME, False, [])
+    assert push(ready, NAME, create_pr=True).endswith("/discussions/1")
+    repo = at_loopback.repos["model", NAME]
+    assert repo.files == {}
+    assert repo.at("refs/pr/1")[1] == files_of(ready.folder)
+
+
+def test_an_upload_that_breaks_off_leaves_what_was_up_and_the_next_push_finishes(at_loopback, ready, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    claim_model(NAME, False, [])
+    at_loopback.repos["model", NAME].commit({"README.md": b"before"})
+    at_loopback.cut = 99
+    assert "the same command continues where it stopped" in refusal(push, ready, NAME)
+    assert at_loopback.repos["model", NAME].files == {"README.md": b"before"}
+    at_loopback.cut = 0
+    push(ready, NAME)
+    assert at_loopback.repos["model", NAME].files == files_of(ready.folder)
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [(401, "does not accept the token"), (403, "is refused (403)"), (409, "(409"), (429, "429"), (500, "(500)")],
+)
+def test_each_fault_of_the_hub_is_one_line_and_changes_nothing(at_loopback, ready, status, line, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    claim_model(NAME, False, [])
+    at_loopback.refuse["commit"] = status
+    assert line in refusal(push, ready, NAME)
+    assert at_loopback.repos["model", NAME].files == {}
+
+
+def test_a_hub_that_is_busy_for_a_moment_is_waited_for(at_loopback, ready, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    claim_model(NAME, False, [])
+    at_loopback.refuse["preupload"], at_loopback.times["preupload"] = 503, 1
+    with contextlib.suppress(InputError):  # the client waits on some routes and not on others
+        push(ready, NAME)
+    push(ready, NAME)
+    assert at_loopback.repos["model", NAME].files == files_of(ready.folder)
+
+
+def test_a_full_disk_leaves_no_half_folder(trained_run, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publishing.shutil, "copyfile", full)
+    said = refusal(lambda: list(publications(trained_run, NAME, "fold:0", tmp_path / "publish")))
+    assert "No space left on device" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("fold:9", "has no fold-9/model"),
+        ("fold:x", "has to be the number of a fold"),
+        ("best", "--weights is 'best'"),
+        ("refit", "`train --fold refit` trains one"),
+    ],
+)
+def test_weights_that_are_not_there_are_told(which, message, trained_run):
+    assert message in refusal(choose_weights, trained_run, which)
+
+
+def test_bad_input_is_told_before_any_work(hub, trained_run, tmp_path):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(trained_run, unfinished)
+    (unfinished / "finished.json").unlink()
+    for arguments, token, message in [
+        ((trained_run, "--repo_id", "no name"), "hf_loopback", "is no name of a repository"),
+        ((trained_run, "--repo_id", NAME), None, "Not logged in"),
+        ((unfinished, "--repo_id", NAME), "hf_loopback", "is not finished"),
+    ]:
+        done = hub.command("publish", *arguments, token=token)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert hub.repos == {}
+
+
+def test_a_dry_run_speaks_to_nobody(hub, trained_run, tmp_path):
+    done = hub.command(
+        "publish", trained_run, "--repo_id", NAME, "--dry_run", "--folder", tmp_path / "dry", token=None
+    )
+    assert done.returncode == 0, done.stderr
+    assert "model.safetensors" in done.stdout
+    assert hub.log == []
