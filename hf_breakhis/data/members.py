@@ -8,7 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
@@ -60,22 +60,28 @@ def is_web_page(start: bytes) -> bool:
     return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))
 
 
-def walk_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+def walk_archive(
+    path: Path, is_wanted: Callable[[str], bool] = lambda name: is_picture(name) or name == FOLDS_CSV
+) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of every PNG in the archive, in its order, and of a `Folds.csv` at the end.
 
+    Args:
+        path: the archive.
+        is_wanted: says by the name of a file, without folders, whether to yield it.
+
     Raises:
-        InputError: the archive is cut short, damaged, encrypted or of another kind, holds no PNG, or holds a member
-            that could write outside of a folder or would fill memory or disk.
+        InputError: the archive is cut short, damaged, encrypted or of another kind, holds nothing wanted, or holds a
+            member that could write outside of a folder or would fill memory or disk.
     """
     walk = _walk_zip if archive_form(path) == "zip" else _walk_tar
     pictures, tables = 0, []
     try:
-        for place, content in walk(path):
-            if is_picture(PurePosixPath(place).name):
+        for place, content in walk(path, is_wanted):
+            if PurePosixPath(place).name == FOLDS_CSV:
+                tables.append((place, content))
+            else:
                 pictures += 1
                 yield place, content
-            else:
-                tables.append((place, content))
     except _DAMAGES as error:
         raise InputError(
             f"The archive {path} is cut short or damaged ({error}); fetch it again and compare its length."
@@ -83,10 +89,6 @@ def walk_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     if not pictures:
         raise InputError(f"The archive {path} holds no PNG image; give the official {_FORMS}.")
     yield from tables
-
-
-def _is_wanted(name: str) -> bool:
-    return is_picture(name) or name == FOLDS_CSV
 
 
 class _Metered:
@@ -103,7 +105,7 @@ class _Metered:
         return content
 
 
-def _walk_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+def _walk_tar(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of each wanted member of a tar archive, read from front to end."""
     packed = archive_form(path) == "tar.gz"
     if not packed:
@@ -121,9 +123,9 @@ def _walk_tar(path: Path) -> Iterator[tuple[str, bytes]]:
                 if not (member.isfile() or member.isdir()):
                     raise _refuse(member.name, path, "is a link or a device")
                 total += member.size
-                _require_small(member.name, member.size, total, path)
+                _require_small(member.name, member.size, total, path, is_wanted)
                 metered.left = member.size + MAX_HEADER_BYTES
-                if member.isfile() and _is_wanted(PurePosixPath(member.name).name):
+                if member.isfile() and is_wanted(PurePosixPath(member.name).name):
                     content = archive.extractfile(member)
                     yield member.name, content.read() if content else b""
                 bar.update(raw.tell() - bar.n)
@@ -133,7 +135,7 @@ def _walk_tar(path: Path) -> Iterator[tuple[str, bytes]]:
         bar.update(raw.tell() - bar.n)
 
 
-def _walk_zip(path: Path) -> Iterator[tuple[str, bytes]]:
+def _walk_zip(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of each wanted member of a zip archive; each has a checksum."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -145,10 +147,10 @@ def _walk_zip(path: Path) -> Iterator[tuple[str, bytes]]:
             if member.flag_bits & 1:
                 raise _refuse(member.filename, path, "is encrypted")
             total += member.file_size
-            _require_small(member.filename, member.file_size, total, path)
+            _require_small(member.filename, member.file_size, total, path, is_wanted)
         with _bar(sum(member.compress_size for member in members)) as bar:
             for member in members:
-                if not member.is_dir() and _is_wanted(PurePosixPath(member.filename).name):
+                if not member.is_dir() and is_wanted(PurePosixPath(member.filename).name):
                     yield member.filename, _read(archive, member, path)
                 bar.update(member.compress_size)
 
@@ -187,11 +189,11 @@ def _require_inside(name: str, path: Path) -> None:
         raise _refuse(name, path, "has a name that is not UTF-8")
 
 
-def _require_small(name: str, size: int, total: int, path: Path) -> None:
+def _require_small(name: str, size: int, total: int, path: Path, is_wanted: Callable[[str], bool]) -> None:
     """Refuse a member that would not fit into memory, and an archive that would fill the disk."""
     if size < 0:
         raise _refuse(name, path, "has a size below zero")
-    if size > MAX_MEMBER_BYTES and _is_wanted(PurePosixPath(name).name):
+    if size > MAX_MEMBER_BYTES and is_wanted(PurePosixPath(name).name):
         raise _refuse(name, path, f"is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
     if total > MAX_TOTAL_BYTES:
         raise InputError(
