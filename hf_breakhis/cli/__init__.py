@@ -13,6 +13,7 @@ from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
 from hf_breakhis.cli.page import page
+from hf_breakhis.cli.predict import predict
 from hf_breakhis.cli.publish import publish
 from hf_breakhis.cli.space import space
 from hf_breakhis.files import InputError
@@ -33,6 +34,7 @@ app.command()(explain)
 app.command()(export)
 app.command()(page)
 app.command()(publish)
+app.command()(predict)
 app.command()(space)
 
 

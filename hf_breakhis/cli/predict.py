@@ -1,0 +1,86 @@
+"""The command `hf-breakhis predict MODEL PATH...`."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Form(StrEnum):
+    """What is written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A run, a model folder, or OWNER/NAME on the Hub.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Images, folders, patterns, archives, .parquet, hf://datasets/OWNER/NAME.")
+    ],
+    fold: Annotated[str | None, typer.Option(help="Of a run: whose weights, a number or refit; else 0.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of a model on the Hub: commit, branch or tag.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write; else standard output.")] = None,
+    form: Annotated[
+        Form | None, typer.Option("--format", help="csv or jsonl; by default as OUTPUT ends, else csv.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Images in the network at a time.")] = 32,
+) -> None:
+    """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
+    import warnings
+
+    from PIL import Image
+
+    from hf_breakhis.files import write_whole
+    from hf_breakhis.inference.inputs import find_images
+    from hf_breakhis.inference.origin import find_origin
+
+    origin = find_origin(model, fold, revision)
+    found = find_images(paths, _say)
+
+    from hf_breakhis.inference.classifier import Classifier
+    from hf_breakhis.inference.predict import Prediction
+    from hf_breakhis.inference.rows import Rows
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused by name
+    classifier = Classifier(origin.folder)
+    prediction = Prediction(classifier, Rows(classifier.classes, origin.decision, origin.seen), found, batch_size)
+    if origin.decision is None:
+        _say(f"no calibrated probability and no decision: {origin.reason}")
+    by_ending = output is not None and output.suffix in (".jsonl", ".ndjson", ".json")
+    as_json = by_ending if form is None else form is Form.JSONL
+    if output is None:
+        try:
+            prediction.write(_print, as_json)
+        except BrokenPipeError as error:  # whoever read has enough, as `head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+    else:
+
+        def write(beside: Path) -> None:
+            with beside.open("w", encoding="utf-8", newline="") as stream:
+                prediction.write(stream.write, as_json)
+
+        write_whole(output, write)
+    for sentence in prediction.summary():
+        _say(sentence)
+    if prediction.num_unreadable:
+        _say(f"{prediction.num_unreadable:,} could not be read:")
+        for one in prediction.unreadable:
+            _say(f"  {one.path}: {one.reason}")
+        if more := prediction.num_unreadable - len(prediction.unreadable):
+            _say(f"  and {more:,} more")
+        raise typer.Exit(1)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    """Print to standard error what may hold names from outside; control characters in them could drive a terminal."""
+    typer.echo("".join(letter if letter.isprintable() else "?" for letter in text), err=True)

@@ -1,0 +1,111 @@
+"""A trained image classifier with the preprocessing it was evaluated with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers.utils import logging as transformers_logging
+
+from hf_breakhis.data.transforms import MEAN, SD, image_processor, normalize, resize
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.origin import require_classifier
+
+_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+
+
+class Classifier:
+    """An image classifier, ready to score.
+
+    Args:
+        folder: holds config.json, weights as safetensors and preprocessor_config.json.
+
+    Attributes:
+        classes: names in the order of their numbers.
+
+    Raises:
+        InputError: the folder holds no image classifier, or it needs code or pickled weights.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        require_classifier(folder, str(folder))
+        self.folder = folder
+        self.device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        self.model = self._load_model()
+        self.classes = [str(self.model.config.id2label[i]) for i in range(self.model.config.num_labels)]
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise InputError(f"{folder} has no two classes with names of their own (id2label in config.json).")
+        self.image_size = saved_size(folder)
+        # For models of this package the torch code of evaluation itself; for others what they bring along.
+        self.processor: Any = None if self.image_size else self._load_processor()
+
+    def prepare(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return one image, (height, width, 3) uint8, in the size of the network, to be stacked for `logits`."""
+        if self.image_size:
+            return resize(torch.from_numpy(pixels).permute(2, 0, 1), self.image_size)
+        return self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
+
+    def logits(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
+        """Return (n, num_classes) float64 for n prepared images.
+
+        Raises:
+            InputError: the images differ in size, or the network gives numbers that are not finite.
+        """
+        if len({image.shape for image in prepared}) > 1:
+            raise InputError(f"The processor of {self.folder} leaves images in several sizes; give --batch_size 1.")
+        batch = torch.stack(list(prepared)).to(self.device)
+        batch = normalize(batch) if self.image_size else batch.float()
+        with torch.inference_mode():
+            logits = self.model(batch.contiguous(memory_format=torch.channels_last)).logits.double().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise InputError(
+                f"The network of {self.folder} gives numbers that are not finite; its weights are broken."
+            )
+        return logits
+
+    def _load_model(self) -> Any:
+        transformers_logging.disable_progress_bar()
+        try:
+            model, info = AutoModelForImageClassification.from_pretrained(
+                self.folder,
+                use_safetensors=True,  # a pickle from outside is never read
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except _BROKEN as error:
+            raise InputError(f"Cannot load the model {self.folder} ({_brief(error)}); fetch it again.") from error
+        if missing := sorted(info["missing_keys"]):
+            raise InputError(f"{self.folder} lacks weights of an image classifier, such as {missing[0]}.")
+        return model.eval().to(self.device, memory_format=torch.channels_last)
+
+    def _load_processor(self) -> Any:
+        try:
+            return AutoImageProcessor.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
+        except _BROKEN as error:
+            raise InputError(
+                f"Cannot load the image processor of {self.folder} ({_brief(error)}); save one beside the model."
+            ) from error
+
+
+def saved_size(folder: Path) -> int | None:
+    """Return the image size where the processor is the one that this package saves, None where it is another."""
+    path = folder / "preprocessor_config.json"
+    said = read_json(path) if path.is_file() else {}
+    size = said.get("size")
+    if not isinstance(size, dict) or set(size) != {"height", "width"} or size["height"] != size["width"]:
+        return None
+    if type(size["height"]) is not int or size["height"] < 1:
+        return None
+    ours = image_processor(size["height"]).to_dict() | {"image_mean": list(MEAN), "image_std": list(SD)}
+    # With any other entry, such as a crop, it is another processor.
+    return size["height"] if said == ours else None
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,197 @@
+"""The images that a user points at, one after the other: files, folders, patterns, archives, Parquet, the Hub."""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_breakhis.data.columns import OPTIONAL
+from hf_breakhis.data.filenames import CLASSES, parse_file_name
+from hf_breakhis.data.folder import ENDINGS
+from hf_breakhis.data.members import walk_archive
+from hf_breakhis.data.published import fetch_published
+from hf_breakhis.data.tree import is_text
+from hf_breakhis.files import InputError
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+HUB = "hf://datasets/"
+_ROWS = 32  # of a Parquet file in memory at a time
+_FORMS = f"an image, a folder, a pattern, an archive ({', '.join(ARCHIVES)}), a .parquet file or {HUB}OWNER/NAME"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image that has not been decoded.
+
+    Attributes:
+        path: what to call it.
+        content: the bytes of its file; None where they are still to be read from `path`.
+        about: any of patient_id, specimen_id, magnification, tumor_type, and `labels`: names that its class may have.
+    """
+
+    path: str
+    content: bytes | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What cannot be scored.
+
+    Attributes:
+        path: what to call it.
+        reason: half a sentence or more.
+    """
+
+    path: str
+    reason: str
+
+
+Found = Iterator[Item | Unreadable]
+
+
+def find_images(paths: Iterable[str], tell: Callable[[str], None] = lambda _: None) -> Found:
+    """Look at every path at once, and return an iterator over the images behind them, in the order of the paths.
+
+    A folder is taken with the folders within, each by name; archives in it are not opened. Nothing is unpacked. Only
+    the names in one folder, or of one pattern, and one image or a few rows are in memory at a time.
+
+    Args:
+        paths: files, folders, patterns, archives, Parquet files, or `hf://datasets/OWNER/NAME[@REVISION]`.
+        tell: takes sentences that the user should read.
+
+    Raises:
+        InputError: behind a path there is nothing; this is told before the first image.
+    """
+    opened = [_open(path, tell) for path in paths]
+    if not opened:
+        raise InputError(f"No path is given; give {_FORMS}.")
+    return (found for one in opened for found in one())
+
+
+def _open(path: str, tell: Callable[[str], None]) -> Callable[[], Found]:
+    if path.startswith(HUB):
+        return _open_published(path, tell)
+    place = os.path.expanduser(path)
+    if os.path.isdir(place):
+        if next(_walk(place), None) is None:
+            raise InputError(f"No image ({', '.join(ENDINGS)}) and no .parquet file in {path}; give {_FORMS}.")
+        return lambda: (item for file in _walk(place) for item in _read(file))
+    if os.path.lexists(place):
+        return partial(_read, place)
+    if glob.has_magic(place):
+        matches = sorted(glob.glob(place, recursive=True))
+        if "**" in place:  # names the files within a folder beside the folder
+            matches = [match for match in matches if not os.path.isdir(match)]
+
+        def files() -> Iterator[str]:
+            return (file for match in matches for file in (_walk(match) if os.path.isdir(match) else [match]))
+
+        if next(files(), None) is None:
+            raise InputError(f"Nothing matches {path}; give {_FORMS}.")
+        return lambda: (item for file in files() for item in _read(file))
+    raise InputError(f"There is no {path}; give {_FORMS}.")
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield the pictures and Parquet files below a folder, sorted within each; one that cannot be listed too."""
+    faults: list[str] = []
+    for parent, folders, names in os.walk(folder, onerror=lambda error: faults.append(str(error.filename))):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith((*ENDINGS, ".parquet")) and not name.startswith("._"):
+                yield os.path.join(parent, name)
+    yield from faults
+
+
+def _read(path: str) -> Found:
+    """Yield what one file holds; a picture is not read yet."""
+    if not is_text(path):
+        yield Unreadable(path, "its name is not UTF-8; rename it.")
+    elif not os.path.isfile(path):
+        yield Unreadable(path, "it is no file, or is not to be read; give yourself rights there.")
+    elif path.lower().endswith(ARCHIVES):
+        try:
+            for name, content in walk_archive(Path(path), _is_picture):
+                yield Item(f"{path}/{name}", content, describe(name))
+        except InputError as error:  # what stood before the damage has been scored
+            yield Unreadable(path, str(error))
+    elif path.lower().endswith(".parquet"):
+        yield from _read_parquet(path)
+    else:
+        yield Item(path, None, describe(path))
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not name.startswith("._")
+
+
+def describe(path: str) -> dict[str, Any]:
+    """Return what a BreakHis file name says of an image; nothing for another name."""
+    try:
+        name = parse_file_name(PurePosixPath(path.replace(os.sep, "/")).name)
+    except InputError:
+        return {}
+    return {
+        "patient_id": name.patient_id,
+        "specimen_id": name.specimen_id,
+        "magnification": name.magnification,
+        "labels": (CLASSES[name.label], name.tumor_type),
+    }
+
+
+def _read_parquet(path: str) -> Found:
+    """Yield the rows of a Parquet file that has a column `image`, a few rows in memory at a time."""
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = [name for name in ("image", "label", "file_name", *OPTIONAL) if name in file.schema_arrow.names]
+            if "image" not in columns:
+                yield Unreadable(path, "it lacks the column image, with the bytes of image files.")
+                return
+            features = datasets.Features.from_arrow_schema(file.schema_arrow)
+            number = 0
+            for batch in file.iter_batches(_ROWS, columns=columns):
+                for row in batch.to_pylist():
+                    yield _of_row(path, number, row, features)
+                    number += 1
+    except (pa.ArrowException, OSError, ValueError) as error:
+        yield Unreadable(path, f"it is damaged ({' '.join(str(error).split())[:160]}); fetch or export it again.")
+
+
+def _of_row(place: str, number: int, row: dict[str, Any], features: datasets.Features) -> Item | Unreadable:
+    """Return one row of a table; a BreakHis name is believed before the columns."""
+    name = str(row.get("file_name") or f"row-{number:05d}")
+    image = row["image"]
+    content = image.get("bytes") if isinstance(image, dict) else image
+    if not isinstance(content, bytes):
+        return Unreadable(f"{place}/{name}", "the row holds no bytes of an image file.")
+    about = {key: str(row[key]) for key in OPTIONAL if row.get(key) not in (None, "")}
+    label, feature = row.get("label"), features.get("label")
+    if isinstance(feature, datasets.ClassLabel) and isinstance(label, int) and 0 <= label < feature.num_classes:
+        label = feature.int2str(label)
+    return Item(
+        f"{place}/{name}",
+        content,
+        about | ({"labels": (label,)} if isinstance(label, str) else {}) | describe(name),
+    )
+
+
+def _open_published(path: str, tell: Callable[[str], None]) -> Callable[[], Found]:
+    """Fetch a Hub data set into the datasets cache, whose files are read from disk row by row."""
+    match = re.fullmatch(rf"{HUB}([^/@]+/[^/@]+)(?:@([^@]+))?", path)
+    if match is None:
+        raise InputError(f"{path} is no data set; one is written {HUB}OWNER/NAME, or {HUB}OWNER/NAME@REVISION.")
+    rows, _commit, notes = fetch_published(match[1], match[2], required=("image",))
+    for note in notes:
+        tell(note)
+    kept = [name for name in rows.column_names if name in ("image", "label", "file_name", *OPTIONAL)]
+    rows = rows.select_columns(kept).cast_column("image", datasets.Image(decode=False))
+    return lambda: (_of_row(f"{HUB}{match[1]}", i, row, rows.features) for i, row in enumerate(rows))

@@ -1,0 +1,101 @@
+"""Score images with a trained model, as a stream: what is in memory does not grow with their number."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from tqdm import tqdm
+
+from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.inputs import Item, Unreadable
+from hf_breakhis.inference.origin import Seen
+from hf_breakhis.inference.pixels import decode_all
+from hf_breakhis.inference.rows import Rows, Tally, count, csv_lines, json_lines
+
+MAX_NAMED = 1000
+
+
+class Prediction:
+    """The scores of a stream of images, to be written once.
+
+    Args:
+        classifier: the model.
+        rows: makes its rows.
+        found: images, as `find_images` gives them.
+        batch_size: images that the network takes at a time.
+
+    Attributes:
+        unreadable: what could not be scored, the first `MAX_NAMED`.
+        num_unreadable: how many these are in all.
+        num_scored: how many images have a row.
+    """
+
+    def __init__(
+        self, classifier: Classifier, rows: Rows, found: Iterable[Item | Unreadable], batch_size: int = 32
+    ) -> None:
+        self.classifier, self.rows, self.found, self.batch_size = classifier, rows, found, batch_size
+        self.unreadable: list[Unreadable] = []
+        self.num_unreadable = self.num_scored = self.num_kin = 0
+        self.tallies: dict[tuple[bool, str], Tally] = {}
+
+    def batches(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of each batch, in the order of the images; threads decode the next one meanwhile."""
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        decoded = decode_all(self.found, self.classifier.prepare, threads, max(2 * self.batch_size, 2 * threads))
+        items: list[Item] = []
+        images: list[Any] = []
+        with tqdm(desc="Scoring", unit="image", disable=None, file=sys.stderr) as bar:
+            for one in chain(decoded, [None]):
+                if isinstance(one, Unreadable):
+                    self._note(one)
+                elif one is not None:
+                    items.append(one[0])
+                    images.append(one[1])
+                if items and (one is None or len(items) == self.batch_size):
+                    rows = list(self.rows.make(items, self.classifier.logits(images)))
+                    for row in rows:
+                        self._count(row)
+                    yield rows
+                    bar.update(len(rows))
+                    items, images = [], []
+
+    def write(self, write: Callable[[str], Any], as_json: bool) -> None:
+        """Score everything and hand the lines to `write`, one batch at a time."""
+        if not as_json:
+            write(csv_lines([], self.rows.columns))
+        for rows in self.batches():
+            write(json_lines(rows) if as_json else csv_lines(rows))
+
+    def summary(self) -> Iterator[str]:
+        """Yield sentences: how many, and how many of those whose class is known are right."""
+        yield f"{count(self.num_scored, 'image')} scored"
+        own = "" if self.rows.seen is None else ", which was fitted on test images of this run"
+        by = {"predicted": "most probable class", "decision": f"locked threshold{own}"}
+        for (seen, column), tally in sorted(self.tallies.items()):
+            where = "; on images the model was TRAINED on: no test" if seen else ""
+            yield f"{tally.sentence()} ({by[column]}{where})"
+        if self.num_kin:
+            yield (
+                f"not in the training part, but of specimens in it: {count(self.num_kin, 'image')}; "
+                "these are too easy to be a test"
+            )
+        if self.tallies and self.rows.seen is None:
+            yield "what this model was trained on is not known here: if these images were among it, this is no test"
+
+    def _note(self, one: Unreadable) -> None:
+        self.num_unreadable += 1
+        if len(self.unreadable) < MAX_NAMED:
+            self.unreadable.append(one)
+
+    def _count(self, row: dict[str, Any]) -> None:
+        self.num_scored += 1
+        seen = bool(row.get("seen_in_training"))
+        known: Seen | None = self.rows.seen
+        self.num_kin += known is not None and not seen and row["specimen_id"] in known.specimens
+        if row["label"] is None:
+            return
+        for column in ("predicted", *(["decision"] if self.rows.decides else [])):
+            tally = self.tallies.setdefault((seen, column), Tally())
+            tally.add(row[column] == row["label"], row["patient_id"])

@@ -1,0 +1,68 @@
+"""A small run of the twin, trained once, and a Hub of its own for each test."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from hf_breakhis.data.transforms import image_processor
+from hf_breakhis.recipe import build_recipe
+from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.training.crossval import cross_validate
+
+_spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parents[1] / "hub" / "loopback.py")
+loopback = importlib.util.module_from_spec(_spec)
+sys.modules.setdefault("loopback", loopback)
+_spec.loader.exec_module(loopback)
+
+NETWORK = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A finished run of two folds on 82 small pictures, with its decision.json; tests only read it."""
+    folder = tmp_path_factory.mktemp("run") / "c0"
+    fields = {
+        "dataset": "twin", "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "split_by": "specimen",
+        "num_folds": 2, "image_size": 32, "init": "random", "model_kwargs": NETWORK, "optimizer_name": "sgd",
+        "learning_rate": 0.05, "num_train_epochs": 1, "batch_size": 36, "use_cpu": True, "disable_tqdm": True,
+        "output_dir": str(folder), "cache": False,
+    }  # fmt: skip
+    cross_validate(build_recipe(fields, {}))
+    summarise(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def twin(run):
+    """The folder of the pictures of `run`."""
+    return Path(json.loads((run / "data.json").read_text())["location"])
+
+
+@pytest.fixture
+def write_model(tmp_path):
+    """Write a small random model with the processor of this package: `write_model(classes, name, seed)`."""
+
+    def write(classes=("benign", "malignant"), name="model", seed=0, image_size=32):
+        torch.manual_seed(seed)
+        folder = tmp_path / name
+        config = ResNetConfig(
+            **NETWORK, id2label=dict(enumerate(classes)), label2id={c: i for i, c in enumerate(classes)}
+        )
+        ResNetForImageClassification(config).save_pretrained(folder)
+        image_processor(image_size).save_pretrained(folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """An empty Hub on loopback that knows one user, "user"."""
+    server = loopback.LoopbackHub(tmp_path / "hub-home")
+    yield server
+    server.close()
