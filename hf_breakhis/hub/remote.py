@@ -52,14 +52,18 @@ def told_in_one_line(repo_id: str) -> Iterator[None]:
     """
     try:
         yield
-    except HfHubHTTPError as error:
-        raise InputError(f"The Hub: {_reason(repo_id, error)}") from error
     except OfflineModeIsEnabled as error:
         raise InputError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it and try again.") from error
-    except HTTPError as error:
-        raise InputError(
-            f"The connection to the Hub failed ({_brief(error)}); the same command continues where it stopped."
-        ) from error
+    except (HTTPError, RuntimeError) as error:
+        # An upload of a large file hides its cause in an error of its own.
+        cause = error if isinstance(error, HTTPError) else error.__cause__
+        if isinstance(cause, HfHubHTTPError):
+            raise InputError(f"The Hub: {_reason(repo_id, cause)}") from error
+        if isinstance(cause, HTTPError):
+            raise InputError(
+                f"The connection to the Hub failed ({_brief(cause)}); the same command continues where it stopped."
+            ) from error
+        raise
 
 
 def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
