@@ -48,13 +48,16 @@ class Example:
     answer: list[dict[str, Any]]
 
 
-def model_card(weights: Weights, repo_id: str, examples: list[Example]) -> ModelCard:
+def model_card(
+    weights: Weights, repo_id: str, examples: list[Example], maps: dict[str, Any] | None = None
+) -> ModelCard:
     """Return the card of the weights of a run; every number comes from the run's files.
 
     Args:
         weights: of a finished and scored run.
         repo_id: user/name on the Hub.
         examples: pictures that go up beside the card.
+        maps: index of the heat maps that go up beside it, None where there are none.
 
     Raises:
         InputError: the weights are of no run, or the run was not scored.
@@ -73,7 +76,7 @@ def model_card(weights: Weights, repo_id: str, examples: list[Example]) -> Model
         environment=recipe["environment"], examples=examples, parts=_parts(run, weights), fold=weights.fold,
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
-        words=_words(recipe), types=TUMOR_TYPES,
+        words=_words(recipe), types=TUMOR_TYPES, maps=maps,
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")
 

@@ -15,12 +15,13 @@ from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.card import Example, model_card
 from hf_breakhis.hub.remote import open_repo, push_folder, told_in_one_line
+from hf_breakhis.inference.explain import checksum
 from hf_breakhis.inference.weights import Weights, find_weights, load_classifier
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 RECORDS = ("summary.json", "decision.json", "folds.csv")
 FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magnifications", "patients", "tumor_types")
-FOLDERS = ("figures/", "examples/")
+FOLDERS = ("figures/", "examples/", "explain/")
 FILES = {".gitattributes", "README.md", "recipe.yaml", *MODEL_FILES, *RECORDS}
 # Fields of a recipe that tell of a machine or its user and not of the run.
 PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
@@ -99,7 +100,7 @@ def write_publication(weights: Weights, repo_id: str, folder: Path, revision: st
                 (beside / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(run / "figures" / f"{name}.png", beside / "figures" / f"{name}.png")
         examples = copy_examples(weights, beside)
-        write_text(beside / "README.md", str(model_card(weights, repo_id, examples)))
+        write_text(beside / "README.md", str(model_card(weights, repo_id, examples, copy_maps(weights, beside))))
         require_impersonal(beside, run)
 
     write_whole_folder(folder, fill)
@@ -148,6 +149,20 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
             )
         )
     return examples
+
+
+def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
+    """Copy the heat maps that `explain` left of these very weights; return their index, None where there are none."""
+    place = weights.beside / "explain"
+    if not (place / "index.json").is_file():
+        return None
+    index = read_json(place / "index.json")
+    if index["weights_sha256"] != checksum(weights):  # of weights that were trained anew since
+        return None
+    (folder / "explain").mkdir()
+    for name in [name for row in index["images"] for name in row["pictures"].values()]:
+        shutil.copyfile(place / Path(name).name, folder / "explain" / Path(name).name)
+    return index
 
 
 def require_impersonal(folder: Path, run: Path) -> None:

@@ -16,6 +16,8 @@ from huggingface_hub.utils import close_session
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import publish as publishing
 from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push, require_impersonal
+from hf_breakhis.inference.explain import explain_fold
+from hf_breakhis.inference.weights import find_weights
 
 NAME = "user/breakhis-tiny"
 # Prints the probability of malignant of each file, by `pipeline` and by hand, from what was pulled.
@@ -282,3 +284,17 @@ def test_a_dry_run_speaks_to_nobody(hub, trained_run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "model.safetensors" in done.stdout
     assert hub.log == []
+
+
+def test_heat_maps_go_up_unless_they_are_of_other_weights(trained_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    explain_fold(find_weights(run), num_images=1, num_curves=2)
+    (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
+    shown = re.findall(r"\((explain/[^)]+)\)", ModelCard.load(publication.folder / "README.md").text)
+    assert shown
+    assert all((publication.folder / name).is_file() for name in shown)
+    shutil.copyfile(run / "fold-1/model/model.safetensors", run / "fold-0/model/model.safetensors")
+    (publication,) = publications(run, NAME, "fold:0", tmp_path / "other")
+    assert not (publication.folder / "explain").exists()
+    assert "explain/" not in ModelCard.load(publication.folder / "README.md").text
