@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import datasets
 from PIL import UnidentifiedImageError
 
-from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, BreakHisName, parse_file_name
+from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.twin import is_twin
 from hf_breakhis.files import InputError
@@ -82,17 +82,21 @@ def arrange(
     Raises:
         InputError: a name is there twice, or no image of these magnifications.
     """
-    names, odd = _read_names(places)
-    chosen = {row: name for row, name in names.items() if name.magnification in magnifications}
+    columns, odd = _read_names(places, target)
+    file_names = columns["file_name"]
+    chosen = [row for row, found in enumerate(columns["magnification"]) if found in magnifications]
     if not chosen:
-        there = sorted({name.magnification for name in names.values()}, key=MAGNIFICATIONS.index)
+        there = sorted(set(columns["magnification"]) - {None}, key=MAGNIFICATIONS.index)
         has = f"there are only {', '.join(there)}" if there else "no file there is named as BreakHis images are"
         wanted = ", ".join(magnifications)
         raise InputError(f"No image at {wanted} in {location}: {has}. Change `magnifications` or the data.")
-    table = datasets.concatenate_datasets([images, _columns(names, len(places), target)], axis=1)
-    order = sorted(chosen, key=lambda row: str(chosen[row]))
-    dataset = table.select_columns(list(COLUMNS)).select(order, keep_in_memory=True)
-    file_names = [str(chosen[row]) for row in order]
+    text = datasets.Value("string")
+    features = {"label": datasets.ClassLabel(names=list(TARGETS[target]))} | dict.fromkeys(COLUMNS[2:], text)
+    told = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    order = sorted(chosen, key=file_names.__getitem__)
+    table = datasets.concatenate_datasets([images, told], axis=1).select_columns(list(COLUMNS))
+    dataset = table.select(order, keep_in_memory=True)
+    file_names = [file_names[row] for row in order]
     odd["surplus"] = sorted(set(file_names) - set(expected_file_names()))
     findings = tell(odd)
     if _is_generated(dataset):
@@ -101,52 +105,46 @@ def arrange(
     return Images(dataset, "breakhis", location, _warn_of_subset(file_names, magnifications), findings, stamp, odd)
 
 
-def _read_names(places: Sequence[str]) -> tuple[dict[int, BreakHisName], dict[str, list[str]]]:
-    """Return the names by row number, and the places that have none or lie in the wrong folder.
+def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], dict[str, list[str]]]:
+    """Return the six columns beside the image, and the places that have no name or lie in the wrong folder.
+
+    Rows without a name hold None. Equal texts are one object: of a hundred thousand images, the lists are pointers.
 
     Raises:
         InputError: a name is there twice.
     """
-    names: dict[int, BreakHisName] = {}
-    seen: dict[str, str] = {}
+    columns: dict[str, list] = {name: [] for name in COLUMNS[1:]}
     odd: dict[str, list[str]] = {"unnamed": [], "misplaced": []}
-    for row, place in enumerate(places):
+    types = list(TUMOR_TYPES)
+    seen: set[str] = set()
+    shared: dict[str, str] = {}
+    for place in places:
         path = PurePosixPath(place.replace(os.sep, "/"))
         if path.name in seen:
-            raise InputError(f"The image {path.name} is there twice, as {seen[path.name]} and {place}; delete one.")
-        seen[path.name] = place
+            first = next(other for other in places if PurePosixPath(other.replace(os.sep, "/")).name == path.name)
+            raise InputError(f"The image {path.name} is there twice, as {first} and {place}; delete one.")
+        seen.add(path.name)
         try:
-            names[row] = parse_file_name(path.name)
+            name = parse_file_name(path.name)
         except InputError:
             odd["unnamed"].append(place)
+            for column in columns.values():
+                column.append(None)
             continue
         # From the folder of the class down; a copy with fewer folders above has nothing to disagree with.
-        if path.parts[-6:] != PurePosixPath(names[row].path).parts[-6:]:
+        if path.parts[-6:] != PurePosixPath(name.path).parts[-6:]:
             odd["misplaced"].append(place)
-    return names, odd
+        columns["label"].append(name.label if target == "malignancy" else types.index(name.tumor_type))
+        for kind in COLUMNS[2:-1]:
+            value = getattr(name, kind)
+            columns[kind].append(shared.setdefault(value, value))
+        columns["file_name"].append(path.name)
+    return columns, odd
 
 
 def tell(places: dict[str, list[str]]) -> list[str]:
     """Turn odd places into sentences, one a kind."""
     return [f"{sentence}: {few(places[kind])}." for kind, sentence in ODD_PLACES.items() if places.get(kind)]
-
-
-def _columns(names: dict[int, BreakHisName], num_rows: int, target: str) -> datasets.Dataset:
-    """Return the six columns beside the image; rows without a name hold None and are not selected afterwards."""
-    rows = [names.get(row) for row in range(num_rows)]
-    classes = TARGETS[target]
-    types = list(TUMOR_TYPES)
-
-    def label(name: BreakHisName) -> int:
-        return name.label if target == "malignancy" else types.index(name.tumor_type)
-
-    text = datasets.Value("string")
-    features = {"label": datasets.ClassLabel(names=list(classes))} | dict.fromkeys(COLUMNS[2:], text)
-    columns: dict[str, list] = {"label": [None if name is None else label(name) for name in rows]}
-    for column in COLUMNS[2:-1]:
-        columns[column] = [None if name is None else getattr(name, column) for name in rows]
-    columns["file_name"] = [None if name is None else str(name) for name in rows]
-    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
 def _is_generated(dataset: datasets.Dataset) -> bool:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image, ImageEnhance
 from PIL.PngImagePlugin import PngInfo
@@ -200,8 +201,7 @@ def test_full_counts_are_clean_but_for_the_known_finding(full_tree, data_args):
     )
     files["content_sha256"] = files["pixels_sha256"] = [rng.bytes(32).hex() for _ in range(7909)]
     files["shape"] = [f"0{rng.bytes(32).hex()[1:]}" for _ in range(7909)]
-    clean = Findings([], {}, pd.DataFrame(), files, "0" * 64)
-    found = verify(images, clean)
+    found = verify(images, Findings([], {}, pa.Table.from_pandas(files, preserve_index=False), "0" * 64))
     assert (found["source"], found["num_found"], found["findings"], found["known"]) == ("twin", 7909, [], [KNOWN])
     assert found["whole"]
     text = verify_table(found)
@@ -209,7 +209,8 @@ def test_full_counts_are_clean_but_for_the_known_finding(full_tree, data_args):
     assert f"Known: {KNOWN[:60]}" in text
     assert text.endswith("Whole and clean.")
     files.loc[7908, "shape"] = files.loc[0, "shape"]
-    assert [finding["kind"] for finding in verify(images, clean)["findings"]] == ["near_copy_across_labels"]
+    copied = Findings([], {}, pa.Table.from_pandas(files, preserve_index=False), "0" * 64)
+    assert [finding["kind"] for finding in verify(images, copied)["findings"]] == ["near_copy_across_labels"]
 
 
 def test_a_twin_whose_first_image_is_damaged_is_still_one(full_tree, data_args):
