@@ -58,7 +58,7 @@ def write_images(folder: Path, num_images: int) -> None:
     settings = TwinSettings(width=WIDTH, height=HEIGHT)
     marks = PngImagePlugin.PngInfo()
     marks.add_text("Software", "hf_breakhis twin")
-    bar = tqdm(total=num_images, desc="Writing images", unit="image", disable=None)
+    bar = tqdm(total=num_images, desc="Writing images", unit=" images", disable=None)
     for i, stem in enumerate(series):
         base = draw(f"{stem}-001.png", settings).astype(np.int16)
         rng = np.random.default_rng(i)

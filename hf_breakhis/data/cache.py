@@ -26,10 +26,9 @@ from hf_breakhis.files import InputError, write_json, write_whole
 FORMAT = 1  # raised whenever the same images would be written otherwise
 _CHUNK = 16  # images a process decodes and writes at a time
 _FEW = 64  # images up to which starting processes takes longer than decoding
+_FAULT = 2**16  # bytes that Linux maps around one that is read
 _FLUSH = 32 * 2**20  # bytes after which they are sent to the disk, while the others are decoded
-_RESIDENT = (
-    256 * 2**20
-)  # bytes read until the pages are handed back to the system, which keeps them while there is room
+_RESIDENT = 32 * 2**20  # bytes read until the pages are handed back; the system keeps them while there is room
 _ADVICE = "Make room there, set HF_DATASETS_CACHE to a folder on another disk, or go without: --cache false."
 
 
@@ -57,7 +56,8 @@ class PixelCache:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return (n, 3, image_size, image_size) uint8 of the rows (n,) int, a copy."""
         pixels = self._pixels[rows if self.rows is None else self.rows[rows]]
-        self._read += pixels.nbytes
+        # A page that is touched comes with its neighbours, so a small image costs as much as they do.
+        self._read += max(pixels.nbytes, len(pixels) * _FAULT)
         if self._read > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
             # Else this process would in the end count the whole file as its memory, once for each worker.
             self._map.madvise(mmap.MADV_DONTNEED)
@@ -180,7 +180,7 @@ def _build(
             generator=torch.Generator(),  # else it draws from the global one, which is the recipe's
         )
         with (
-            tqdm(total=shape[0], desc="Decoding once", unit="image", disable=None) as bar,
+            tqdm(total=shape[0], desc="Decoding once", unit=" images", disable=None) as bar,
             part.open("rb") as stream,
         ):
             unsaved = 0

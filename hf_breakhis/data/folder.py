@@ -81,7 +81,7 @@ def _list_pictures(folder: Path) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    with tqdm(desc="Indexing", unit="image", disable=None) as bar:
+    with tqdm(desc="Indexing", unit=" images", disable=None) as bar:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             top = Path(entry.path)
             if entry.name.startswith(".") or entry.name == "__MACOSX":

@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import datasets
 from PIL import UnidentifiedImageError
@@ -119,26 +118,26 @@ def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], di
     seen: set[str] = set()
     shared: dict[str, str] = {}
     for place in places:
-        path = PurePosixPath(place.replace(os.sep, "/"))
-        if path.name in seen:
-            first = next(other for other in places if PurePosixPath(other.replace(os.sep, "/")).name == path.name)
-            raise InputError(f"The image {path.name} is there twice, as {first} and {place}; delete one.")
-        seen.add(path.name)
+        parts = place.replace(os.sep, "/").split("/")
+        if parts[-1] in seen:
+            first = next(other for other in places if other.replace(os.sep, "/").split("/")[-1] == parts[-1])
+            raise InputError(f"The image {parts[-1]} is there twice, as {first} and {place}; delete one.")
+        seen.add(parts[-1])
         try:
-            name = parse_file_name(path.name)
+            name = parse_file_name(parts[-1])
         except InputError:
             odd["unnamed"].append(place)
             for column in columns.values():
                 column.append(None)
             continue
         # From the folder of the class down; a copy with fewer folders above has nothing to disagree with.
-        if path.parts[-6:] != PurePosixPath(name.path).parts[-6:]:
+        if parts[-6:] != name.path.split("/")[-6:]:
             odd["misplaced"].append(place)
         columns["label"].append(name.label if target == "malignancy" else types.index(name.tumor_type))
         for kind in COLUMNS[2:-1]:
             value = getattr(name, kind)
             columns[kind].append(shared.setdefault(value, value))
-        columns["file_name"].append(path.name)
+        columns["file_name"].append(parts[-1])
     return columns, odd
 
 

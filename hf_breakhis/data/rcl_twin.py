@@ -73,7 +73,7 @@ def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataF
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             work = pool.map(write, rows.itertuples(index=False))
-            for _ in tqdm(work, total=len(rows), desc="Writing the twin of RCL-7500", unit="image", disable=None):
+            for _ in tqdm(work, total=len(rows), desc="Writing the twin of RCL-7500", unit=" images", disable=None):
                 pass
         write_csv(beside / TRUTH, rows)
 

@@ -54,12 +54,14 @@ def index_tree(folder: Path) -> list[str]:
         raise InputError(f"Cannot read {error.filename}: {error.strerror}. Give yourself rights there.") from error
     if not paths:
         raise InputError(f"No PNG image in {root}; unpack BreaKHis_v1.tar.gz again, or give another folder.")
-    return sorted(paths, key=lambda path: (os.path.basename(path), path))
+    paths.sort()
+    paths.sort(key=os.path.basename)  # in two steps, which need half the memory of sorting by both
+    return paths
 
 
 def _walk(root: Path) -> Iterator[str]:
     """Yield the path of every PNG below `root`; an unreadable folder is an error, not an empty folder."""
-    with tqdm(desc="Indexing", unit="image", disable=None) as bar:
+    with tqdm(desc="Indexing", unit=" images", disable=None) as bar:
         for parent, _, names in os.walk(root, onerror=_raise):
             for name in filter(is_picture, names):
                 path = os.path.join(parent, name)

@@ -110,7 +110,7 @@ def _write_pictures(folder: Path, settings: TwinSettings, num_proc: int) -> None
     for parent in {parse_file_name(name).path.rpartition("/")[0] for name in names}:
         (folder / parent).mkdir(parents=True)
     chunks = [(folder, names[start : start + 16], settings) for start in range(0, len(names), 16)]
-    with tqdm(total=len(names), desc="Drawing the twin", unit="image", disable=None) as bar:
+    with tqdm(total=len(names), desc="Drawing the twin", unit=" images", disable=None) as bar:
         if num_proc == 1:
             _advance(bar, map(_write_chunk, chunks))
             return

@@ -138,7 +138,7 @@ def write_shards(dataset: datasets.Dataset, folder: Path) -> tuple[list[str], li
             yield row
             bar.update()
 
-    with tqdm(total=len(dataset), desc="Exporting", unit="image", disable=None) as bar:
+    with tqdm(total=len(dataset), desc="Exporting", unit=" images", disable=None) as bar:
         for magnification in MAGNIFICATIONS:
             chosen = [number for number, one in enumerate(magnifications) if one == magnification]
             written = _write_magnification(full_rows(chosen), folder / magnification)

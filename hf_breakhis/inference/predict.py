@@ -46,7 +46,7 @@ class Prediction:
         decoded = decode_all(self.found, self.classifier.prepare, threads, max(2 * self.batch_size, 2 * threads))
         items: list[Item] = []
         images: list[Any] = []
-        with tqdm(desc="Scoring", unit="image", disable=None, file=sys.stderr) as bar:
+        with tqdm(desc="Scoring", unit=" images", disable=None, file=sys.stderr) as bar:
             for one in chain(decoded, [None]):
                 if isinstance(one, Unreadable):
                     self._note(one)
