@@ -13,13 +13,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # `--help` waits for no pandas
     import pandas as pd
 
+MAX_MESSAGE = 4000  # a list of a thousand names is no message
+
 
 class InputError(ValueError):
     """What the user gave cannot be used.
 
     The message is one line: what was given, what is allowed, what to do. The command line prints it and ends with
     exit code 2; every other exception keeps its traceback, because it is a fault of this package.
+
+    A message often repeats what came from outside, so whatever would break the line or drive a terminal is escaped
+    here, and what is longer than any line is cut.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return `text` in one line of at most `MAX_MESSAGE` letters, with whatever does not print as an escape."""
+    short = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in short)
 
 
 def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:
@@ -81,14 +95,18 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: there is no such file, or it is not JSON.
+        InputError: there is no such file, it cannot be read, or it is not JSON.
     """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"No file {path}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror}. Give another file, or yourself rights there."
+        ) from error
+    except (ValueError, RecursionError) as error:  # no JSON, or numbers and depths beyond Python's limits
         raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
 
 

@@ -3,7 +3,9 @@
 import argparse
 import difflib
 import json
+import reprlib
 import types
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from enum import Enum
@@ -22,6 +24,15 @@ Recipe = tuple[DataArguments, ModelArguments, BreakHisTrainingArguments]
 USAGE = "hf-breakhis train RECIPE [--field value ...]"
 HINTS = {name: hint for group in ARGUMENT_CLASSES for name, hint in get_type_hints(group).items()}
 KNOWN = [f.name for group in ARGUMENT_CLASSES for f in fields(group) if f.init]
+# What the Trainer takes without a word and stumbles over later: field -> lowest value.
+LOWEST = {
+    "seed": 0, "data_seed": 0, "num_train_epochs": 0, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0,
+    "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
+    "dataloader_num_workers": 0, "save_total_limit": 1, "early_stopping_patience": 1,
+}  # fmt: skip
+# A file of another field that is not there, an option it does not have, a package that is not installed.
+REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
+LARGEST = 2**32 - 1  # of a whole number: numpy takes no larger seed, and nothing else comes near
 
 
 def parse_recipe(argv: Sequence[str]) -> Recipe:
@@ -62,7 +73,7 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
         data, model, training = HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged)
     except InputError:
         raise
-    except ValueError as error:  # TrainingArguments refuses combinations in its own words
+    except REFUSALS as error:  # TrainingArguments refuses combinations in its own words
         raise InputError(f"{origin}: {' '.join(str(error).split())}") from error
     check_together(data, model, training)
     return data, model, training
@@ -79,7 +90,11 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file; a recipe is YAML like recipes/c3.yaml.") from error
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}. Give yourself rights there.") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deeply; a recipe is flat YAML like recipes/c3.yaml.") from error
+    except (yaml.YAMLError, ValueError) as error:  # the latter for dates and numbers that cannot be
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no `key: value` lines; a recipe is YAML like recipes/c3.yaml.")
@@ -97,8 +112,11 @@ def find_recipe(given: str | Path) -> Path:
     Raises:
         InputError: there is none; the message lists the names.
     """
-    if Path(given).is_file():
-        return Path(given)
+    try:
+        if Path(given).is_file():
+            return Path(given)
+    except OSError as error:  # a name that no file can have
+        raise InputError(f"Cannot read {given}: {error.strerror}. Give a YAML file like recipes/c3.yaml.") from error
     # inside the package where a wheel was installed, beside it in a checkout
     folders = (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes")
     packed = next((folder for folder in folders if folder.is_dir()), folders[0])
@@ -133,13 +151,37 @@ def check_value(name: str, value: Any, source: str) -> None:
     """
     hint = HINTS[name]
     if _fits(value, hint):
+        _check_range(name, value, source)
         return
     advice = ""
     if isinstance(value, str) and _fits(1.5, hint):
         advice = " YAML reads 1e-4 as text: write 1.0e-4."
     elif isinstance(value, bool) and _choices(hint):
         advice = " YAML reads a bare no as false: write it in quotes."
-    raise InputError(f"{source}: `{name}` is {value!r}, but has to be {_describe(hint)}.{advice}")
+    raise InputError(f"{source}: `{name}` is {_shown(name, value)}, but has to be {_describe(hint)}.{advice}")
+
+
+def _check_range(name: str, value: Any, source: str) -> None:
+    """Refuse numbers and texts of the right type that nothing can be done with."""
+    if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+        raise InputError(
+            f"{source}: `{name}` is {_shown(name, value)}, which holds a control character; write it anew."
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low = LOWEST.get(name, -LARGEST)
+    if not low <= value <= LARGEST:  # nan and the infinities are in no range
+        allowed = f"at least {low}" if name in LOWEST and not value > LARGEST else f"a number of at most {LARGEST}"
+        raise InputError(f"{source}: `{name}` is {value}, but has to be {allowed}.")
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a value as a message may show it: a token never, a long one in short."""
+    if "token" in name:
+        return "something else"
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 120
+    return short.repr(value)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -163,10 +205,19 @@ def short_help() -> str:
 
 
 class _OneOfEachKey(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, where plain YAML keeps the last one silently."""
+    """A SafeLoader that refuses a key given twice, where plain YAML keeps the last one silently.
+
+    Nor does it take aliases: ten lines of them stand for more than memory holds, and a recipe needs none.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the value out", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = sorted({key for key in keys if keys.count(key) > 1}, key=str)
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"key `{twice[0]}` is given twice", node.start_mark)

@@ -23,7 +23,8 @@ MAX_TOTAL_BYTES = 32 * 2**30  # BreakHis has 4
 MAX_HEADER_BYTES = 2**20
 _BLOCK = 512
 _DAMAGES = (
-    *(EOFError, OSError, UnicodeDecodeError, NotImplementedError, struct.error),
+    # The modules of Python read the numbers in a header as they stand, and stumble over what is none.
+    *(EOFError, OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 _FORMS = "BreaKHis_v1.tar.gz (also .tar or .zip)"
@@ -82,6 +83,8 @@ def walk_archive(
             else:
                 pictures += 1
                 yield place, content
+    except InputError:
+        raise
     except _DAMAGES as error:
         raise InputError(
             f"The archive {path} is cut short or damaged ({error}); fetch it again and compare its length."

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.data.transforms import MEAN, SD, image_processor, normalize, resize
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference.origin import require_classifier
-
-_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 
 class Classifier:
@@ -36,8 +33,9 @@ class Classifier:
         self.folder = folder
         self.device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         self.model = self._load_model()
-        self.classes = [str(self.model.config.id2label[i]) for i in range(self.model.config.num_labels)]
-        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+        names = self.model.config.id2label
+        self.classes = [str(names[i]) for i in range(len(names)) if i in names]
+        if not len(set(self.classes)) == len(names) == self.model.config.num_labels >= 2:
             raise InputError(f"{folder} has no two classes with names of their own (id2label in config.json).")
         self.image_size = saved_size(folder)
         # For models of this package the torch code of evaluation itself; for others what they bring along.
@@ -47,7 +45,10 @@ class Classifier:
         """Return one image, (height, width, 3) uint8, in the size of the network, to be stacked for `logits`."""
         if self.image_size:
             return resize(torch.from_numpy(pixels).permute(2, 0, 1), self.image_size)
-        return self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
+        try:
+            return self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
+        except Exception as error:  # one of settings that fit no image raises anything
+            raise InputError(f"The image processor of {self.folder} does not work ({_brief(error)}).") from error
 
     def logits(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
         """Return (n, num_classes) float64 for n prepared images.
@@ -59,8 +60,14 @@ class Classifier:
             raise InputError(f"The processor of {self.folder} leaves images in several sizes; give --batch_size 1.")
         batch = torch.stack(list(prepared)).to(self.device)
         batch = normalize(batch) if self.image_size else batch.float()
-        with torch.inference_mode():
-            logits = self.model(batch.contiguous(memory_format=torch.channels_last)).logits.double().cpu().numpy()
+        try:
+            with torch.inference_mode():
+                logits = self.model(batch.contiguous(memory_format=torch.channels_last)).logits.double().cpu().numpy()
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"The network of {self.folder} does not take a batch of shape {tuple(batch.shape)} ({_brief(error)}); "
+                "give the processor that belongs to it, or a smaller --batch_size."
+            ) from error
         if not np.isfinite(logits).all():
             raise InputError(
                 f"The network of {self.folder} gives numbers that are not finite; its weights are broken."
@@ -78,7 +85,7 @@ class Classifier:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-        except _BROKEN as error:
+        except Exception as error:  # a config.json that fits nothing makes transformers raise anything
             raise InputError(f"Cannot load the model {self.folder} ({_brief(error)}); fetch it again.") from error
         if missing := sorted(info["missing_keys"]):
             raise InputError(f"{self.folder} lacks weights of an image classifier, such as {missing[0]}.")
@@ -87,7 +94,7 @@ class Classifier:
     def _load_processor(self) -> Any:
         try:
             return AutoImageProcessor.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
-        except _BROKEN as error:
+        except Exception as error:  # as above
             raise InputError(
                 f"Cannot load the image processor of {self.folder} ({_brief(error)}); save one beside the model."
             ) from error

@@ -23,6 +23,8 @@ from huggingface_hub.utils import validate_repo_id
 from hf_breakhis.files import InputError, read_json
 
 DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", "decision.json"]
+MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
+_KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 _KINDS = "a run (outputs/c3), a model folder (outputs/c3/fold-0/model) or a Hub id (OWNER/NAME)"
 
 
@@ -219,9 +221,16 @@ def require_classifier(folder: Path, called: str) -> None:
         said = read_json(folder / name) if (folder / name).is_file() else {}
         if not isinstance(said, dict):
             raise InputError(f"{called} has a {name} without fields; fetch or write the model again.")
-        if _asks_for_code(said):
-            raise InputError(f"{called} wants to run code of its own (auto_map in {name}), which is never run.")
+        if asked := _asks_for_code(said):
+            raise InputError(f"{called} wants to run code of its own ({asked} in {name}), which is never run.")
+    if (folder / "adapter_config.json").exists():  # with peft it would name another model, to be fetched instead
+        raise InputError(
+            f"{called} is an adapter to another model (adapter_config.json); merge it, and save the whole."
+        )
     config = read_json(folder / "config.json")
+    number = config.get("num_labels", 0)
+    if type(number) is not int or not 0 <= number <= MAX_CLASSES:
+        raise InputError(f"{called} has a config.json with num_labels={number!r}; at most {MAX_CLASSES:,} are taken.")
     classes = {name for value in KNOWN.values() for name in ([value] if isinstance(value, str) else value)}
     built = config.get("architectures")
     built = [name for name in built if isinstance(name, str)] if isinstance(built, list) else []
@@ -231,7 +240,13 @@ def require_classifier(folder: Path, called: str) -> None:
         )
 
 
-def _asks_for_code(said: Any) -> bool:
-    if isinstance(said, dict):
-        return "auto_map" in said or any(_asks_for_code(value) for value in said.values())
-    return False
+def _asks_for_code(said: Any) -> str:
+    """Return the field that names code to be fetched and run: a module of the model's own, or a kernel of the Hub."""
+    if isinstance(said, list):
+        return next(filter(None, map(_asks_for_code, said)), "")
+    if not isinstance(said, dict):
+        return ""
+    for name, value in said.items():
+        if name == "auto_map" or (name in _KERNELS and "/" in str(value)):
+            return str(name)
+    return next(filter(None, map(_asks_for_code, said.values())), "")

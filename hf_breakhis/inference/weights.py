@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from safetensors import SafetensorError
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.utils import logging
 
 from hf_breakhis.data.sources import load_images
 from hf_breakhis.data.transforms import MEAN, SD, DecodedPixels
 from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.origin import require_classifier
 
 DATA_FIELDS = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "target")
 
@@ -69,17 +69,13 @@ def load_classifier(weights: Weights) -> PreTrainedModel:
     Raises:
         InputError: the folder holds no image classifier, or its files are damaged.
     """
-    config = read_json(weights.folder / "config.json")
-    if "auto_map" in config:
-        raise InputError(f"{weights.folder} asks for code of its own (auto_map), which is never run here.")
-    if not any("ForImageClassification" in str(name) for name in config.get("architectures") or []):
-        raise InputError(f"{weights.folder} is no image classifier ({config.get('architectures')}).")
+    require_classifier(weights.folder, str(weights.folder))
     logging.disable_progress_bar()  # a file is read in no time
     try:
         model = AutoModelForImageClassification.from_pretrained(
             weights.folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # a config.json that fits nothing makes transformers raise anything
         raise InputError(f"{weights.folder} cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
     return model.eval()
 
@@ -91,15 +87,17 @@ def square_size(weights: Weights) -> int:
         InputError: its processor does something else than this package's own resize and normalisation.
     """
     told: dict[str, Any] = read_json(weights.folder / "preprocessor_config.json")
-    size = told.get("size") or {}
+    told = told if isinstance(told, dict) else {}
+    size = told["size"] if isinstance(told.get("size"), dict) else {}
     wanted = {"do_resize": True, "resample": 2, "do_normalize": True, "image_mean": list(MEAN), "image_std": list(SD)}
     odd = [name for name, value in wanted.items() if told.get(name) != value]
-    if odd or told.get("do_center_crop") or not size.get("height") or size.get("height") != size.get("width"):
+    side = size.get("height")
+    if odd or told.get("do_center_crop") or type(side) is not int or side < 1 or side != size.get("width"):
         raise InputError(
             f"The processor of {weights.folder} is not that of a run ({', '.join(odd) or 'size or crop'}): only a "
             "bilinear resize of the whole frame to a square, with ImageNet's mean and deviation, is known here."
         )
-    return int(size["height"])
+    return side
 
 
 class FoldImages:

@@ -113,8 +113,16 @@ def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise InputError(f"No file {path}.") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror}. Give another file, or yourself rights there."
+        ) from error
+    except ValueError as error:  # pandas has no narrower word for text that is no table
         raise InputError(f"{path} is not a CSV ({' '.join(str(error).split())}); write it again.") from error
+    if not isinstance(
+        table.index, pd.RangeIndex
+    ):  # pandas takes what stands before the first column for names of rows
+        raise InputError(f"{path} is not a CSV (its rows are longer than its header); write it again.")
     require_columns(table, path, columns)
     if table.empty:
         raise InputError(f"{path} has a header and no rows; write it again.")
@@ -143,7 +151,7 @@ def as_floats(column: pd.Series, path: str | Path) -> np.ndarray:
 
 def as_integers(column: pd.Series, path: str | Path) -> np.ndarray:
     """Return the whole numbers of a column of text, or say which is none."""
-    wrong = ~column.str.fullmatch(r"-?\d+")
+    wrong = ~column.str.fullmatch(r"-?[0-9]{1,18}")  # longer ones do not fit into 64 bits
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a whole number.")
@@ -170,7 +178,8 @@ def _require_probabilities(table: pd.DataFrame, classes: list[str], path: str | 
     prob, logits = probabilities_of(table), logits_of(table)
     _require(((prob >= 0) & (prob <= 1)).all(1), table, path, "a probability lies outside 0..1")
     _require(np.abs(prob.sum(1) - 1) <= TOLERANCE, table, path, "the probabilities do not sum to 1")
-    softmax = np.exp(logits - logits.max(1, keepdims=True))
+    with np.errstate(over="ignore"):  # logits at both ends of what a float holds: a probability of 0, rightly
+        softmax = np.exp(logits - logits.max(1, keepdims=True))
     softmax /= softmax.sum(1, keepdims=True)
     agree = (np.abs(softmax - prob) <= TOLERANCE).all(1)
     _require(agree, table, path, "the probabilities are not those of the logits")
