@@ -1,5 +1,7 @@
 """The columns of images whose file names say nothing: what a table or a folder tells, None for the rest."""
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +11,8 @@ from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES
 from hf_breakhis.data.images import COLUMNS, TARGETS, Images, few
 from hf_breakhis.files import InputError
 
+_FORMULA = ("=", "+", "-", "@")
+_MARKUP = "<>|`[]\\"
 OPTIONAL = ("tumor_type", "patient_id", "specimen_id", "magnification")
 
 
@@ -36,12 +40,14 @@ def describe(
         warnings: see `Images`.
 
     Raises:
-        InputError: a name is there twice, or the magnification or target asked for is not known of these images.
+        InputError: a name is there twice or would do harm in a table, or the magnification or target asked for is
+            not known of these images.
     """
     unknown = [None] * len(images)
     table = {name: [_text(value) for value in columns.get(name, unknown)] for name in OPTIONAL}
     file_names, labels = [str(name) for name in columns["file_name"]], list(columns["label"])
     _require_once(file_names, location)
+    _require_plain({"file_name": file_names, "class": classes, **table}, location)
     rows = _rows_at(table["magnification"], data_args.magnifications, location)
     if data_args.target != "malignancy":
         labels, classes = _types(table["tumor_type"], location)
@@ -78,6 +84,24 @@ def _require_once(file_names: Sequence[str], location: str) -> None:
     twice = sorted({name for name in file_names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
     if twice:
         raise InputError(f"{location} holds a name twice: {few(twice)}; give every image a name of its own.")
+
+
+def _require_plain(columns: Mapping[str, Sequence[str | None]], location: str) -> None:
+    """Refuse names that break the lines of a table, or that a spreadsheet or a card takes for more than a name.
+
+    These names stand in CSV files that are opened with spreadsheets, and some in headers and in cards.
+    """
+    for column, values in columns.items():
+        for value in sorted({value for value in values if value}):
+            if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+                problem = "holds a control character"
+            elif value.startswith(_FORMULA) and not re.fullmatch(r"[+-]?[0-9.]+", value):
+                problem = f"begins with {value[0]}, as a formula of a spreadsheet does"
+            elif column not in ("file_name", "patient_id", "specimen_id") and set(value) & set(_MARKUP):
+                problem = f"holds one of {' '.join(_MARKUP)}, which mean something else in a card"
+            else:
+                continue
+            raise InputError(f"The {column} {value!r} of {location} {problem}; give it another name.")
 
 
 def _rows_at(magnifications: Sequence[str | None], wanted: Sequence[str], location: str) -> list[int]:

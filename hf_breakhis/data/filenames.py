@@ -1,7 +1,9 @@
 """What a BreakHis file name says: SOB_M_DC-14-13412-100-001.png."""
 
+import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from hf_breakhis.files import InputError
 
@@ -90,3 +92,15 @@ def parse_file_name(name: str) -> BreakHisName:
         magnification=match["magnification"] + "X",
         number=int(match["number"]),
     )
+
+
+def picture_name(file_name: str) -> str:
+    """Return what to call a PNG that is made of an image: plain letters, and another name for every image.
+
+    BreakHis names stay as they are. Of others, with folders, other endings or letters that a link or a file system
+    does not take, a part is kept and their checksum added.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,80}\.png", file_name):
+        return file_name
+    kept = re.sub(r"[^A-Za-z0-9]+", "-", PurePosixPath(file_name).stem).strip("-")[:40] or "image"
+    return f"{kept}-{hashlib.sha256(file_name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}.png"

@@ -11,7 +11,7 @@ from PIL import UnidentifiedImageError
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.twin import is_twin
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, printable
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
 ODD_PLACES = {
@@ -57,7 +57,20 @@ class Images:
 def few(names: Sequence[str], limit: int = 3) -> str:
     """Return "a, b, c and 4 more"."""
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:limit])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def placeless(sentences: Iterable[str], location: str) -> list[str]:
+    """Return sentences with places told from `location` on: they go into cards, and a user's folders do not.
+
+    Args:
+        sentences: findings and warnings.
+        location: see `Images`; a relative one tells nothing of the machine and stays.
+    """
+    if not os.path.isabs(location) or len(PurePosixPath(location).parts) < 2:
+        return list(sentences)
+    short = PurePosixPath(location).name
+    return [text.replace(f"{location}/", "").replace(location, short) for text in sentences]
 
 
 def arrange(

@@ -1,6 +1,7 @@
 """What a visitor has to know about a model before believing it, told from the files of its run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -76,12 +77,18 @@ def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any
     data = summary["data"]
     pictures = "generated pictures, not tissue," if twin else "images of breast tissue, stained with H&E,"
     part = "all of" if weights.fold == "refit" else f"the training part of fold {weights.fold} of"
-    start = "random weights" if recipe.get("init") == "random" else str(recipe.get("model_name_or_path"))
+    start = "random weights" if recipe.get("init") == "random" else public_name(str(recipe.get("model_name_or_path")))
     sizes = [f"{data['num_images']:,} {pictures}"]
     if data.get("num_patients"):
         sizes.append(f"{data['num_patients']} patients (slide folders)")
     where = "drawn by this package" if twin else "from one laboratory"
     return f"It was trained on {part} {' '.join(sizes)} {where} (source {data['source']}), starting from {start}."
+
+
+def public_name(model: str) -> str:
+    """Return a Hub id as it is, and of a place on this machine its last part."""
+    place = Path(model)
+    return place.name if place.is_absolute() or model.startswith("~") or place.exists() else model
 
 
 def _leaks(summary: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hf_breakhis.data.contact import original_bytes
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
-from hf_breakhis.data.images import COLUMNS, Images, few
+from hf_breakhis.data.images import COLUMNS, Images, few, placeless
 from hf_breakhis.data.integrity import check_images
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
 from hf_breakhis.data.manifest import manifest_sha256
@@ -73,7 +73,7 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
             raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
         about = {"format": FORMAT, "source": images.source, "num_images": len(images.dataset)}
         write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
-        told = [*images.warnings, *images.findings, *findings.findings]
+        told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
         write_text(part / CARD, write_card(images, manifest, told, repo_id))
 
     write_whole_folder(folder, fill)

@@ -14,6 +14,7 @@ from transformers import AutoImageProcessor, pipeline
 from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.card import Example, model_card
+from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.remote import open_repo, push_folder, told_in_one_line
 from hf_breakhis.inference.explain import checksum
 from hf_breakhis.inference.weights import Weights, find_weights, load_classifier
@@ -111,9 +112,9 @@ def public_recipe(path: Path) -> str:
     """Return the fields of a run's recipe.yaml without those that tell of a machine or its user."""
     recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     kept = {name: value for name, value in recipe.items() if name not in PRIVATE}
-    base = Path(str(kept["model_name_or_path"]))
-    if base.is_absolute() or base.exists():
-        kept["model_name_or_path"] = base.name
+    kept["model_name_or_path"] = public_name(str(kept["model_name_or_path"]))
+    # such as a file of settings for deepspeed
+    kept |= {name: Path(text).name for name, text in kept.items() if isinstance(text, str) and text[:1] in ("/", "~")}
     own = ("command", "platform")
     kept["environment"] = {name: value for name, value in recipe["environment"].items() if name not in own}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=1000)
@@ -135,6 +136,10 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
     labels = read_json(weights.folder / "config.json")["id2label"]
     examples = []
     for entry in read_json(index):
+        if entry["file_name"] != Path(entry["file_name"]).name:
+            raise InputError(
+                f"{index} names {entry['file_name']!r}, which is no picture beside it; train the fold again."
+            )
         target = folder / "examples" / entry["file_name"]
         shutil.copyfile(index.parent / entry["file_name"], target)
         with Image.open(target) as picture:
@@ -166,12 +171,14 @@ def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
 
 
 def require_impersonal(folder: Path, run: Path) -> None:
-    """Refuse to publish what names this machine's folders, its user's home, or a token.
+    """Refuse to publish what names this machine's folders, its user's home, the place of the images, or a token.
 
     Raises:
         InputError: names the file and what is in it.
     """
-    places = {str(run.resolve()), str(Path.cwd()), str(Path.home())} - {"/"}
+    told = read_json(run / "data.json") if (run / "data.json").is_file() else {}
+    places = {str(run.resolve()), str(Path.cwd()), str(Path.home()), str(told.get("location"))}
+    places = {place for place in places if Path(place).is_absolute() and place != "/"}
     secrets = {get_token() or "", ""} - {""}
     for path in sorted(folder.rglob("*")):
         if path.suffix not in TEXTS:

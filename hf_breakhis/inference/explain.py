@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.data.transforms import normalize
 from hf_breakhis.files import InputError, write_json, write_whole_folder
 from hf_breakhis.inference.heatmap import GRID, grad_cam, occlusion, overlay
@@ -41,7 +42,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     rows, pictures = [], {}
     for row in choose(test, num_images):
         pixels = torch.from_numpy(images.pixels.take(images.rows_named([row["file_name"]])))
-        stem = Path(row["file_name"]).stem
+        stem = picture_name(row["file_name"]).removesuffix(".png")
         row["pictures"] = {"image": f"{stem}.png"}
         pictures[f"{stem}.png"] = pixels[0]
         for name in methods:

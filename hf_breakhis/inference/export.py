@@ -128,10 +128,19 @@ def _network(model: nn.Module, side: int) -> Any:
             input_names=["pixel_values"], output_names=["logits", "probabilities"],
             dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}}, verbose=False, external_data=False,
         )  # fmt: skip
-    graph = onnx.load_from_string(buffer.getvalue())
+    graph = _without_traces(onnx.load_from_string(buffer.getvalue()))
     graph.ir_version = IR_VERSION
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def _without_traces(model: Any) -> Any:
+    """Take from every part where in which file of this machine it was written: a page puts the model on the web."""
+    for part in (model.graph, *model.functions):
+        for one in (part, *part.node, *part.value_info):
+            one.ClearField("metadata_props")
+            one.ClearField("doc_string")
+    return model
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pandas as pd
 from datasets import Dataset
 from PIL import Image
 
+from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.files import write_json, write_whole_folder
 
 NUM_EXAMPLES = 6
@@ -29,7 +30,7 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
         # mergesort keeps the order of equal values, so the same run shows the same pictures
         for i in confidence[chosen].sort_values(ascending=False, kind="mergesort").index[:NUM_EXAMPLES]:
             row = predictions.loc[i]
-            name = f"{Path(row['file_name']).stem}.png"
+            name = picture_name(row["file_name"])
             pictures[name] = dataset[int(rows[i])]["image"]
             index.append(
                 {

@@ -28,10 +28,10 @@ def epoch_line(title: str, state: Any, logs: dict[str, float]) -> str:
 class PlainLines(TrainerCallback):
     """One line per epoch where the output is no terminal and bars would fill a log."""
 
-    def __init__(self, title: str, write: Callable[[str], Any] = sys.stderr.write) -> None:
+    def __init__(self, title: str, write: Callable[[str], Any] | None = None) -> None:
         """Keep the title that begins each line, such as "fold 1 of 3"."""
         self.title = title
-        self.write = write
+        self.write = write or sys.stderr.write  # of now, not of when this was imported
 
     def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
         """Write the numbers of a training epoch or of an evaluation."""

@@ -3,10 +3,12 @@
 import dataclasses
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 import yaml
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity import Findings
 from hf_breakhis.data.sources import Images
 from hf_breakhis.files import InputError, read_json, write_json, write_text
@@ -51,7 +54,7 @@ def resolved_fields(recipe: Recipe) -> dict[str, Any]:
 def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
     """Return versions, commit, command line and hardware."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command_line([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "git_commit": git_commit(),
@@ -63,6 +66,18 @@ def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "per_device_train_batch_size": args.per_device_train_batch_size,
     }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command as one line, without the tokens in it: it is shown in every report."""
+    told = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, _ = word.partition("=")
+        if equals and flag.startswith("-") and "token" in flag:
+            told.append(f"{flag}=...")
+        else:
+            told.append("..." if before.startswith("-") and "token" in before and "=" not in before else word)
+    return re.sub(r"hf_\w{8,}", "...", " ".join(told))
 
 
 def processor() -> str:
@@ -149,6 +164,6 @@ def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
         "num_images": len(table),
         **groups,
         "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
-        "findings": [*images.findings, *findings.findings],
-        "warnings": images.warnings,
+        "findings": placeless([*images.findings, *findings.findings], images.location),
+        "warnings": placeless(images.warnings, images.location),
     }
