@@ -62,7 +62,7 @@ def test_every_recipe_parses_and_says_how_to_run_it(path):
     _, _, training = parse_recipe([str(path), "--use_cpu"])
     head = path.read_text(encoding="utf-8").splitlines()[:5]
     assert any(line.startswith("# Run:") for line in head)
-    assert training.output_dir == f"outputs/{path.stem}"
+    assert training.output_dir == f"outputs/{path.relative_to(RECIPES).with_suffix('')}"
 
 
 def test_flag_beats_recipe(write):

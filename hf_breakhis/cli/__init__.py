@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hf_breakhis.cli.audit import HELP as AUDIT_HELP
+from hf_breakhis.cli.audit import audit
 from hf_breakhis.cli.data import app as data_app
 from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
@@ -30,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
 app.command()(explain)
 app.command()(export)
 app.command()(page)
@@ -44,7 +47,7 @@ def train(context: typer.Context) -> None:
     from accelerate import PartialState
 
     from hf_breakhis.recipe import parse_recipe
-    from hf_breakhis.training.crossval import cross_validate
+    from hf_breakhis.training.crossval import cross_validate, leave_group
     from hf_breakhis.training.stopping import StoppedError
 
     recipe = parse_recipe(context.args)
@@ -53,6 +56,7 @@ def train(context: typer.Context) -> None:
         trained = cross_validate(recipe)
     except StoppedError as stopped:
         raise typer.Exit(stopped.code) from stopped
+    leave_group()
     if not PartialState().is_main_process:
         return
     if recipe[0].fold == "refit":

@@ -54,6 +54,12 @@ CAPTIONS = {
         "interval of that repeat, how far it may move with other specimens; the spread of the points is how far it "
         "moves with other seeds. Dashed: mean of the repeats."
     ),
+    "study": (
+        "Left: accuracy of the recipe under each protocol, all test images pooled; {interval}. Right: premium, the "
+        "accuracy less that of the run with specimens kept apart and fresh models, on the same images, with an "
+        "interval over the same specimens; dashed is none. Carried: one model goes on from fold to fold; 2x, 3x: "
+        "fresh models trained two and three times as long; {patient}; {specimen}."
+    ),
     "pipeline": (
         "The pipeline of this run, drawn from its recipe (compare figures 3 and 4 of the paper). The test part of "
         "each fold meets the same transform, and the model only after training."
@@ -95,7 +101,7 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         watched: part that was scored after each epoch.
     """
     words = {
-        "folds": things(len(summary["protocol"]["folds_present"]), "fold"),
+        "folds": things(len(summary.get("protocol", {}).get("folds_present", [])), "fold"),
         "interval": bars(summary),
         "positive": summary.get("positive_class") or "such",
         "watched": watched,
@@ -103,7 +109,7 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "specimen": SPECIMEN,
     }
     templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
-    templates |= MANY_CLASSES if len(summary["classes"]) > 2 else {}
+    templates |= MANY_CLASSES if len(summary.get("classes", [])) > 2 else {}
     text = templates.get(name, name.replace("_", " ") + ".").format(**words)
     return f"{text} {TUMOR_LETTERS}" if name == "patients" else text
 

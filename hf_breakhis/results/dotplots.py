@@ -53,6 +53,26 @@ def repeats(record: Record) -> Figure | None:
     return figure
 
 
+def study(record: Record) -> Figure | None:
+    """Accuracy under each protocol, and what it is above the reference on the same images."""
+    rows = [row for row in record.summary.get("rows") or [] if row["ended"]]
+    if not rows:
+        return None
+    figure = new_figure(16 + 6 * len(rows))
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for y, row in enumerate(rows):
+        color = MUTED if row["name"] == record.summary["reference"] else CELL
+        _estimate(left, row["accuracy"], y, color)
+        _estimate(right, (row["premium"] or {}).get("accuracy"), y, color)
+    _rows(left, [row["name"] for row in rows], _low([v for row in rows for v in _ends(row["accuracy"])]))
+    left.set_xlabel("accuracy")
+    right.axvline(0, color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)), zorder=0)
+    right.set(ylim=left.get_ylim(), yticks=[], xlabel="premium")
+    right.spines["left"].set_visible(False)
+    right.locator_params(axis="x", nbins=4)
+    return figure
+
+
 def _accuracies(per_fold: list[dict[str, Any]]) -> list[float]:
     return [report["accuracy"] for report in per_fold if report.get("accuracy") is not None]
 

@@ -23,6 +23,7 @@ class Record:
         examples: fold -> fold-i/examples/index.json.
         data: data.json, empty when absent.
         cost: cost.json, empty when absent.
+        audit: audit.json, empty when absent.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class Record:
     examples: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
 
 
 def read_record(folder: str | Path) -> Record:
@@ -56,8 +58,9 @@ def read_record(folder: str | Path) -> Record:
             histories[fold] = _read_history(history)
         if index.is_file():
             examples[fold] = read_json(index)
-    data, cost = (read_json(path) if path.is_file() else {} for path in (folder / "data.json", folder / "cost.json"))
-    return Record(folder, summary, recipe, environment, histories, examples, data, cost)
+    paths = (folder / f"{name}.json" for name in ("data", "cost", "audit"))
+    data, cost, audit = (read_json(path) if path.is_file() else {} for path in paths)
+    return Record(folder, summary, recipe, environment, histories, examples, data, cost, audit)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

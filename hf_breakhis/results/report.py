@@ -17,6 +17,7 @@ from hf_breakhis.results.explained import read_explained
 from hf_breakhis.results.inline import inline_svg, thumbnail
 from hf_breakhis.results.plots import FIGURES, draw
 from hf_breakhis.results.record import Record, read_record
+from hf_breakhis.results.sibling import sibling
 from hf_breakhis.results.style import figure_bytes
 from hf_breakhis.results.table import AVERAGES, BASELINES, PATIENT_MEASURES
 
@@ -45,9 +46,9 @@ def write_report(run: str | Path) -> Path:
         for row in record.summary["repeats"]:
             write_report((run / row["summary"]).parent)
         figures = write_figures(record, ["repeats"])
-        return write_text(run / "report.html", _page("repeats.html.j2", record, figures=figures))
+        return write_text(run / "report.html", fill_page("repeats.html.j2", record, figures=figures))
     figures = write_figures(record, FIGURES)
-    page = _page(
+    page = fill_page(
         "report.html.j2",
         record,
         figures=figures,
@@ -55,6 +56,7 @@ def write_report(run: str | Path) -> Path:
         explained=read_explained(run, record.summary["protocol"]["folds_present"]),
         twin=[text for text in record.summary["warnings"] if _is_twin(record) and "twin" in text],
         leaks=_leaks(record.summary),
+        sibling=sibling(record, tuple(MAIN_FIELDS)),
         main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},
         other_fields={name: record.recipe[name] for name in sorted(record.recipe) if name not in MAIN_FIELDS},
     )
@@ -84,8 +86,8 @@ def _fill(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _page(template: str, record: Record, **values: Any) -> str:
-    """Fill a template; whatever comes from the run is escaped."""
+def fill_page(template: str, record: Record, **values: Any) -> str:
+    """Fill a template of this folder; whatever comes from the run is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

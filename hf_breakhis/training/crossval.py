@@ -69,6 +69,13 @@ def cross_validate(recipe: Recipe) -> bool:
     return True
 
 
+def leave_group() -> None:
+    """Part from the other processes once all are done: one that ends earlier may abort, and the launcher ends all."""
+    state = PartialState()
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
 def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, stop: StopRequest) -> None:
     """Train the unfinished folds of one run; raises `StoppedError` when that was asked for."""
     data, model, training = recipe

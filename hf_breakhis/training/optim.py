@@ -115,13 +115,18 @@ def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
     return table[name]
 
 
+def can_carry_schedule(args: BreakHisTrainingArguments) -> bool:
+    """Return whether the schedule has a meaning beyond the fold that it begins in."""
+    return args.scheduler_name is not None and args.scheduler_name not in FIXED_LENGTH
+
+
 def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> None:
     """Refuse unknown names and arguments before any data is read.
 
     Raises:
         InputError: an optimizer, a schedule or one of their arguments is unknown, or the schedule cannot be carried.
     """
-    if carry_over == "all" and (args.scheduler_name is None or args.scheduler_name in FIXED_LENGTH):
+    if carry_over == "all" and not can_carry_schedule(args):
         able = ", ".join(name for name in SCHEDULERS if name not in FIXED_LENGTH)
         name = args.scheduler_name or SchedulerType(args.lr_scheduler_type).value
         raise InputError(f"`carry_over` is all, but {name} ends with its fold; set `scheduler_name` to one of {able}.")

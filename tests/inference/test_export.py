@@ -124,7 +124,7 @@ def test_code_of_a_model_folder_is_never_run(run, tmp_path):
     folder = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="never run here"):
+    with pytest.raises(InputError, match="which is never run"):
         module.load_classifier(find_weights(folder))
 
 

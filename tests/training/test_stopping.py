@@ -81,7 +81,10 @@ def test_signals_are_given_back(tmp_path):
     assert [signal.getsignal(number) for number in StopRequest.SIGNALS] == before
 
 
-def test_a_second_signal_stops_at_once_but_an_echo_does_not(monkeypatch):
+def test_a_second_signal_stops_at_once_but_an_echo_does_not(monkeypatch, request):
+    # a shell starts its background jobs with Ctrl-C ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)  # what a launcher passes on

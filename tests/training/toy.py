@@ -14,6 +14,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.files import write_whole
+from hf_breakhis.training.crossval import leave_group
 from hf_breakhis.training.trainer import BreakHisTrainer, CrossEntropy, EpochOfAugmentation, balanced_weights
 
 NUM_TRAIN, NUM_WATCHED, BATCH = 24, 8, 8
@@ -89,3 +90,4 @@ if __name__ == "__main__":
             "steps": trainer.state.global_step,
         }
         write_whole(folder / "result.pt", lambda beside: torch.save(result, beside))
+    leave_group()

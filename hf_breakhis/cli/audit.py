@@ -1,0 +1,167 @@
+"""`hf-breakhis audit`: what of a test part a model could know, and what the score owes to it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hf_breakhis.files import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hf_breakhis.data.images import Images
+    from hf_breakhis.recipe import Recipe
+
+TRAIN = "--train"
+HELP = (
+    "What leaks: of a RUN, or of the folds that a RECIPE [--field value ...] asks for. With --train a recipe is also "
+    "trained under every protocol, to see what its score is worth; a STUDY folder gives that table again."
+)
+
+
+def audit(context: typer.Context) -> None:
+    """Read folds and images, count what is on both sides; train only when asked."""
+    words = [word for word in context.args if word != TRAIN]
+    if not words or words[0] in ("-h", "--help"):
+        typer.echo(f"Usage: hf-breakhis audit RUN | STUDY | RECIPE [--train] [--field value ...]\n\n{HELP}")
+        return
+    given = Path(words[0])
+    if not given.is_dir():
+        _audit_recipe(words, train=TRAIN in context.args)
+        return
+    if TRAIN in context.args:
+        raise InputError(f"{given} is a folder, and --train needs the recipe; give the recipe in place of it.")
+    if (given / "plan.json").is_file():
+        _show_study(given)
+    else:
+        _audit_run(given, words[1:])
+
+
+def _audit_run(run: Path, flags: list[str]) -> None:
+    """Count what a run's folds leak, its copies too if its images are still there, and renew its report."""
+    from hf_breakhis.results.aggregate import read_recipe
+    from hf_breakhis.results.audit import audit_folds, audit_table
+    from hf_breakhis.results.leakage import read_folds
+
+    recipe = read_recipe(run)
+    pairs, without = _copies_of_run(run, recipe, flags)
+    found = audit_folds(read_folds(run), str(recipe.get("carry_over")), pairs, without)
+    typer.echo(audit_table(_written(run, found, str(recipe.get("split_by")))))
+    if (run / "summary.json").is_file():
+        from hf_breakhis.results.report import write_report
+
+        typer.echo(f"report: {write_report(run)}")
+
+
+def _copies_of_run(run: Path, recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
+    """Return the copies among a run's images, or why they could not be looked for."""
+    from hf_breakhis.data.integrity import check_images
+    from hf_breakhis.data.sources import load_images
+    from hf_breakhis.files import read_json
+    from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
+    from hf_breakhis.results.audit import find_image_copies
+
+    fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
+    names = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "target", "magnifications")
+    wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
+    given = build_recipe(wanted, parse_flags(flags), str(run / "recipe.yaml"))
+    try:
+        images = load_images(given[0])
+    except InputError as error:
+        return None, f"Copies: the images could not be read ({error}) Give --data_dir where they are."
+    checked = check_images(images)
+    expected = read_json(run / "data.json").get("manifest_sha256")
+    if checked.manifest_sha256 != expected:
+        return None, "Copies: the images found are not those of the run (another manifest). Give --data_dir."
+    return find_image_copies(images, checked), None
+
+
+def _audit_recipe(words: list[str], train: bool) -> None:
+    from accelerate import PartialState
+
+    from hf_breakhis.data.integrity import check_images
+    from hf_breakhis.data.sources import load_images, prepare_once
+    from hf_breakhis.data.splits import folds_table, split_images
+    from hf_breakhis.recipe import parse_recipe
+    from hf_breakhis.results.audit import audit_folds, audit_table, find_image_copies
+
+    recipe = parse_recipe(words)
+    data, model, training = recipe
+    folder = Path(f"{training.output_dir.rstrip('/')}-audit")
+    images = load_images(data)
+    with prepare_once():
+        checked = check_images(images)
+    checked.raise_if_unusable()
+    folds = folds_table(split_images(images.dataset, data), images.dataset).fillna("")
+    state = PartialState()
+    if state.is_main_process:
+        found = audit_folds(folds, model.carry_over, find_image_copies(images, checked))
+        typer.echo(audit_table(_written(folder, found, data.split_by)))
+    if train:
+        _train_study(recipe, images, folder)
+    elif state.is_main_process:
+        typer.echo(f"audit: {folder / 'audit.json'}; --train also measures what it is worth.")
+
+
+def _written(folder: Path, found: dict[str, Any], split_by: str) -> dict[str, Any]:
+    """Write audit.json, with what the official folds themselves divide where these are used."""
+    from hf_breakhis.files import write_json
+    from hf_breakhis.results.audit import official_leaks
+
+    whole = found | ({"official": official_leaks()} if split_by == "official" else {})
+    write_json(folder / "audit.json", whole)
+    return whole
+
+
+def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
+    """Train the recipe under every protocol that the source allows, each run scored as it ends."""
+    from accelerate import PartialState
+
+    from hf_breakhis.results.premium import write_plan
+    from hf_breakhis.training.crossval import cross_validate, leave_group
+    from hf_breakhis.training.progress import say
+    from hf_breakhis.training.stopping import StoppedError
+    from hf_breakhis.training.study import LEVELS, protocols
+
+    columns = {"patient": "patient_id", "specimen": "specimen_id"}
+    levels = tuple(level for level in LEVELS if level == "image" or all(images.dataset[columns[level]]))
+    unknown = [
+        f"Split by {level}: the source names no {level}s, so this half of the study cannot be run."
+        for level in LEVELS
+        if level not in levels
+    ]
+    runs = protocols(recipe, folder, levels)
+    state = PartialState()
+    if state.is_main_process:
+        places = {name: one[2].output_dir for name, one in runs.items()}
+        write_plan(folder, places, Path(recipe[2].output_dir).name, unknown)
+    for number, (name, one) in enumerate(runs.items(), start=1):
+        say(f"protocol {number} of {len(runs)}: {name}")
+        try:
+            cross_validate(one)
+        except StoppedError as stopped:
+            raise typer.Exit(stopped.code) from stopped
+        if state.is_main_process:
+            _report(Path(one[2].output_dir))
+    leave_group()
+    if state.is_main_process:
+        _show_study(folder)
+
+
+def _report(run: Path) -> None:
+    from hf_breakhis.results.aggregate import summarise
+    from hf_breakhis.results.report import write_report
+
+    summarise(run)
+    write_report(run)
+
+
+def _show_study(folder: Path) -> None:
+    """Make table, figure and page of a study from the files of its runs."""
+    from hf_breakhis.results.premium import compare_protocols, study_table, write_study
+
+    study = compare_protocols(folder)
+    page = write_study(folder, study)
+    typer.echo(study_table(study))
+    typer.echo(f"study: {page}")

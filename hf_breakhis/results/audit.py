@@ -1,0 +1,137 @@
+"""The audit of folds: what of a fold's test part its model could know from its train part."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hf_breakhis.data.duplicates import NEAR, copies_across_parts, find_copies
+from hf_breakhis.data.images import Images
+from hf_breakhis.data.integrity import Findings
+from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
+from hf_breakhis.files import InputError
+from hf_breakhis.results.predictions import known
+
+KINDS = {
+    "exact_copy": "Exact copy",
+    "near_copy": "Near copy",
+    "same_patient": "Same patient",
+    "same_specimen": "Same specimen",
+    "seen_in_training": "Seen by model",
+}
+FORMAT = 1
+
+
+def audit_folds(
+    folds: pd.DataFrame, carry_over: str, pairs: pd.DataFrame | None, without: str | None = None
+) -> dict[str, Any]:
+    """Count, for each fold, the test images that have something in common with the train part.
+
+    An image counts once for each kind, however many relations it has; a near copy counts only without an exact one.
+
+    Args:
+        folds: a run's folds.csv: `file_name`, `patient_id`, `specimen_id` ("" where unknown), `fold`, `part`.
+        carry_over: of the recipe; unless it is "none" a model has also seen the train parts of earlier folds.
+        pairs: of `find_copies`, or None where the images could not be looked at.
+        without: why `pairs` is None.
+
+    Returns:
+        What audit.json holds: for each fold the numbers of images by kind, None where it cannot be known, their
+        shares over all folds, and what cannot be said, with the reason.
+    """
+    unknown = [without] if pairs is None and without else []
+    unknown += [
+        f"Whether a {group} is on both sides: the source names no {group}s."
+        for group in ("patient", "specimen")
+        if not known(folds, f"{group}_id")
+    ]
+    across = None if pairs is None else copies_across_parts(pairs, folds)
+    rows, seen = [], set[str]()
+    for number, fold in sorted(folds.groupby("fold"), key=lambda item: int(str(item[0]))):
+        train, test = (fold[fold["part"] == part] for part in ("train", "test"))
+        names = set(test["file_name"])
+        rows.append(
+            {
+                "fold": int(str(number)),
+                "test_images": len(test),
+                **_copies(across, int(str(number)), names),
+                **{f"same_{group}": _shared(train, test, f"{group}_id") for group in ("patient", "specimen")},
+                "seen_in_training": len(names & (seen | set(train["file_name"]))),
+            }
+        )
+        if carry_over != "none":
+            seen |= set(train["file_name"])
+    return {"format": FORMAT, "per_fold": rows, "shares": _shares(rows), "unknown": unknown}
+
+
+def find_image_copies(images: Images, checked: Findings) -> pd.DataFrame:
+    """Return the pairs of images that show the same; see `find_copies`."""
+    table = images.dataset.remove_columns("image").to_pandas()
+    return find_copies(table[["file_name", "label", "specimen_id"]].merge(checked.files, on="file_name"))
+
+
+def official_leaks() -> list[dict[str, Any]]:
+    """Return what the authors' five folds themselves divide, counted from 1 as they are published.
+
+    `slides` are ids that stand under two tumour types, `specimens` those whose slide folders lie on both sides.
+    """
+    rows = []
+    for number in range(NUM_OFFICIAL_FOLDS):
+        sides: dict[str, dict[str, set[str]]] = {"slides": {}, "specimens": {}}
+        for folder in INVENTORY:
+            slide = folder.patient_id.split("-", 1)[1]
+            for kind, identity in (("slides", slide), ("specimens", folder.specimen_id)):
+                sides[kind].setdefault(identity, set()).add(folder.official[number])
+        both = {kind: sorted(name for name, parts in found.items() if len(parts) > 1) for kind, found in sides.items()}
+        rows.append({"fold": number + 1, **both})
+    return rows
+
+
+def audit_table(audit: dict[str, Any]) -> str:
+    """Return an audit as plain text of at most 100 columns."""
+    lines = [f"{'Fold':<6}{'Test images':>12}" + "".join(f"{label:>16}" for label in KINDS.values())]
+    lines.append("-" * len(lines[0]))
+    for row in audit["per_fold"]:
+        lines.append(f"{row['fold']:<6}{row['test_images']:>12,}" + "".join(_cell(row[kind]) for kind in KINDS))
+    shares = "".join(f"{'-' if value is None else f'{100 * value:.1f} %':>16}" for value in audit["shares"].values())
+    lines.append(f"{'share':<18}{shares}")
+    lines += [f"Not known: {text}" for text in audit["unknown"]]
+    for row in audit.get("official") or []:
+        same = f", slide {', '.join(row['slides'])} under two types" if row["slides"] else ""
+        lines.append(f"Official fold {row['fold']}: {len(row['specimens'])} specimens on both sides{same}.")
+    return "\n".join(lines)
+
+
+def _cell(value: int | None) -> str:
+    return f"{'-' if value is None else f'{value:,}':>16}"
+
+
+def _copies(across: pd.DataFrame | None, fold: int, test: set[str]) -> dict[str, int | None]:
+    """Count the test images with a copy among the images that the fold trains on."""
+    if across is None:
+        return {"exact_copy": None, "near_copy": None}
+    own = across[across["fold"] == fold]
+    found: dict[str, set[str]] = {"exact_copy": set(), "near_copy": set()}
+    for one, other in (("a", "b"), ("b", "a")):
+        beside = own[(own[f"part_{one}"] == "test") & (own[f"part_{other}"] == "train")]
+        near = np.asarray(beside["kind"] == NEAR)
+        found["near_copy"] |= set(beside[one][near])
+        found["exact_copy"] |= set(beside[one][~near])
+    if not set().union(*found.values()) <= test:
+        raise InputError(f"The copies of fold {fold} are not of its test part; train the run again with --restart.")
+    return {"exact_copy": len(found["exact_copy"]), "near_copy": len(found["near_copy"] - found["exact_copy"])}
+
+
+def _shared(train: pd.DataFrame, test: pd.DataFrame, column: str) -> int | None:
+    if not (known(train, column) and known(test, column)):
+        return None
+    return int(test[column].isin(train[column]).sum())
+
+
+def _shares(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Return, for each kind, the share of all test images, or None where a fold does not know."""
+    total = sum(row["test_images"] for row in rows)
+    return {
+        kind: None if any(row[kind] is None for row in rows) else sum(row[kind] for row in rows) / total
+        for kind in KINDS
+    }

@@ -1,0 +1,63 @@
+"""The honest sibling: the same recipe with specimens kept apart, which belongs beside every score that leaks."""
+
+from pathlib import Path
+from typing import Any
+
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.results.record import Record, read_record
+
+FREE = {"split_by", "carry_over"}
+FLAGS = "--split_by specimen --carry_over none --output_dir"
+
+
+def sibling(record: Record, fields: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the run of the same recipe that keeps specimens apart and starts each fold afresh.
+
+    Args:
+        record: of the run.
+        fields: names of the fields that decide a result.
+
+    Returns:
+        None where the run itself is such a run, or no specimens are known. Else `run` and `accuracy` of the sibling,
+        both None where none has ended, and the `command` that trains it.
+    """
+    protocol = record.summary["protocol"]
+    apart = protocol["split_by"] == "specimen" and protocol["carry_over"] == "none"
+    if apart or not record.summary["data"]["num_specimens"]:
+        return None
+    folder = record.folder.resolve()
+    found = next((run for run in _neighbours(folder) if _is_sibling(run, record, fields)), None)
+    if found is None:
+        return {"run": None, "accuracy": None, "command": _command(record)}
+    accuracy = read_json(found / "summary.json")["image"]["pooled"]["accuracy"]
+    return {"run": found.name, "accuracy": accuracy, "command": _command(record)}
+
+
+def _neighbours(run: Path) -> list[Path]:
+    """Return the runs beside a run, and those of its study, in the order of their names."""
+    places = [run.parent, run.with_name(f"{run.name}-audit")]
+    return sorted(path.parent for place in places for path in place.glob("*/summary.json") if path.parent != run)
+
+
+def _is_sibling(run: Path, record: Record, fields: tuple[str, ...]) -> bool:
+    try:
+        other = read_record(run)
+    except InputError:  # a damaged neighbour is nobody's sibling, and its own report says what is wrong
+        return False
+    protocol = other.summary.get("protocol", {})
+    if "repeats" in other.summary or protocol.get("folds_missing") != []:
+        return False
+    same = all(other.recipe.get(name) == record.recipe.get(name) for name in fields if name not in FREE)
+    apart = protocol["split_by"] == "specimen" and protocol["carry_over"] == "none"
+    same_data = other.summary["data"]["manifest_sha256"] == record.summary["data"]["manifest_sha256"]
+    return same and apart and same_data
+
+
+def _command(record: Record) -> str:
+    """Return the command of the run with the flags that make it the sibling."""
+    words = str(record.environment.get("command", "")).split()
+    if words[:2] == ["hf-breakhis", "train"] or words[:1] == ["train.py"]:
+        start = ["hf-breakhis", "train", *words[2 if words[0] == "hf-breakhis" else 1 :]]
+    else:
+        start = ["hf-breakhis", "train", "RECIPE"]
+    return f"{' '.join(start)} {FLAGS} {record.folder}-specimen"

@@ -1,0 +1,59 @@
+"""The study: one recipe under several protocols, to see what its score owes to them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from hf_breakhis.files import InputError
+from hf_breakhis.recipe import Recipe
+from hf_breakhis.training.optim import can_carry_schedule
+
+Carry = Literal["none", "model", "all"]
+Level = Literal["image", "patient", "specimen"]
+LEVELS: tuple[Level, ...] = ("image", "patient", "specimen")
+LENGTHS = (2, 3)  # a model carried over three folds has trained three times as long at its end
+
+
+def protocols(recipe: Recipe, folder: Path, levels: tuple[Level, ...] = LEVELS) -> dict[str, Recipe]:
+    """Return the recipe under every protocol, by name: "image-fresh", "image-carried", "image-2x", "image-3x", ...
+
+    A fresh model starts each fold anew; a carried one goes on from fold to fold; 2x and 3x are fresh models trained
+    for two and three times the epochs, since a carried model has also trained longer. The protocol that is the recipe
+    itself keeps the recipe's own folder, so a run that is there is used, or continued.
+
+    Args:
+        recipe: its split and carrying on are replaced.
+        folder: where the other runs go, a folder each.
+        levels: of `LEVELS`, those that the source has groups for.
+
+    Raises:
+        InputError: the recipe trains a part of its folds only, repeats them, or has one fold, which carries nothing.
+    """
+    data, model, training = recipe
+    if data.fold != "all":
+        raise InputError(f"`fold` is {data.fold}, but a study needs whole runs; use --fold all.")
+    if data.repeats != 1:
+        raise InputError(f"`repeats` is {data.repeats}, but a study trains each protocol once; set repeats to 1.")
+    # a schedule of fixed length ends with its fold, so there only the weights can go on
+    carried: Carry = "all" if can_carry_schedule(training) else "model"
+    carried = model.carry_over if model.carry_over != "none" else carried
+    found: dict[str, Recipe] = {}
+    for level in levels:
+        split = dataclasses.replace(data, split_by=level)
+        ways: dict[str, tuple[Carry, int]] = {"fresh": ("none", 1)}
+        if data.num_folds > 1:
+            ways["carried"] = (carried, 1)
+        ways |= {f"{length}x": ("none", length) for length in LENGTHS}
+        for way, (carry_over, length) in ways.items():
+            name = f"{level}-{way}"
+            is_own = (level, carry_over, length) == (data.split_by, model.carry_over, 1)
+            found[name] = (
+                split,
+                dataclasses.replace(model, carry_over=carry_over),
+                dataclasses.replace(
+                    training,
+                    num_train_epochs=length * training.num_train_epochs,
+                    output_dir=training.output_dir if is_own else str(folder / name),
+                ),
+            )
+    return found
