@@ -23,6 +23,8 @@ from hf_breakhis.files import InputError
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
 STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
+RESUMED = ("train", "audit")
+WHOLE = "files already written are whole; the same command begins again"
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -109,7 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hf-breakhis: {fault.line.format(error=' '.join(str(error).split())[:200])}", file=sys.stderr)  # noqa: T201
         return fault.code
     if code in STOPPED:
-        return _refuse("stopped; what was done is saved, and the same command continues.", code)
+        goes_on = argv[0] in RESUMED
+        return _refuse(
+            f"stopped; {'what was done is saved, and the same command continues' if goes_on else WHOLE}.", code
+        )
     return code or 0  # a command that raises typer.Exit gives its code, every other one None
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from huggingface_hub import SpaceCard
+from huggingface_hub import SpaceCard, constants
+from huggingface_hub.utils import close_session
 from PIL import Image
 from transformers import pipeline
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.hub.space import FILES, MODEL_FILES, write_space
+from hf_breakhis.hub.space import FILES, MODEL_FILES, claim_space, push_space, write_space
 from hf_breakhis.inference.weights import find_weights
 
 _spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
@@ -70,6 +71,30 @@ def test_a_space_is_pushed_and_pushing_again_changes_nothing(hub, trained_run, a
     }  # fmt: skip
     assert hub.command(*asked).returncode == 0
     assert hub.repos["space", "user/app"].files == first
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"), [(403, "is refused (403)"), (500, "(500)"), ("cut", "continues where it stopped")]
+)
+def test_a_fault_while_pushing_is_one_line_and_changes_nothing(hub, app, monkeypatch, fault, line):
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", next(iter(hub.tokens)))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits before it tries again
+    claim_space("user/broken", False)
+    if fault == "cut":
+        hub.cut = 99
+    else:
+        hub.refuse["commit"] = fault
+    with pytest.raises(InputError) as caught:
+        push_space(app, "user/broken")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert hub.repos["space", "user/broken"].files == {}
+    hub.cut, hub.refuse = 0, {}
+    push_space(app, "user/broken")
+    close_session()
+    assert "app.py" in hub.repos["space", "user/broken"].files, "the same push finishes"
 
 
 def test_without_a_token_nothing_is_written(trained_run, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,145 @@
+"""Controls of the study: does a premium appear where patients can be recognised, and only there?
+
+    python benchmarks/controls.py [--seeds 20] [--first_seed 0] [--work DIR] [--json controls.json]
+
+Four experiments on twins whose truth is known, each with a new twin, split and network a seed, and with what has to
+come out declared before (`DECLARED`). Settings were chosen on seeds from 1000 on, which are not used here. A run that
+is there is used, so an interrupted experiment goes on; 20 seeds take about an hour on two cores with --part 0/2 and
+--part 1/2 side by side, then once without --part.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from hf_breakhis.files import read_json, write_json
+from hf_breakhis.recipe import build_recipe
+from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.training.crossval import cross_validate
+
+RECIPE = {
+    "split_by": "image", "image_size": 48, "init": "random",
+    "model_kwargs": {
+        "layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32, 64], "depths": [1, 1, 1],
+    },
+    "optimizer_name": "adamw", "learning_rate": 0.004, "weight_decay": 0.01, "scheduler_name": "cosine",
+    "scheduler_kwargs": {"warmup": 1}, "num_train_epochs": 15, "batch_size": 32, "dataloader_drop_last": True,
+    "eval_strategy": "no", "save_strategy": "no", "use_cpu": True, "disable_tqdm": True,
+}  # fmt: skip
+TWIN = {"scale": 0.1, "width": 88, "height": 58, "noise": 0.3}
+HOLD_OUT = {"dataset": "twin", "num_folds": 1, "test_size": 0.34}
+PATIENTS, CLASSES = 3.0, 0.35
+TWINS = {
+    "patients only": {"class_signal": 0.0, "patient_effect": PATIENTS},
+    "classes only": {"class_signal": CLASSES, "patient_effect": 0.0},
+    "both": {"class_signal": CLASSES, "patient_effect": PATIENTS},
+}
+CARRIED = {
+    "dataset": "rcl7500_twin", "num_folds": 3, "reserve_size": 0.15, "stratify": False, "num_train_epochs": 3,
+    "scheduler_name": "constant", "scheduler_kwargs": None, "learning_rate": 0.002,
+}  # fmt: skip
+DECLARED = {
+    "patients only": "specimen-wise mean AUC within .5 +- .05, image-wise mean AUC above .9",
+    "classes only": "95 % interval of the mean premium in accuracy inside +- .03",
+    "both": "95 % interval of the mean premium in accuracy above .03",
+    "carried": (
+        "carried: test accuracy climbs from the first to the last fold (interval above 0) by more than the part set "
+        "aside (interval of the difference above 0), and the part set aside ends no higher than with a fresh model "
+        "trained three times as long (interval not above 0); fresh: neither climbs (intervals hold 0)"
+    ),
+}
+
+
+def score(folder: Path, seed: int, **fields: object) -> dict:
+    """Train one run, unless it is there, and return its summary."""
+    recipe = build_recipe({**RECIPE, **fields, "seed": seed, "split_seed": seed, "output_dir": str(folder)}, {})
+    if cross_validate(recipe) or not (folder / "summary.json").is_file():
+        summarise(folder)
+    return read_json(folder / "summary.json")
+
+
+def hold_outs(name: str, seed: int, work: Path) -> dict[str, float]:
+    """Return AUC and accuracy of one twin, split by image and by specimen."""
+    row: dict[str, float] = {"seed": seed}
+    for split in ("image", "specimen"):
+        twin = {**TWIN, **TWINS[name], "seed": seed}
+        folder = work / name.replace(" ", "-") / f"{seed}-{split}"
+        image = score(folder, seed, **HOLD_OUT, split_by=split, twin_kwargs=twin)["image"]["pooled"]
+        row |= {f"{split} {key}": image[key]["value"] for key in ("roc_auc", "accuracy")}
+    row["premium"] = row["image accuracy"] - row["specimen accuracy"]
+    return row
+
+
+def carried(name: str, seed: int, work: Path) -> dict[str, float]:
+    """Return test and reserve accuracy of the first and last fold: carried, fresh, and fresh for thrice the time."""
+    row: dict[str, float] = {"seed": seed}
+    ways = {"carried": {"carry_over": "all"}, "fresh": {}, "fresh 3x": {"num_train_epochs": 9}}
+    for way, fields in ways.items():
+        twin = {**TWIN, "noise": 1.0, "seed": seed}
+        summary = score(work / name / f"{seed}-{way.replace(' ', '-')}", seed,
+                        **{**CARRIED, **fields}, twin_kwargs=twin)  # fmt: skip
+        for part, level in (("test", summary["image"]), ("reserve", summary["reserve"])):
+            first, last = (level["per_fold"][fold]["accuracy"] for fold in (0, -1))
+            row |= {f"{way} {part} first": first, f"{way} {part} last": last, f"{way} {part} climb": last - first}
+    row["carried climb beyond reserve"] = row["carried test climb"] - row["carried reserve climb"]
+    row["reserve beyond longer training"] = row["carried reserve last"] - row["fresh 3x reserve last"]
+    return row
+
+
+EXPERIMENTS = {**dict.fromkeys(TWINS, hold_outs), "carried": carried}
+
+
+def mean_interval(values: list[float]) -> dict[str, float]:
+    """Return mean, sd and the 95 % t interval of the mean."""
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / np.sqrt(len(values))
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+
+
+def holds(name: str, told: dict[str, dict[str, float]]) -> bool:
+    """Say whether what was declared came out."""
+    if name == "patients only":
+        return abs(told["specimen roc_auc"]["mean"] - 0.5) <= 0.05 and told["image roc_auc"]["mean"] > 0.9
+    if name == "classes only":
+        return told["premium"]["low"] > -0.03 and told["premium"]["high"] < 0.03
+    if name == "both":
+        return told["premium"]["low"] > 0.03
+    still = all(told[key]["low"] <= 0 <= told[key]["high"] for key in ("fresh test climb", "fresh reserve climb"))
+    climbs = all(told[key]["low"] > 0 for key in ("carried test climb", "carried climb beyond reserve"))
+    return still and climbs and told["reserve beyond longer training"]["low"] <= 0
+
+
+def main() -> None:
+    """Run the experiments, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--only", choices=EXPERIMENTS, action="append")
+    parser.add_argument("--part", default="0/1", help="k/n: every n-th seed from the k-th, to share the work")
+    parser.add_argument("--work", type=Path, default=Path("outputs/controls"))
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/controls.json"))
+    args = parser.parse_args()
+    part, parts = map(int, args.part.split("/"))
+    seeds = range(args.first_seed + part, args.first_seed + args.seeds, parts)
+    result = {"declared": DECLARED, "recipe": RECIPE, "twin": TWIN, "twins": TWINS, "seeds": list(seeds)}
+    for name in args.only or EXPERIMENTS:
+        rows = [EXPERIMENTS[name](name, seed, args.work) for seed in seeds]
+        if len(rows) < 2:
+            continue
+        told = {key: mean_interval([row[key] for row in rows]) for key in rows[0] if key != "seed"}
+        result[name] = {"rows": rows, "told": told, "holds": bool(holds(name, told))}
+        print(f"\n{name}: {DECLARED[name]}\n{'':34}{'mean':>8}{'sd':>8}{'95 % interval of the mean':>28}")
+        for key, value in told.items():
+            bounds = f"{value['low']:+.3f} to {value['high']:+.3f}"
+            print(f"{key:<34}{value['mean']:>8.3f}{value['sd']:>8.3f}{bounds:>28}")
+        print(f"came out as declared: {'yes' if result[name]['holds'] else 'NO'}")
+    if parts == 1:
+        print(f"\njson: {write_json(args.json, result)}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()
