@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import close_session
@@ -72,6 +74,22 @@ def test_what_is_pushed_is_what_is_pulled(hub, small_breakhis, tmp_path):
     assert whole == 12
     assert train + test == 12
     assert test > 0
+
+
+def test_images_of_a_pushed_data_set_are_scored_as_their_files_are(
+    hub, exported, small_breakhis, trained_run, tmp_path
+):
+    repo = hub.command("data", "export", exported.folder, "--data_dir", small_breakhis, "--push_to_hub", NAME)
+    assert repo.returncode == 0, repo.stderr
+    tables = []
+    for place in (f"hf://datasets/{NAME}", small_breakhis):
+        done = hub.command("predict", trained_run, place, "--output", tmp_path / "scores.csv")
+        assert done.returncode == 0, done.stderr
+        table = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
+        tables.append(table.set_index(table["path"].str.rpartition("/")[2]).sort_index())
+    assert list(tables[0].index) == list(tables[1].index)
+    assert len(tables[0]) == 24
+    np.testing.assert_allclose(tables[0]["prob_malignant"], tables[1]["prob_malignant"], atol=1e-6)
 
 
 def test_the_card_comes_last(at_loopback, exported):
