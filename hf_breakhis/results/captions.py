@@ -60,6 +60,11 @@ CAPTIONS = {
         "interval over the same specimens; dashed is none. Carried: one model goes on from fold to fold; 2x, 3x: "
         "fresh models trained two and three times as long; {patient}; {specimen}."
     ),
+    "compared": (
+        "Accuracy of each run, all test images pooled, the mean of its repeats where it has them; {interval}. Ticks "
+        "below: its repeats with other seeds, or its folds where it has none. Diamonds above: what the paper prints "
+        "for the same recipe, without an interval and on other data."
+    ),
     "pipeline": (
         "The pipeline of this run, drawn from its recipe (compare figures 3 and 4 of the paper). The test part of "
         "each fold meets the same transform, and the model only after training."

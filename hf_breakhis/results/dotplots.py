@@ -73,6 +73,26 @@ def study(record: Record) -> Figure | None:
     return figure
 
 
+def compared(record: Record) -> Figure | None:
+    """Accuracy of each run, its repeats or folds below it, and the paper's value where its recipe is one of them."""
+    rows = record.summary.get("runs") or []
+    if not rows:
+        return None
+    figure = new_figure(16 + 9 * len(rows))
+    ax = figure.subplots()
+    papers = [(row["paper"] or {}).get("averages", {}).get("accuracy") for row in rows]
+    for y, (row, paper) in enumerate(zip(rows, papers, strict=True)):
+        _estimate(ax, row["accuracy"], y, CELL, size=5)
+        ticks = row["repeats"] or _accuracies(row["per_fold"])
+        ax.plot(ticks, [y + 0.25] * len(ticks), "|", color=CELL, markersize=5, mew=0.9)
+        if paper is not None:
+            ax.plot(paper, y - 0.25, "D", color=MUTED, markersize=3.5, markerfacecolor=PAPER)
+    _rows(ax, [row["name"] for row in rows], _low([v for row in rows for v in _ends(row["accuracy"])]))
+    _right(ax, [score(value_of(row["accuracy"])) for row in rows])
+    ax.set_xlabel("accuracy")
+    return figure
+
+
 def _accuracies(per_fold: list[dict[str, Any]]) -> list[float]:
     return [report["accuracy"] for report in per_fold if report.get("accuracy") is not None]
 

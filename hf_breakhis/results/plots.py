@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from hf_breakhis.results.dotplots import baselines, magnifications, patients, repeats, study, tumor_types
+from hf_breakhis.results.dotplots import baselines, compared, magnifications, patients, repeats, study, tumor_types
 from hf_breakhis.results.flowchart import pipeline
 from hf_breakhis.results.record import Record
 from hf_breakhis.results.style import (
@@ -238,6 +238,7 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "pipeline": pipeline,
     "repeats": repeats,
     "study": study,
+    "compared": compared,
 }
 
 

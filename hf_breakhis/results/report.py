@@ -96,7 +96,18 @@ def fill_page(template: str, record: Record, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    names = ("score", "count", "percent", "interval", "spread", "value_of", "tumor_name", "things", "in_order")
+    names = (
+        "score",
+        "signed",
+        "count",
+        "percent",
+        "interval",
+        "spread",
+        "value_of",
+        "tumor_name",
+        "things",
+        "in_order",
+    )
     environment.filters |= {name: getattr(wording, name) for name in names}
     environment.filters |= {"duration": duration, "setting": setting, "marked": marked}
     return environment.get_template(template).render(

@@ -32,6 +32,11 @@ def score(value: float | None, digits: int = 3) -> str:
     return ABSENT if value is None else f"{value:.{digits}f}"
 
 
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with its sign; a dash for what is undefined."""
+    return ABSENT if value is None else f"{value:+.{digits}f}"
+
+
 def count(value: float | None) -> str:
     """A number of things, with commas; a mean of counts keeps one digit."""
     if value is None:

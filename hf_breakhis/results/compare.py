@@ -1,0 +1,275 @@
+"""The comparison: runs side by side, beside the paper's numbers, and whether the evidence ranks them."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.results.aggregate import read_recipe, summarise
+from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.premium import SCORES, mean_scores, paired_scores
+from hf_breakhis.results.published import DATA, MEASURES, classifier_of
+from hf_breakhis.results.repeats import repeat_folders
+from hf_breakhis.results.sentences import design
+from hf_breakhis.results.wording import things
+
+FORMAT = 1
+MIN_REPEATS = 3
+AVERAGES = {"precision": "macro.precision", "recall": "macro.recall", "f1": "macro.f1", "accuracy": "accuracy"}
+SETTINGS = (
+    "optimizer_name learning_rate weight_decay scheduler_name scheduler_kwargs num_train_epochs batch_size "
+    "augmentation class_weights init carry_over split_by num_folds repeats"
+).split()
+
+
+def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
+    """Set runs side by side.
+
+    A pair of runs is compared on the images that both tested once, repeat by repeat. It is ranked only with
+    `MIN_REPEATS` repeats of each, and only where neither other seeds nor other specimens would be likely to turn the
+    difference round: both intervals of the mean difference in accuracy lie on one side of 0.
+
+    Returns:
+        What comparison.json holds.
+
+    Raises:
+        InputError: a folder is no run, or the runs are of other images, classes or targets.
+    """
+    folders = [Path(run) for run in runs]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError("One run is given twice; give each run once.")
+    summaries = [summarise(folder) for folder in folders]
+    _require_same(folders, summaries)
+    tables = [_tests(folder) for folder in folders]
+    names = _names(folders)
+    rows = [_row(*told) for told in zip(names, folders, summaries, tables, strict=True)]
+    pairs = [
+        {"one": names[i], "other": names[j], **_pair(tables[i], tables[j])}
+        for i, j in combinations(range(len(folders)), 2)
+    ]
+    return {
+        "format": FORMAT,
+        "name": " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}",
+        "data": summaries[0]["data"],
+        "classes": summaries[0]["classes"],
+        "interval": read_json(_runs(folders[0])[0] / "summary.json")["interval"],
+        "runs": rows,
+        "pairs": pairs,
+        "sentence": _sentence(rows, pairs),
+        "warnings": _warnings(rows, summaries),
+    }
+
+
+def _require_same(folders: list[Path], summaries: list[dict[str, Any]]) -> None:
+    """Refuse runs whose scores are of different things."""
+    first = summaries[0]
+    for folder, summary in zip(folders, summaries, strict=True):
+        for what, one, other in (
+            ("images", first["data"]["manifest_sha256"], summary["data"]["manifest_sha256"]),
+            ("target", first["protocol"]["target"], summary["protocol"]["target"]),
+            ("classes", first["classes"], summary["classes"]),
+        ):
+            if one != other:
+                told = [str(value)[:40] for value in (one, other)]
+                raise InputError(
+                    f"{folders[0]} and {folder} are runs of different {what} ({told[0]}, {told[1]}), so their scores "
+                    "cannot be compared; give runs of the same data and target."
+                )
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """Return short names: the folder's, with its parent's where two are alike."""
+    short = [folder.resolve().name for folder in folders]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{folder.resolve().parent.name}/{folder.resolve().name}" for folder in folders]
+
+
+def _tests(folder: Path) -> list[pd.DataFrame]:
+    """Return the test predictions of each repeat."""
+    return [gather(run) for run in _runs(folder)]
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Return the repeats of a run; one without repeats is its own only one."""
+    return list((repeat_folders(folder) or {0: folder}).values())
+
+
+def _row(name: str, folder: Path, summary: dict[str, Any], tests: list[pd.DataFrame]) -> dict[str, Any]:
+    """Return one run with the paper's numbers, where its recipe is one of the paper's."""
+    recipe = read_recipe(folder)
+    every = [read_json(run / "summary.json") for run in _runs(folder)]
+    one = every[0]
+    classifier = classifier_of(recipe)
+    ours = {score: float(np.mean([each["image"]["mean"][key] for each in every])) for score, key in AVERAGES.items()}
+    pooled = _pooled(tests, one)
+    same_folds = classifier is not None and len(classifier.folds) == len(one["image"]["per_fold"])
+    return {
+        "name": name,
+        "design": design(one["protocol"]),
+        "protocol": one["protocol"],
+        "settings": {key: recipe.get(key) for key in SETTINGS},
+        "accuracy": pooled["accuracy"],
+        "roc_auc": pooled["roc_auc"],
+        "recognition_rate": _recognition(every),
+        "repeats": [row["accuracy"] for row in summary.get("repeats", [])],
+        "averages": ours,
+        "per_fold": [{"fold": r["fold"], "accuracy": r["accuracy"], "per_class": r["per_class"]}
+                     for r in one["image"]["per_fold"]],
+        "leakage": {key: value for key, value in one["leakage"].items() if key != "per_fold"},
+        "cost": _cost(folder),
+        "paper": classifier and {
+            "name": classifier.name,
+            "averages": classifier.averages,
+            "difference": {score: _less(ours[score], classifier.averages[score]) for score in AVERAGES},
+            "folds": _beside(one["image"]["per_fold"], classifier.folds) if same_folds else [],
+        },
+    }  # fmt: skip
+
+
+def _recognition(summaries: list[dict[str, Any]]) -> float | None:
+    """Return the recognition rate, the mean over repeats; None where no patients are known."""
+    if any(summary["patient"] is None for summary in summaries):
+        return None
+    rates = [summary["patient"]["pooled"]["recognition_rate"]["value"] for summary in summaries]
+    return None if None in rates else float(np.mean(rates))
+
+
+def _pooled(tests: list[pd.DataFrame], one: dict[str, Any]) -> dict[str, Any]:
+    """Return pooled scores, of a run with repeats their means; of hold-outs that share no image the first one's."""
+    if len(tests) == 1:
+        return one["image"]["pooled"]
+    try:
+        return mean_scores(tests)
+    except InputError:
+        return one["image"]["pooled"]
+
+
+def _beside(reports: list[dict[str, Any]], folds: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return a row for each fold and class that both have: ours, the paper's, and the difference."""
+    rows = []
+    for report, fold in zip(reports, folds, strict=False):
+        for label, paper in fold.rows().items():
+            ours = report["per_class"].get(label)
+            if ours is not None:
+                difference = {name: _less(ours[name], paper[name]) for name in MEASURES}
+                rows.append(
+                    {"fold": report["fold"], "class": label, "ours": ours, "paper": paper, "difference": difference}
+                )
+        rows.append(
+            {
+                "fold": report["fold"],
+                "class": None,
+                "ours": report["accuracy"],
+                "paper": fold.accuracy,
+                "difference": _less(report["accuracy"], fold.accuracy),
+            }
+        )
+    return rows
+
+
+def _less(ours: float | None, paper: float) -> float | None:
+    return None if ours is None else ours - paper
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    """Return seconds and speed of training, summed over the folds of all repeats."""
+    paths = [run / "cost.json" for run in _runs(folder)]
+    costs = [read_json(path) for path in paths if path.is_file()]
+    folds = [fold for cost in costs for fold in cost["folds"].values()]
+    if not folds:
+        return {"train_seconds": None, "train_images_per_second": None, "device": None}
+    return {
+        "train_seconds": sum(fold["train_seconds"] for fold in folds),
+        "train_images_per_second": float(np.mean([fold["train_images_per_second"] for fold in folds])),
+        "device": (costs[0].get("hardware") or {}).get("device"),
+    }
+
+
+def _pair(ones: list[pd.DataFrame], others: list[pd.DataFrame]) -> dict[str, Any]:
+    """Compare two runs: the spread over seeds and the spread over specimens apart, and whether both agree."""
+    pairs = list(zip(ones, others, strict=False))
+    try:
+        told = paired_scores(pairs)
+    except InputError as error:
+        return {"num_images": 0, "scores": None, "reason": str(error), "ranks": None}
+    scores = {name: {**told[name], **_over_seeds(told[name]["repeats"])} for name in SCORES}
+    return {
+        "num_images": told["num_images"],
+        "num_repeats": len(pairs),
+        "scores": scores,
+        "reason": None,
+        "ranks": _ranks(scores["accuracy"], len(pairs)),
+    }
+
+
+def _over_seeds(differences: list[float]) -> dict[str, float | None]:
+    """Return sd and 95 % t interval of the mean difference over the repeats."""
+    count = len(differences)
+    if count < MIN_REPEATS:
+        return {"seeds_sd": None, "seeds_low": None, "seeds_high": None}
+    mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    half = float(stats.t.ppf(0.975, count - 1)) * sd / np.sqrt(count)
+    return {"seeds_sd": sd, "seeds_low": mean - half, "seeds_high": mean + half}
+
+
+def _ranks(accuracy: dict[str, Any], repeats: int) -> int | None:
+    """Return 1 where the first is ahead, -1 where the second is, 0 for neither, None where it cannot be told."""
+    if repeats < MIN_REPEATS or accuracy["low"] is None:
+        return None
+    lows, highs = (min(accuracy["low"], accuracy["seeds_low"]), max(accuracy["high"], accuracy["seeds_high"]))
+    return 1 if lows > 0 else -1 if highs < 0 else 0
+
+
+def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
+    if not pairs:
+        return "One run stands beside the paper's numbers; a comparison of runs needs two."
+    if all(pair["reason"] for pair in pairs):
+        return "These runs tested no images in common, so nothing ranks them."
+    if any(pair["ranks"] is None for pair in pairs):
+        fewest = min(max(1, len(row["repeats"])) for row in rows)
+        if fewest < MIN_REPEATS:
+            return (
+                f"These runs cannot be ranked: a ranking needs {MIN_REPEATS} repeats of each with other seeds, and "
+                f"one has {things(fewest, 'repeat')}. The differences below say how specimens move them, not seeds."
+            )
+        return "These runs cannot be ranked: there are too few specimens for an interval, or no images in common."
+    ahead = [(p["one"], p["other"]) if p["ranks"] == 1 else (p["other"], p["one"]) for p in pairs if p["ranks"]]
+    if not ahead:
+        return "The evidence ranks none of these runs above another: seeds or specimens would turn every difference."
+    told = "; ".join(f"{better} scores higher than {worse}" for better, worse in ahead)
+    rest = " The other pairs are not ranked." if len(ahead) < len(pairs) else ""
+    return f"The evidence is consistent with a ranking over other seeds and other specimens: {told}.{rest}"
+
+
+def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> list[str]:
+    found = []
+    twin = "twin" in str(summaries[0]["data"]["source"])
+    if twin:
+        found.append("These numbers are about the twin, generated pictures, not about BreakHis.")
+    if any(row["paper"] for row in rows):
+        found.append(
+            "The paper's numbers beside those of generated pictures compare nothing; they show where real ones would "
+            "stand."
+            if twin
+            else DATA
+        )
+    if len({row["design"] for row in rows}) > 1:
+        told = "; ".join(f"{row['name']}: {row['design']}" for row in rows)
+        found.append(f"The runs were not scored in the same way, so a difference is not of the recipes alone: {told}.")
+    for row in rows:
+        share = row["leakage"]["share_same_specimen"] or row["leakage"]["share_same_patient"]
+        if share:
+            found.append(
+                f"{row['name']}: {100 * share:.0f} % of its test images show specimens whose other images the model "
+                "was trained on; its scores say how well known specimens are recognised."
+            )
+        if row["protocol"]["folds_missing"]:
+            missing = ", ".join(map(str, row["protocol"]["folds_missing"]))
+            found.append(f"{row['name']}: fold {missing} did not end; its numbers are those of the other folds.")
+    return found

@@ -1,0 +1,135 @@
+"""Runs side by side: equal ones are not ranked, a better one is only with enough seeds, and strangers are refused."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from hf_breakhis.cli import main
+from hf_breakhis.files import InputError
+from hf_breakhis.results.compare import compare
+from hf_breakhis.results.comparison import comparison_table
+from hf_breakhis.results.published import CLASSIFIERS
+from hf_breakhis.results.wording import signed
+from tests.results.test_premium import worse
+
+REPEATS = 3
+
+
+def repeated(write_run, folder, share=0.0, seeds=range(REPEATS)):
+    """Write a run of several repeats, in each of which `share` of the images, other ones, is turned round."""
+    for repeat, seed in enumerate(seeds):
+        run = write_run(folder / f"repeat-{repeat}", seed=seed, split_seed=42 + repeat)
+        for path in sorted(run.glob("fold-*/predictions.csv")):
+            table = pd.read_csv(path, dtype={"file_name": str})
+            worse(table, share, seed=seed).to_csv(path, index=False)
+    recipe = yaml.safe_load((folder / "repeat-0" / "recipe.yaml").read_text())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"repeats": len(list(seeds))}, sort_keys=False))
+    return folder
+
+
+def test_one_seed_ranks_nothing_however_far_apart(write_run, tmp_path):
+    good = write_run(tmp_path / "good")
+    bad = write_run(tmp_path / "bad")
+    for path in bad.glob("fold-*/predictions.csv"):
+        worse(pd.read_csv(path), 0.5).to_csv(path, index=False)
+    found = compare([good, bad])
+    (pair,) = found["pairs"]
+    assert pair["scores"]["accuracy"]["low"] > 0, "specimens alone would not turn it"
+    assert pair["scores"]["accuracy"]["seeds_low"] is None
+    assert pair["ranks"] is None
+    assert "cannot be ranked: a ranking needs 3 repeats" in found["sentence"]
+
+
+def test_a_planted_difference_over_three_seeds_ranks(write_run, tmp_path):
+    good, bad = repeated(write_run, tmp_path / "good"), repeated(write_run, tmp_path / "bad", 0.4)
+    found = compare([good, bad])
+    (pair,) = found["pairs"]
+    assert pair["ranks"] == 1
+    assert len(pair["scores"]["accuracy"]["repeats"]) == REPEATS
+    assert pair["scores"]["accuracy"]["seeds_low"] > 0
+    assert "good scores higher than bad" in found["sentence"]
+    assert compare([bad, good])["pairs"][0]["ranks"] == -1
+
+
+def test_equal_runs_are_not_ranked(write_run, tmp_path):
+    one, other = (repeated(write_run, tmp_path / name) for name in ("one", "other"))
+    found = compare([one, other])
+    assert found["pairs"][0]["ranks"] == 0
+    assert "ranks none" in found["sentence"]
+
+
+def test_seeds_that_disagree_are_not_ranked(write_run, tmp_path):
+    """Specimens alone would rank; the spread over seeds is as large as the difference."""
+    one, other = (repeated(write_run, tmp_path / name) for name in ("one", "other"))
+    for repeat, share in enumerate((0.0, 0.0, 0.45)):
+        for path in (other / f"repeat-{repeat}").glob("fold-*/predictions.csv"):
+            worse(pd.read_csv(path), share).to_csv(path, index=False)
+    (pair,) = compare([one, other])["pairs"]
+    told = pair["scores"]["accuracy"]
+    assert told["low"] > 0 > told["seeds_low"]
+    assert pair["ranks"] == 0
+
+
+@pytest.fixture
+def page(write_run, tmp_path, capsys):
+    """The command on two recipes of the paper, one of them with another rate, and what it printed."""
+    write_run(tmp_path / "c3", split_by="image")
+    write_run(tmp_path / "other", split_by="image", learning_rate=0.1)
+    assert main(["compare", str(tmp_path / "c3"), str(tmp_path / "other")]) == 0
+    return tmp_path / "comparison", capsys.readouterr().out
+
+
+def test_the_paper_stands_beside_a_recipe_of_its_own(page):
+    folder, out = page
+    comparison = json.loads((folder / "comparison.json").read_text())
+    own, other = comparison["runs"]
+    assert own["paper"]["name"] == "Classifier 3"
+    assert other["paper"] is None
+    assert own["paper"]["difference"]["accuracy"] == pytest.approx(own["averages"]["accuracy"] - 0.90)
+    first = own["paper"]["folds"][0]
+    printed = CLASSIFIERS["c3"].folds[0].rows()["benign"]
+    assert first["difference"]["recall"] == pytest.approx(own["per_fold"][0]["per_class"]["benign"]["recall"] - 0.69)
+    assert first["paper"] == printed
+    content = (folder / "comparison.html").read_text(encoding="utf-8")
+    for text in (signed(first["difference"]["recall"], 2), "6,375", "not for diagnosis", "<svg"):
+        assert text in content
+    assert "0.0075" in content
+    assert " less " in out
+    assert max(map(len, comparison_table(comparison).splitlines())) <= 100
+
+
+def test_a_twin_is_not_measured_against_the_paper(write_run, tmp_path):
+    found = compare([write_run(tmp_path / "c3", source="twin")])
+    told = " ".join(found["warnings"])
+    assert "not about BreakHis" in told
+    assert "compare nothing" in told
+
+
+def test_a_missing_fold_is_named_and_the_rest_is_said(write_run, tmp_path):
+    found = compare([write_run(tmp_path / "a"), write_run(tmp_path / "b", present=[0, 2])])
+    assert any("b: fold 1 did not end" in text for text in found["warnings"])
+    rows = json.loads((tmp_path / "a" / "summary.json").read_text())["image"]["per_fold"]
+    assert found["pairs"][0]["num_images"] == rows[0]["num_images"] + rows[2]["num_images"]
+
+
+def test_runs_that_tested_other_images_have_no_difference(write_run, tmp_path):
+    one, other = write_run(tmp_path / "a", present=[0]), write_run(tmp_path / "b", present=[1])
+    found = compare([one, other])
+    assert "no image in common" in found["pairs"][0]["reason"]
+    assert "nothing ranks them" in found["sentence"]
+
+
+def test_runs_of_other_data_or_targets_are_refused(write_run, tmp_path):
+    one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    with pytest.raises(InputError, match="given twice"):
+        compare([one, one])
+    data = json.loads((other / "data.json").read_text())
+    (other / "data.json").write_text(json.dumps(data | {"manifest_sha256": "1" * 64}))
+    with pytest.raises(InputError, match="runs of different images"):
+        compare([one, other])
+    third = write_run(tmp_path / "c", target="tumor_type")
+    with pytest.raises(InputError, match="runs of different target"):
+        compare([one, third])
+    assert main(["compare", str(one), str(tmp_path / "nowhere")]) == 2
