@@ -79,18 +79,24 @@ def _is_reported(run: Path) -> bool:
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run, such as outputs/c3.")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, such as outputs/c3.")],
+    threshold_rule: Annotated[
+        str | None, typer.Option("--threshold_rule", help="youden, sensitivity>=0.95 or cost=5 (misses to alarms).")
+    ] = None,
+) -> None:
     """Make summary, figures and report of a run again from its files."""
-    show_report(run)
+    show_report(run, threshold_rule)
 
 
-def show_report(run: Path) -> None:
+def show_report(run: Path, threshold_rule: str | None = None) -> None:
     """Score a run from its files, write its report and print its table."""
     from hf_breakhis.results.aggregate import summarise
     from hf_breakhis.results.report import write_report
     from hf_breakhis.results.table import terminal_table
+    from hf_breakhis.results.thresholds import parse_rule
 
-    summary = summarise(run)
+    summary = summarise(run, None if threshold_rule is None else parse_rule(threshold_rule))
     page = write_report(run)
     typer.echo(terminal_table(summary))
     typer.echo(f"report: {page}")

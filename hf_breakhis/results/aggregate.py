@@ -16,6 +16,7 @@ from hf_breakhis.results.predictions import classes_of, gather, probabilities_of
 from hf_breakhis.results.repeats import repeat_folders, summarise_repeats
 from hf_breakhis.results.sentences import headline, warnings
 from hf_breakhis.results.statistics import choose_groups, describe
+from hf_breakhis.results.thresholds import Rule, parse_rule
 
 DATA_FIELDS = ("source num_images num_patients num_specimens counts manifest_sha256 warnings findings").split()
 PROTOCOL_FIELDS = (
@@ -23,11 +24,15 @@ PROTOCOL_FIELDS = (
 ).split()
 
 
-def summarise(run: str | Path) -> dict[str, Any]:
+def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
     """Add up a run: write predictions.csv, decision.json and summary.json, and return the summary.
 
     Only files of the run are read, and the same files give the same bytes. Of a run with repeats every repeat is
     summarised, and above them stands a summary of their summaries.
+
+    Args:
+        run: folder of the run.
+        rule: by which the threshold is chosen; None keeps the one that decision.json names, or takes Youden's.
 
     Raises:
         InputError: no fold has ended, or a file is missing or damaged.
@@ -37,8 +42,8 @@ def summarise(run: str | Path) -> dict[str, Any]:
         raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
     folders = repeat_folders(run)
     if not folders:
-        return _summarise_one(run)
-    summaries = {number: _summarise_one(folder) for number, folder in folders.items()}
+        return _summarise_one(run, rule)
+    summaries = {number: _summarise_one(folder, rule) for number, folder in folders.items()}
     return _written(run, summarise_repeats(run, int(_field(read_recipe(run), "repeats", run)), summaries))
 
 
@@ -60,7 +65,7 @@ def read_recipe(run: Path) -> dict[str, Any]:
     return recipe
 
 
-def _summarise_one(run: Path) -> dict[str, Any]:
+def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
     recipe, data, folds = read_recipe(run), read_json(run / "data.json"), read_folds(run)
     parts = read_parts(run)
     test = gather(run, parts)
@@ -69,7 +74,10 @@ def _summarise_one(run: Path) -> dict[str, Any]:
     missing = sorted(set(folds["fold"].tolist()) - set(present))
     groups = choose_groups(test)
     carry_over = _field(recipe, "carry_over", run)
-    decision, temperature = decide(test, refusal(test, carry_over))
+    refused = refusal(test, carry_over)
+    if refused is not None and rule is not None:
+        raise InputError(f"{run} can have no threshold, so drop --threshold_rule. {refused}")
+    decision, temperature = decide(test, refused, rule or _rule_of(run))
     write_json(run / "decision.json", decision)
     selected_on = _selected_on(run, recipe, present)
     protocol = {name: _field(recipe, name, run) for name in PROTOCOL_FIELDS} | {
@@ -94,6 +102,7 @@ def _summarise_one(run: Path) -> dict[str, Any]:
         "by_tumor_type": by_tumor_type(test),
         "interval": describe(groups),
         "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
+        "decision": decision,
         "baselines": baselines(folds, read_colors(run), present, classes),
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
@@ -107,6 +116,13 @@ def _summarise_one(run: Path) -> dict[str, Any]:
     }
     summary["warnings"] = warnings(summary)
     return _written(run, summary)
+
+
+def _rule_of(run: Path) -> Rule:
+    """Return the rule of an earlier decision, so that a report made again says the same."""
+    path = run / "decision.json"
+    said = read_json(path) if path.is_file() else {}
+    return parse_rule(said["rule"]) if isinstance(said, dict) and isinstance(said.get("rule"), str) else Rule()
 
 
 def _written(run: Path, summary: dict[str, Any]) -> dict[str, Any]:

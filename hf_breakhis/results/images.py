@@ -74,4 +74,4 @@ def _counts(rows: pd.DataFrame) -> dict[str, int | None]:
 
 def _bounded(rows: pd.DataFrame, ranked: bool = True) -> dict[str, dict[str, float | None]]:
     images = images_of(rows)
-    return intervals(image_scores(images, ranked), images.num_groups)
+    return intervals(image_scores(images, ranked), images.num_groups, fewest=images.fewest)

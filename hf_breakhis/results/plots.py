@@ -237,9 +237,8 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "patients": patients,
     "pipeline": pipeline,
     "repeats": repeats,
-    "study": study,
-    "compared": compared,
 }
+BETWEEN_RUNS: dict[str, Callable[[Record], Figure | None]] = {"study": study, "compared": compared}
 
 
 def draw(name: str, record: Record) -> Figure | None:
@@ -248,7 +247,8 @@ def draw(name: str, record: Record) -> Figure | None:
     Raises:
         ValueError: there is no figure of this name.
     """
-    if name not in FIGURES:
-        raise ValueError(f"Unknown figure {name!r}; choose from {sorted(FIGURES)}.")
+    figures = FIGURES | BETWEEN_RUNS
+    if name not in figures:
+        raise ValueError(f"Unknown figure {name!r}; choose from {sorted(figures)}.")
     with journal_style():
-        return FIGURES[name](record)
+        return figures[name](record)

@@ -117,7 +117,7 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[st
         each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in SCORES}
         return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in SCORES}
 
-    told = intervals(differences, images[0].num_groups)
+    told = intervals(differences, images[0].num_groups, fewest=images[0].fewest, shares=False)
     return {
         **{
             name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
@@ -139,7 +139,7 @@ def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | N
         found = [score(weights) for score in scores]
         return {name: np.mean([one[name] for one in found], axis=0) for name in SCORES}
 
-    return intervals(means, images[0].num_groups)
+    return intervals(means, images[0].num_groups, fewest=images[0].fewest)
 
 
 def _aligned(tables: Sequence[pd.DataFrame]) -> list[Images]:

@@ -36,6 +36,13 @@ class Images:
         """Number of groups."""
         return int(self.groups.max()) + 1
 
+    @property
+    def fewest(self) -> int:
+        """Number of groups of the one of two classes that has fewer; of more classes the number of all groups."""
+        if len(self.classes) > 2:
+            return self.num_groups
+        return min(len(np.unique(self.groups[self.labels == label])) for label in np.unique(self.labels))
+
 
 def images_of(rows: pd.DataFrame) -> Images:
     """Return predictions as arrays, grouped as `choose_groups` says."""

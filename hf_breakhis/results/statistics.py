@@ -1,10 +1,12 @@
 """Intervals: how far a score may move when other specimens are drawn."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
+from scipy.stats import t
 
 from hf_breakhis.results.predictions import known
 
@@ -13,6 +15,8 @@ LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
 MIN_GROUPS = 10
 # A resample may miss a class; an interval of the few that do not would be of another quantity.
 MAX_UNDEFINED = 0.05
+METHOD = "bootstrap t"
+EDGE = 1e-6  # log odds of a share of 0 or 1 have no end
 
 
 @dataclass(frozen=True)
@@ -41,73 +45,130 @@ def choose_groups(table: pd.DataFrame) -> Groups:
     return Groups("image", np.unique(table["file_name"], return_inverse=True)[1])
 
 
-def draw(num_groups: int, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """Return how often each group is drawn, (resamples, num_groups): as many draws as groups, with replacement."""
+def draw(
+    num_groups: int, resamples: int = RESAMPLES, seed: int = SEED, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Return how often each group is drawn, (resamples, num_groups): as many draws as groups, with replacement.
+
+    Args:
+        num_groups: number of groups.
+        resamples: number of resamples.
+        seed: of the draw.
+        strata: (num_groups,) whole numbers; groups are then drawn within each stratum, so that its size stays.
+    """
     rng = np.random.default_rng(seed)
-    picks = rng.integers(num_groups, size=(resamples, num_groups))
-    offsets = np.arange(resamples)[:, None] * num_groups
-    return np.bincount((picks + offsets).ravel(), minlength=resamples * num_groups).reshape(resamples, num_groups)
+    drawn = np.zeros((resamples, num_groups), dtype=np.int64)
+    for stratum in [0] if strata is None else np.unique(strata):
+        inside = np.arange(num_groups) if strata is None else np.flatnonzero(strata == stratum)
+        picks = rng.integers(len(inside), size=(resamples, len(inside)))
+        offsets = np.arange(resamples)[:, None] * len(inside)
+        counts = np.bincount((picks + offsets).ravel(), minlength=resamples * len(inside))
+        drawn[:, inside] = counts.reshape(resamples, len(inside))
+    return drawn
 
 
-def percentile(replicates: np.ndarray, level: float) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Replicates:
+    """What a method makes an interval of.
+
+    Attributes:
+        value: the score.
+        scores: (resamples,) the score of each resample, none of them NaN.
+        fewest: number of groups of the class that has the fewest.
+        is_share: whether the score lies between 0 and 1, as a difference does not.
+        level: share of the intervals that shall hold the truth.
+    """
+
+    value: float
+    scores: np.ndarray
+    fewest: int
+    is_share: bool = True
+    level: float = LEVEL
+
+
+def percentile(told: Replicates) -> tuple[float, float]:
     """Return the quantiles of the resampled scores that leave (1 - level) / 2 on either side."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail])
+    low, high = np.quantile(told.scores, [(1 - told.level) / 2, (1 + told.level) / 2])
     return float(low), float(high)
 
 
-METHODS = {"percentile": percentile}
+def bootstrap_t(told: Replicates) -> tuple[float, float]:
+    """Return the value -+ a t quantile times the spread of the resampled scores, shares in log odds.
+
+    Resamples of n groups vary too little, by sqrt((n - 1) / n), and their spread is itself uncertain; both are decided
+    by the class of the fewest groups (16 benign specimens). Without them a percentile interval covers .88 to .94 in
+    place of .95 on data with the specimens of BreakHis, with them .94 to .98 (docs/statistics.md).
+    A share of exactly 0 or 1 has no log odds and keeps the percentiles.
+
+    Source:
+        Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American Statistician 69(4): bootstrap t
+        and narrowness bias.
+    """
+    n = told.fewest
+    if n < 3 or (told.is_share and not 0 < told.value < 1):
+        return percentile(told)
+    scores = logit(np.clip(told.scores, EDGE, 1 - EDGE)) if told.is_share else told.scores
+    middle = logit(told.value) if told.is_share else told.value
+    half = t.ppf((1 + told.level) / 2, n - 1) * scores.std(ddof=1) * np.sqrt(n / (n - 1))
+    low, high = middle - half, middle + half
+    return (float(expit(low)), float(expit(high))) if told.is_share else (float(low), float(high))
+
+
+METHODS = {"bootstrap t": bootstrap_t, "percentile": percentile}
 
 
 def intervals(
     scores: Scores,
     num_groups: int,
     *,
+    fewest: int | None = None,
+    shares: bool = True,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-    method: str = "percentile",
-    weights: np.ndarray | None = None,
+    method: str = METHOD,
 ) -> dict[str, dict[str, float | None]]:
     """Return {"value", "low", "high"} of every score.
-
-    A score is a function of how often each group is drawn, so a method that needs more than the resamples (the score
-    with each group left out, for one) can ask for it with other weights.
 
     Args:
         scores: from weights (resamples, num_groups) to the scores, (resamples,) each.
         num_groups: number of groups; below ten `low` and `high` are None.
-        level: share of the resampled scores inside.
+        fewest: number of groups of the class that has the fewest, `num_groups` where that is not known.
+        shares: whether the scores lie between 0 and 1; differences do not.
+        level: share of the intervals that shall hold the truth.
         resamples: number of resamples.
         seed: of the draw.
         method: key of METHODS.
-        weights: the draw, where it is shared by several calls; replaces `resamples` and `seed`.
     """
     values = {name: float(value[0]) for name, value in scores(np.ones((1, num_groups))).items()}
     replicates: Mapping[str, np.ndarray] = {}
     if num_groups >= MIN_GROUPS:
-        replicates = scores(draw(num_groups, resamples, seed) if weights is None else weights)
-    return {name: bounded(value, replicates.get(name), level, method) for name, value in values.items()}
+        replicates = scores(draw(num_groups, resamples, seed))
+    fewest = num_groups if fewest is None else fewest
+    found = {}
+    for name, value in values.items():
+        told = Replicates(value, replicates.get(name, np.array([])), fewest, shares and name != "mcc", level)
+        found[name] = bounded(told, method)
+    return found
 
 
-def bounded(
-    value: float, replicates: np.ndarray | None, level: float = LEVEL, method: str = "percentile"
-) -> dict[str, float | None]:
+def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
     """Return a value with its interval; None where there is no value or too few resamples define it."""
-    if np.isnan(value):
+    if np.isnan(told.value):
         return {"value": None, "low": None, "high": None}
-    if replicates is None or np.isnan(replicates).mean() > MAX_UNDEFINED:
-        return {"value": value, "low": None, "high": None}
-    low, high = METHODS[method](replicates[~np.isnan(replicates)], level)
-    return {"value": value, "low": low, "high": high}
+    undefined = np.isnan(told.scores)
+    if not len(told.scores) or undefined.mean() > MAX_UNDEFINED:
+        return {"value": told.value, "low": None, "high": None}
+    low, high = METHODS[method](replace(told, scores=told.scores[~undefined]))
+    return {"value": told.value, "low": low, "high": high}
 
 
-def describe(groups: Groups, method: str = "percentile") -> dict[str, object]:
+def describe(groups: Groups, method: str = METHOD) -> dict[str, object]:
     """Return what summary.json says of the intervals."""
     plural = f"{groups.level}s"
     known_reason = f"{groups.count} {plural} are fewer than the {MIN_GROUPS} an interval needs."
     return {
-        "method": f"{method} bootstrap over {plural}",
+        "method": f"{method} over {plural}" if "bootstrap" in method else f"{method} bootstrap over {plural}",
         "group": groups.level,
         "level": LEVEL,
         "resamples": RESAMPLES,

@@ -6,8 +6,9 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_curve
 
-from hf_breakhis.results.calibration import decide, fit_temperature, refusal, reliability, youden_threshold
+from hf_breakhis.results.calibration import decide, fit_temperature, refusal, reliability
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.thresholds import youden
 
 
 def honest_logits(n, num_classes=2, seed=0):
@@ -61,13 +62,13 @@ def test_honest_probabilities_have_a_small_error_and_scaled_ones_a_large_one():
 def test_threshold_reaches_the_highest_youden_index():
     labels, logits = honest_logits(500)
     score = softmax(logits, axis=1)[:, 1]
-    chosen = score >= youden_threshold(labels, score)
+    chosen = score >= youden(labels, score)
     fpr, tpr, _ = roc_curve(labels, score)
     assert chosen[labels == 1].mean() - chosen[labels == 0].mean() == pytest.approx((tpr - fpr).max())
 
 
 def test_threshold_of_separated_scores_lies_midway():
-    assert youden_threshold(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9])) == pytest.approx(0.4)
+    assert youden(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9])) == pytest.approx(0.4)
 
 
 def test_each_fold_is_judged_by_values_fitted_on_the_others(write_run, tmp_path):
@@ -80,12 +81,12 @@ def test_each_fold_is_judged_by_values_fitted_on_the_others(write_run, tmp_path)
         temperature = fit_temperature(test["label"].to_numpy()[others], logits[others])
         assert row["temperature"] == pytest.approx(temperature)
         prob = softmax(logits / temperature, axis=1)[:, 1]
-        threshold = youden_threshold(test["label"].to_numpy()[others], prob[others])
+        threshold = youden(test["label"].to_numpy()[others], prob[others])
         assert row["threshold"] == pytest.approx(threshold)
         chosen.append(((prob >= threshold) == test["label"])[own])
     assert decision["cross_fitted"]["accuracy"] == pytest.approx(pd.concat(chosen).mean())
     assert decision["threshold"] == pytest.approx(
-        youden_threshold(test["label"].to_numpy(), softmax(logits / decision["temperature"], axis=1)[:, 1])
+        youden(test["label"].to_numpy(), softmax(logits / decision["temperature"], axis=1)[:, 1])
     )
     assert summary["temperature"]["value"] == decision["temperature"]
 

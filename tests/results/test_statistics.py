@@ -5,9 +5,19 @@ import time
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 
 from hf_breakhis.results.scores import Images, image_scores, patient_rates
-from hf_breakhis.results.statistics import bounded, choose_groups, draw, intervals
+from hf_breakhis.results.statistics import (
+    METHODS,
+    Replicates,
+    bootstrap_t,
+    bounded,
+    choose_groups,
+    draw,
+    intervals,
+    percentile,
+)
 
 
 def grouped_images(num_groups, per_group, effect, seed):
@@ -24,7 +34,7 @@ def grouped_images(num_groups, per_group, effect, seed):
 
 def test_interval_agrees_with_scipy():
     images = grouped_images(40, 10, 0.15, 0)
-    ours = intervals(image_scores(images), 40)["accuracy"]
+    ours = intervals(image_scores(images), 40, method="percentile")["accuracy"]
     share = np.bincount(images.groups, images.labels == images.predicted) / 10  # groups of equal size
     theirs = stats.bootstrap((share,), np.mean, n_resamples=9999, method="percentile", rng=1).confidence_interval
     assert ours["value"] == pytest.approx(share.mean())
@@ -70,9 +80,54 @@ def test_fewer_than_ten_groups_have_a_value_and_no_interval(num_groups, has_inte
 
 def test_too_many_undefined_resamples_leave_no_interval():
     replicates = np.append(np.full(10, np.nan), np.linspace(0, 1, 90))
-    assert bounded(0.5, replicates)["low"] is None
-    assert bounded(0.5, replicates[9:])["low"] is not None
-    assert bounded(float("nan"), replicates) == {"value": None, "low": None, "high": None}
+    assert bounded(Replicates(0.5, replicates, 20))["low"] is None
+    assert bounded(Replicates(0.5, replicates[9:], 20))["low"] is not None
+    assert bounded(Replicates(float("nan"), replicates, 20)) == {"value": None, "low": None, "high": None}
+
+
+def test_bootstrap_t_worked_out_by_hand():
+    scores = expit(np.array([-0.5, 0.0, 0.5, 1.0]))
+    n, quantile = 16, 2.131449545559323  # of Student's t with 15 degrees, from a table
+    half = quantile * np.std([-0.5, 0.0, 0.5, 1.0], ddof=1) * np.sqrt(16 / 15)
+    low, high = bootstrap_t(Replicates(expit(0.25), scores, n))
+    assert (low, high) == pytest.approx((expit(0.25 - half), expit(0.25 + half)))
+    plain = bootstrap_t(Replicates(-0.1, np.array([-0.3, -0.1, 0.1]), n, is_share=False))
+    assert plain == pytest.approx((-0.1 - quantile * 0.2 * np.sqrt(16 / 15), -0.1 + quantile * 0.2 * np.sqrt(16 / 15)))
+
+
+def test_few_groups_of_one_class_make_an_interval_wider():
+    scores = np.random.default_rng(0).uniform(0.6, 0.9, 500)
+    few, many = (bootstrap_t(Replicates(0.75, scores, n)) for n in (5, 500))
+    assert few[0] < many[0] < 0.75 < many[1] < few[1]
+
+
+def test_a_share_of_one_keeps_the_percentiles():
+    told = Replicates(1.0, np.append(np.ones(90), np.full(10, 0.9)), 16)
+    assert bootstrap_t(told) == percentile(told)
+
+
+def test_groups_are_drawn_within_their_stratum():
+    strata = np.arange(30) % 3
+    weights = draw(30, resamples=20, seed=0, strata=strata)
+    assert all(set(weights[:, strata == k].sum(1)) == {10} for k in range(3))
+
+
+def test_default_covers_where_percentiles_of_few_groups_do_not():
+    """Ten groups a class: the quantiles of the resamples are too narrow, the default is not."""
+    hits = dict.fromkeys(METHODS, 0)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(20), 8)
+        labels = (groups >= 10).astype(int)
+        logits = 1.0 * (2 * labels - 1) + rng.normal(size=20)[groups] + rng.normal(size=160)
+        prob = expit(logits)
+        images = Images(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
+        for method in METHODS:
+            told = intervals(
+                image_scores(images, ranked=False), 20, fewest=images.fewest, resamples=400, seed=seed, method=method
+            )["specificity"]
+            hits[method] += told["low"] <= stats.norm.cdf(1 / np.sqrt(2)) <= told["high"]
+    assert hits["percentile"] / 200 < 0.93 < hits["bootstrap t"] / 200 + 0.02
 
 
 @pytest.mark.parametrize(
