@@ -15,6 +15,7 @@ from hf_breakhis.files import InputError
 ORDINARY = "ordinary"  # breast beside the tumour: looks alike in every class
 LOOKS = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
 _MEAN_LIGHT = np.array([0.76, 0.64, 0.75])
+_LEAST_LIGHT = 0.05
 _PATIENT_CAST = np.array([0.04, 0.06, 0.04])  # as far apart as the mean colours of real slides lie
 _FIELD_CAST = np.array([0.005, 0.025, 0.008])
 _RANGES = {
@@ -142,8 +143,14 @@ def traits_of(name: BreakHisName, settings: TwinSettings) -> Traits:
         eosin=_stain((0.15, 0.80, 0.30), patient[11:14], shot[3:6]),
         background=np.clip(np.array([0.90, 0.92, 0.92]) + 0.04 * patient[14:17] + 0.012 * shot[6], 0.72, 1.0),
         thickness=math.exp(0.20 * patient[17] + 0.07 * shot[7]),
-        exposure=(
-            _MEAN_LIGHT + 0.03 * patient[18] + _PATIENT_CAST * patient[23:26] + 0.02 * shot[8] + _FIELD_CAST * field[7]
+        # a camera lets some light in, however far a strong patient effect would turn it down
+        exposure=np.maximum(
+            _MEAN_LIGHT
+            + 0.03 * patient[18]
+            + _PATIENT_CAST * patient[23:26]
+            + 0.02 * shot[8]
+            + _FIELD_CAST * field[7],
+            _LEAST_LIGHT,
         ),
         contrast=math.exp(0.08 * patient[19] + 0.04 * shot[9]),
         blur=math.exp(0.15 * patient[20] + 0.22 * shot[10]),

@@ -22,7 +22,7 @@ from hf_breakhis.files import InputError, read_json, write_json
 
 __all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "twin_file_names", "write_twin"]
 
-FORMAT = 3  # raised whenever the same settings give other pictures
+FORMAT = 4  # raised whenever the same settings give other pictures
 _SOFTWARE = "hf_breakhis twin"
 _ABOUT = "twin.json"
 

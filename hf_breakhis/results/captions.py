@@ -34,7 +34,13 @@ CAPTIONS = {
     "reliability": (
         "Reliability of the predicted probabilities, pooled test images in bins of equal width. A point on the dashed "
         "diagonal means what it says; above it the truth is more frequent than stated. ECE: mean distance from the "
-        "diagonal, weighted by images. Brier score: mean squared error of the probability; lower is better."
+        "diagonal, weighted by images. Brier score: mean squared error of the probability; lower is better. Grey "
+        "squares: after dividing the logits by a temperature fitted on the other folds."
+    ),
+    "prevalence": (
+        "What a decision at the threshold would mean where another share of the images is {positive} than here: PPV, "
+        "the share of images called {positive} that are, and NPV, the share of the others that are not, if "
+        "sensitivity and specificity stayed as on these images. Bands: 95 % intervals over the groups drawn."
     ),
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "

@@ -11,9 +11,11 @@ from hf_breakhis.results.dotplots import baselines, compared, magnifications, pa
 from hf_breakhis.results.flowchart import pipeline
 from hf_breakhis.results.record import Record
 from hf_breakhis.results.style import (
+    BENIGN,
     CELL,
     INK,
     LINE,
+    MALIGNANT,
     MUTED,
     PAPER,
     color_of_fold,
@@ -205,7 +207,12 @@ def reliability(record: Record) -> Figure | None:
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)))
     x, y = [part["mean_probability"] for part in bins], [part["share_positive"] for part in bins]
-    top.plot(x, y, color=CELL, marker="o", markersize=4.5)
+    top.plot(x, y, color=CELL, marker="o", markersize=4.5, label="as trained")
+    after = [part for part in (calibration.get("temperature") or {}).get("bins_after", []) if part["count"]]
+    if after:
+        x, y = [part["mean_probability"] for part in after], [part["share_positive"] for part in after]
+        top.plot(x, y, color=MUTED, marker="s", markersize=3, linewidth=0.8, label="with temperature")
+        top.legend(loc="upper left")
     share_axis(top, "x")
     share_axis(top, "y")
     top.set_ylabel(f"share that is {positive}" if positive else "share predicted right")
@@ -215,6 +222,29 @@ def reliability(record: Record) -> Figure | None:
     below.set(xlabel=f"predicted probability of {positive}" if positive else "probability of the predicted class")
     below.set_ylabel("images")
     below.yaxis.get_major_locator().set_params(nbins=3)
+    return figure
+
+
+def prevalence(record: Record) -> Figure | None:
+    """Predictive values at the threshold over a range of prevalences."""
+    point = ((record.summary.get("decision") or {}).get("cross_fitted") or {}).get("operating_point")
+    if not point:
+        return None
+    figure = new_figure(58)
+    ax = figure.subplots()
+    shares = [row["prevalence"] for row in point["by_prevalence"]]
+    for name, color, label in (("ppv", MALIGNANT, "PPV"), ("npv", BENIGN, "NPV")):
+        rows = [row[name] for row in point["by_prevalence"]]
+        known = [k for k, row in enumerate(rows) if row["value"] is not None]
+        ax.plot([shares[k] for k in known], [rows[k]["value"] for k in known], color=color, marker="o", label=label)
+        bounded = [k for k in known if rows[k]["low"] is not None]
+        low, high = ([rows[k][end] for k in bounded] for end in ("low", "high"))
+        ax.fill_between([shares[k] for k in bounded], low, high, color=color, alpha=0.15, linewidth=0)
+    share_axis(ax, "y")
+    ax.set(xscale="log", xticks=shares, xlabel="share of images that are positive", ylabel="predictive value")
+    ax.set_xticklabels([f"{share:g}" for share in shares])
+    ax.minorticks_off()
+    ax.legend(loc="lower center", ncols=2)
     return figure
 
 
@@ -232,6 +262,7 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "roc_folds": roc_folds,
     "learning_curves": learning_curves,
     "reliability": reliability,
+    "prevalence": prevalence,
     "magnifications": magnifications,
     "tumor_types": tumor_types,
     "patients": patients,

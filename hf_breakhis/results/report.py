@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from hf_breakhis.files import write_text, write_whole
 from hf_breakhis.results import wording
 from hf_breakhis.results.captions import caption, interval_words
+from hf_breakhis.results.checklist import checklists
 from hf_breakhis.results.explained import read_explained
 from hf_breakhis.results.inline import inline_svg, thumbnail
 from hf_breakhis.results.plots import FIGURES, draw
@@ -22,6 +23,7 @@ from hf_breakhis.results.style import figure_bytes
 from hf_breakhis.results.table import AVERAGES, BASELINES, PATIENT_MEASURES
 
 EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wrong ones tell more
+SECTIONS = ["folds", "leakage", "calibration", "slices", "examples", "pipeline", "data", "versions", "words"]
 # What decides a result; a recipe also holds every other field of the Trainer.
 MAIN_FIELDS = (
     "dataset dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
@@ -48,14 +50,16 @@ def write_report(run: str | Path) -> Path:
         figures = write_figures(record, ["repeats"])
         return write_text(run / "report.html", fill_page("repeats.html.j2", record, figures=figures))
     figures = write_figures(record, FIGURES)
+    explained = read_explained(run, record.summary["protocol"]["folds_present"])
     page = fill_page(
         "report.html.j2",
         record,
         figures=figures,
         examples=choose_examples(record),
-        explained=read_explained(run, record.summary["protocol"]["folds_present"]),
+        explained=explained,
         twin=[text for text in record.summary["warnings"] if _is_twin(record) and "twin" in text],
         leaks=_leaks(record.summary),
+        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS),
         sibling=sibling(record, tuple(MAIN_FIELDS)),
         main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},
         other_fields={name: record.recipe[name] for name in sorted(record.recipe) if name not in MAIN_FIELDS},

@@ -138,3 +138,14 @@ def test_where_nothing_can_be_judged_the_reason_is_given(folds, carry_over, reas
     decision, summary = decide(test, why)
     assert decision["threshold"] is decision["temperature"] is decision["cross_fitted"] is None
     assert decision["reason"] == summary["temperature_reason"] == why
+
+
+def test_parts_of_the_brier_score_add_up_where_bins_are_single_values():
+    """Murphy's identity holds exactly when all probabilities of a bin are equal."""
+    rng = np.random.default_rng(0)
+    positive = rng.choice([0.05, 0.35, 0.75], size=600)
+    labels = (rng.random(600) < 0.8 * positive).astype(int)
+    told = reliability(labels, np.stack([1 - positive, positive], axis=1))
+    parts = told["brier_parts"]
+    assert told["brier"] == pytest.approx(parts["reliability"] - parts["resolution"] + parts["uncertainty"])
+    assert parts["uncertainty"] == pytest.approx(labels.mean() * (1 - labels.mean()))

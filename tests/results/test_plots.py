@@ -64,7 +64,8 @@ def inside(value, interval):
 def test_no_text_leaves_its_figure(records, variant, name):
     figure = draw(name, records[variant])
     if figure is None:
-        assert (name, variant) == ("roc_folds", "eight classes")
+        absent = {("roc_folds", "eight classes"), ("prevalence", "eight classes"), ("prevalence", "hold-out")}
+        assert (name, variant) in absent
     else:
         assert list(texts_outside(figure)) == []
 

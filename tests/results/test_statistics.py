@@ -101,9 +101,14 @@ def test_few_groups_of_one_class_make_an_interval_wider():
     assert few[0] < many[0] < 0.75 < many[1] < few[1]
 
 
-def test_a_share_of_one_keeps_the_percentiles():
-    told = Replicates(1.0, np.append(np.ones(90), np.full(10, 0.9)), 16)
-    assert bootstrap_t(told) == percentile(told)
+def test_resamples_of_exactly_one_do_not_stretch_the_interval():
+    """Log odds of 1 are infinite: patients all right in a few resamples say nothing of a low end near one half."""
+    scores = np.minimum(1, 0.95 + 0.03 * np.random.default_rng(0).normal(size=2000))
+    assert scores.max() == 1
+    low, high = bootstrap_t(Replicates(0.95, scores, 16))
+    assert 0.85 < low < percentile(Replicates(0.95, scores, 16))[0]
+    assert high == 1
+    assert bootstrap_t(Replicates(1.0, np.ones(50), 16)) == (1, 1)
 
 
 def test_groups_are_drawn_within_their_stratum():

@@ -1,0 +1,129 @@
+"""What a reader of a medical report expects: the items of TRIPOD+AI and CLAIM 2024, and where a report answers them.
+
+Items are named in our own short words, in the order and with the numbers of the guidelines. An item that a report of a
+run cannot answer says why; a report is not a publication, and some answers are for the authors of one.
+
+Sources:
+    Collins et al. 2024, TRIPOD+AI statement, BMJ 385:e078378.
+    Tejani et al. 2024, CLAIM: 2024 Update, Radiology: Artificial Intelligence 6(4).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+AUTHORS = "for the authors of a publication"
+NOT_KNOWN = "not known of BreakHis"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a guideline.
+
+    Attributes:
+        number: as in the guideline.
+        asks: what it asks for, in short.
+        section: id of the section of the report that answers it, "" where none does.
+        note: what is said there, or why it is not answered.
+    """
+
+    number: str
+    asks: str
+    section: str
+    note: str
+
+
+TRIPOD_AI = (
+    Item("1", "title names model, population and outcome", "", AUTHORS),
+    Item("2", "structured abstract", "", AUTHORS),
+    Item("3", "clinical context, intended use and users, inequalities", "words", "research only, not for diagnosis"),
+    Item("4", "objectives", "pipeline", "what this run trains and scores"),
+    Item("5", "sources and dates of the data", "data", f"source and manifest; dates are {NOT_KNOWN}"),
+    Item("6", "setting, eligibility, treatment", "", f"one laboratory in Brazil; eligibility is {NOT_KNOWN}"),
+    Item("7", "data preparation and quality checks", "data", "findings of the integrity check; resize in the recipe"),
+    Item("8", "outcome and its assessment", "words", "label of the surgical biopsy, taken from the file name"),
+    Item("9", "predictors", "pipeline", "the pixels of one image, and nothing else"),
+    Item("10", "sample size", "data", "all images there are; counts by class, type and group"),
+    Item("11", "missing data", "data", "missing images are listed; none is left out silently"),
+    Item("12", "analysis: split, model, tuning, measures", "pipeline", "recipe, folds and measures"),
+    Item("13", "class imbalance", "pipeline", "`class_weights` and `sampler` in the recipe"),
+    Item("14", "fairness", "", f"age, ancestry and other traits are {NOT_KNOWN}"),
+    Item("15", "model output and threshold", "calibration", "probability, temperature and locked threshold"),
+    Item("16", "training against evaluation data", "leakage", "what is on both sides of the split"),
+    Item("17", "ethical approval", "", "of the collection of BreakHis: see its publication"),
+    Item(
+        "18",
+        "funding, protocol, registration, data and code",
+        "versions",
+        f"versions and commit; the rest is {AUTHORS}",
+    ),
+    Item("19", "patient and public involvement", "", "none"),
+    Item("20", "flow and traits of participants", "data", f"counts; traits of the women are {NOT_KNOWN}"),
+    Item("21", "numbers in each analysis", "folds", "images of each fold and class; groups in each caption"),
+    Item("22", "the model in full", "pipeline", "recipe, revision of the backbone and saved weights"),
+    Item("23", "performance with intervals, in subgroups", "slices", "pooled, by magnification and by tumour type"),
+    Item("24", "model updating", "", "none was done"),
+    Item("25", "interpretation", "", AUTHORS),
+    Item("26", "limitations", "words", "one laboratory, few specimens, no outside test"),
+    Item("27", "use in practice", "", "not for diagnosis: no use in practice is intended"),
+)
+CLAIM = (
+    Item("1-2", "title and abstract", "", AUTHORS),
+    Item("3-4", "background, objectives, intended role", "words", "research only, not for diagnosis"),
+    Item("5", "prospective or retrospective", "words", "retrospective: a published collection of images"),
+    Item("6", "study goal", "pipeline", "what this run trains and scores"),
+    Item("7", "data sources", "data", "source, revision and manifest"),
+    Item("8", "inclusion and exclusion", "data", f"of images: here; of women: {NOT_KNOWN}"),
+    Item("9", "preprocessing", "pipeline", "resize of the whole frame, mean and deviation of ImageNet"),
+    Item("10", "selection of subsets", "pipeline", "`magnifications` in the recipe"),
+    Item("11", "de-identification", "", "the collection was published without names"),
+    Item("12", "missing data", "data", "missing images are listed"),
+    Item("13", "image acquisition", "", "Olympus BX-50 and Samsung SCC-131AN at four magnifications, as published"),
+    Item(
+        "14-16",
+        "reference standard, its reason and source",
+        "words",
+        "surgical biopsy read by pathologists, as published",
+    ),
+    Item("17-18", "annotation of test data, variability of readers", "", NOT_KNOWN),
+    Item("19", "how data were divided", "pipeline", "`split_by`, folds and seeds; folds.csv names every image"),
+    Item("20", "level at which parts are disjoint", "leakage", "image, patient or specimen, and what leaks"),
+    Item("21", "sample size", "data", "all images there are"),
+    Item("22", "model", "pipeline", "backbone and revision"),
+    Item("23", "software", "versions", "every version"),
+    Item("24", "initial weights", "pipeline", "`init`, backbone and seed"),
+    Item("25", "training", "pipeline", "optimizer, schedule, augmentation, epochs"),
+    Item("26", "choice of the final model", "pipeline", "last epoch, or the part that chose it"),
+    Item("27", "ensembles", "", "none"),
+    Item("28", "measures", "folds", "each defined in its caption"),
+    Item("29", "uncertainty", "folds", "intervals over specimens, deviation over folds"),
+    Item("30", "robustness", "slices", "by magnification and tumour type; other laboratories are not tested"),
+    Item("31", "explanation", "explained", "heat maps and deletion curves, where `explain` was run"),
+    Item("32", "test on inside data", "folds", "cross-validation"),
+    Item("33", "test on outside data", "", "not done"),
+    Item("34", "registration", "", "none"),
+    Item("35", "numbers included and excluded", "data", "counts and findings"),
+    Item("36", "traits of the women", "", NOT_KNOWN),
+    Item("37-38", "performance with precision", "folds", "pooled and by fold"),
+    Item("39", "failures", "examples", "the most confident wrong images; all are in predictions.csv"),
+    Item("40-41", "limitations and implications", "words", f"limits here; implications are {AUTHORS}"),
+    Item("42-43", "protocol, code, model and data", "versions", "recipe, commit, manifest"),
+    Item("44", "funding", "", AUTHORS),
+)
+GUIDELINES = {"TRIPOD+AI": TRIPOD_AI, "CLAIM 2024": CLAIM}
+
+
+def checklists(sections: list[str]) -> list[dict[str, Any]]:
+    """Return the guidelines with their items, and how many of these a report with these sections answers.
+
+    Args:
+        sections: ids of the sections that the report has.
+    """
+    told = []
+    for name, items in GUIDELINES.items():
+        rows = [
+            {"number": item.number, "asks": item.asks, "note": item.note,
+             "section": item.section if item.section in sections else ""}
+            for item in items
+        ]  # fmt: skip
+        told.append({"name": name, "items": rows, "answered": sum(bool(row["section"]) for row in rows)})
+    return told
