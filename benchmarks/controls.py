@@ -38,8 +38,7 @@ TWINS = {
     "both": {"class_signal": CLASSES, "patient_effect": PATIENTS},
 }
 CARRIED = {
-    "dataset": "rcl7500_twin", "num_folds": 3, "reserve_size": 0.15, "stratify": False, "num_train_epochs": 3,
-    "scheduler_name": "constant", "scheduler_kwargs": None, "learning_rate": 0.002,
+    "dataset": "rcl7500_twin", "num_folds": 3, "reserve_size": 0.15, "stratify": False, "num_train_epochs": 10,
 }  # fmt: skip
 DECLARED = {
     "patients only": "specimen-wise mean AUC within .5 +- .05, image-wise mean AUC above .9",
@@ -76,9 +75,9 @@ def hold_outs(name: str, seed: int, work: Path) -> dict[str, float]:
 def carried(name: str, seed: int, work: Path) -> dict[str, float]:
     """Return test and reserve accuracy of the first and last fold: carried, fresh, and fresh for thrice the time."""
     row: dict[str, float] = {"seed": seed}
-    ways = {"carried": {"carry_over": "all"}, "fresh": {}, "fresh 3x": {"num_train_epochs": 9}}
+    ways = {"carried": {"carry_over": "model"}, "fresh": {}, "fresh 3x": {"num_train_epochs": 30}}
     for way, fields in ways.items():
-        twin = {**TWIN, "noise": 1.0, "seed": seed}
+        twin = {**TWIN, **TWINS["classes only"], "seed": seed}
         summary = score(work / name / f"{seed}-{way.replace(' ', '-')}", seed,
                         **{**CARRIED, **fields}, twin_kwargs=twin)  # fmt: skip
         for part, level in (("test", summary["image"]), ("reserve", summary["reserve"])):

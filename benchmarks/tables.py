@@ -1,0 +1,135 @@
+"""Write benchmarks/README.md from the JSON files that the benchmarks left beside it.
+
+python benchmarks/tables.py
+"""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hf_breakhis.files import read_json, write_text
+from hf_breakhis.training.record import processor
+
+HERE = Path(__file__).parent
+PACKAGES = ("torch", "torchvision", "transformers", "datasets", "numpy")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown, the first column to the left."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def data_path(found: dict[str, Any]) -> str:
+    """Return images per second of the data path."""
+    usual = found["times_the_usual_way"]
+    rows = [[name, f"{speed:,.0f}", f"{usual[name]:.1f}"] for name, speed in found["images_per_second"].items()]
+    text = table(["way", "images/s", "times (a)"], rows)
+    building = found.get("building_over_decoding")
+    return text if building is None else f"{text}\n\nBuilding the cache took {building:.2f} times the decoding alone."
+
+
+def scale(found: list[dict[str, Any]]) -> str:
+    """Return seconds and memory of each stage by number of images."""
+    head = ["stage", *(f"{run['num_images']:,} images" for run in found)]
+    rows = []
+    for part in ("first", "again"):
+        for stage in found[0][part]:
+            cells = [
+                f"{run[part][stage]['seconds']:.2f} s, {run[part][stage]['highest_mib']:,.0f} MiB" for run in found
+            ]
+            rows.append([f"{stage}{', opened again' if part == 'again' else ''}", *cells])
+    return table(head, rows)
+
+
+def train(found: dict[str, Any]) -> str:
+    """Return images per second of training."""
+    best = max(found["images_per_second"].values())
+    rows = [[name, f"{speed:.2f}", f"{speed / best:.2f}"] for name, speed in found["images_per_second"].items()]
+    return table(["way", "images/s", "of the fastest"], rows)
+
+
+def coverage(found: dict[str, Any]) -> str:
+    """Return coverage and width of the intervals by method."""
+    texts = []
+    for name, setting in found["settings"].items():
+        scores = [*next(iter(setting["methods"].values())), "recognition_rate"]
+        rows = [
+            [way, *(f"{row[s]['coverage']:.3f} ({row[s]['width']:.3f})" if s in row else "" for s in scores)]
+            for way, row in setting["methods"].items()
+        ]
+        texts.append(f"**{name.capitalize()}**, {found['simulations']} simulations, coverage (mean width):\n\n"
+                     + table(["method", *scores], rows))  # fmt: skip
+    return "\n\n".join(texts)
+
+
+def controls(found: dict[str, Any]) -> str:
+    """Return what the controls declared and what came out."""
+    texts = []
+    for name, declared in found["declared"].items():
+        if name not in found:
+            continue
+        told = found[name]["told"]
+        rows = [[key, f"{v['mean']:.3f}", f"{v['sd']:.3f}", f"{v['low']:+.3f} to {v['high']:+.3f}"]
+                for key, v in told.items()]  # fmt: skip
+        came = "yes" if found[name]["holds"] else "**no**"
+        seeds = len(found[name]["rows"])
+        texts.append(f"**{name.capitalize()}**, {seeds} seeds. Declared: {declared}. Came out: {came}."
+                     f"\n\n{table(['score', 'mean', 'sd', '95 % interval of the mean'], rows)}")  # fmt: skip
+    return "\n\n".join(texts)
+
+
+def tuned(found: dict[str, Any]) -> str:
+    """Return both recipes' scores over the repeats, and their differences."""
+    names = ["accuracy", "balanced_accuracy", "roc_auc", "recognition_rate"]
+    rows = [
+        [name, *(f"{one['mean'][key]:.3f} +- {one['sd'][key]:.3f}" for key in names)]
+        for name, one in found["summaries"].items()
+    ]
+    for row in found["paired"]:
+        cells = [row["difference"].get(key) for key in names]
+        told = ["" if c is None else f"{c['value']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f})" for c in cells]
+        rows.append([f"repeat {row['repeat']}: tuned less c3", *told])
+    return table(["recipe", *names], rows)
+
+
+def seconds(found: dict[str, Any]) -> str:
+    """Return a list of seconds or speeds by name."""
+    rows = [[name, f"{value:.3g}"] for name, value in found["rows"].items()]
+    return table(["what", found.get("unit", "value")], rows)
+
+
+# In the order of the page: file, title, what it shows, and how.
+PAGES: dict[str, tuple[str, str, Any]] = {
+    "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
+    "scale_data": ("Scale of the data", "Small generated images, each size in a process of its own.", scale),
+    "train": ("Training", "ResNet-50, 224 pixels, batches of 32, one epoch on the same images.", train),
+    "predict": ("Prediction", "PNG files of 700x460 to rows, ResNet-50 at 224 pixels.", seconds),
+    "crossval": ("Cross-validation", "A frozen backbone, the long way and from features computed once.", seconds),
+    "coverage": ("Coverage", "How often a 95 % interval holds the truth, specimens as in BreakHis.", coverage),
+    "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
+    "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
+}
+
+
+def main() -> None:
+    """Write the page."""
+    about = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    parts = [
+        "# Benchmarks",
+        "One script a claim; each prints a table and writes JSON, `make bench` runs them all, and\n"
+        "`python benchmarks/tables.py` writes this page from the JSON. Times are noisy: compare within a table only.",
+        f"Machine of this page: {processor()}, {len(os.sched_getaffinity(0))} cores used, no GPU; "
+        f"Python {platform.python_version()}, {about}.",
+    ]
+    for name, (title, words, show) in PAGES.items():
+        path = HERE / f"{name}.json"
+        if path.is_file():
+            parts.append(f"## {title}\n\n{words} `python benchmarks/{name}.py`\n\n{show(read_json(path))}")
+    print(write_text(HERE / "README.md", "\n\n".join(parts) + "\n"))
+
+
+if __name__ == "__main__":
+    main()
