@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test style types
+.PHONY: setup demo test style types bench
 
 setup: $(READY)
 
@@ -25,3 +25,8 @@ style: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy hf_breakhis scripts
+
+# Each prints a table and leaves JSON; the last one writes benchmarks/README.md. Hours, on a machine that does nothing else.
+bench: $(READY)
+	for name in data_path scale_data train coverage controls tuned; do $(BIN)/python benchmarks/$$name.py --json benchmarks/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/tables.py

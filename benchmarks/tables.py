@@ -26,9 +26,9 @@ def data_path(found: dict[str, Any]) -> str:
     """Return images per second of the data path."""
     usual = found["times_the_usual_way"]
     rows = [[name, f"{speed:,.0f}", f"{usual[name]:.1f}"] for name, speed in found["images_per_second"].items()]
-    text = table(["way", "images/s", "times (a)"], rows)
-    building = found.get("building_over_decoding")
-    return text if building is None else f"{text}\n\nBuilding the cache took {building:.2f} times the decoding alone."
+    ratio = found["building"]["building_over_decoding"]
+    told = f"Building the cache takes {ratio:.2f} times the decoding alone with {found['building']['decoder']}."
+    return f"{table(['way', 'images/s', 'times (a)'], rows)}\n\n{told}"
 
 
 def scale(found: list[dict[str, Any]]) -> str:

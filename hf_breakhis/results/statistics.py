@@ -96,7 +96,7 @@ def bootstrap_t(told: Replicates) -> tuple[float, float]:
 
     Resamples of n groups vary too little, by sqrt((n - 1) / n), and their spread is itself uncertain; both are decided
     by the class of the fewest groups (16 benign specimens). Without them a percentile interval covers .88 to .94 in
-    place of .95 on data with the specimens of BreakHis, with them .94 to .98 (docs/statistics.md).
+    place of .95 on data with the specimens of BreakHis, with them .93 to .98 (docs/statistics.md).
     Shares of exactly 0 or 1 have no log odds: where a resample is one, the shares themselves are taken, cut to 0..1.
 
     Source:
