@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test style types bench
+.PHONY: setup demo test style types bench audit
 
 setup: $(READY)
 
@@ -30,3 +30,8 @@ types: $(READY)
 bench: $(READY)
 	for name in data_path scale_data train coverage controls tuned; do $(BIN)/python benchmarks/$$name.py --json benchmarks/$$name.json || exit 1; done
 	$(BIN)/python benchmarks/tables.py
+
+# Known holes in what is installed; without a network it says that it could not look.
+audit: $(READY)
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/python scripts/audit.py

@@ -154,6 +154,8 @@ def test_the_card_is_valid_and_complete(ready, trained_run):
     assert "not for diagnosis" in text
     assert "None" not in text
     assert "nan" not in text.lower().split()
+    point = json.loads((trained_run / "decision.json").read_text())["cross_fitted"]["operating_point"]
+    assert f"| PPV | {point['ppv']['value']:.3f} |" in text
 
 
 def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):

@@ -1,0 +1,39 @@
+"""Nothing heavy is imported before it is needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["torch", "transformers", "datasets", "evaluate", "sklearn", "scipy", "pandas", "matplotlib", "onnx", "gradio"]
+DRAWING = ["matplotlib", "onnx", "onnxruntime", "onnxscript", "gradio", "IPython"]
+
+
+def loaded(code, modules):
+    """Return those of `modules` that a fresh Python has after running `code`."""
+    told = f"{code}\nimport json, sys; print(json.dumps([name for name in {modules!r} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("command", ["--help", "data --help", "predict --help", "compare --help", "audit --help"])
+def test_help_needs_nothing_heavy(command):
+    code = f"from hf_breakhis.cli import main; main({command.split()!r})"
+    assert loaded(code, HEAVY) == []
+
+
+def test_a_command_that_is_none_needs_nothing_heavy():
+    assert loaded("from hf_breakhis.cli import main; main(['bogus'])", HEAVY) == []
+
+
+def test_training_draws_nothing_before_its_report():
+    assert loaded("import hf_breakhis.recipe, hf_breakhis.training.crossval", DRAWING) == []
+
+
+def test_scoring_images_draws_nothing():
+    assert loaded("import hf_breakhis.inference.predict, hf_breakhis.inference.classifier", DRAWING) == []
+
+
+def test_a_heavy_import_would_be_seen():
+    assert loaded("import pandas", HEAVY) == ["pandas"]
