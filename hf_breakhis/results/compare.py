@@ -11,8 +11,8 @@ from scipy import stats
 
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.results.aggregate import read_recipe, summarise
+from hf_breakhis.results.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.premium import SCORES, mean_scores, paired_scores
 from hf_breakhis.results.published import DATA, MEASURES, classifier_of
 from hf_breakhis.results.repeats import repeat_folders
 from hf_breakhis.results.sentences import design
@@ -57,7 +57,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         "name": " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}",
         "data": summaries[0]["data"],
         "classes": summaries[0]["classes"],
-        "interval": read_json(_runs(folders[0])[0] / "summary.json")["interval"],
+        "interval": read_json(next(iter(_runs(folders[0]).values())) / "summary.json")["interval"],
         "runs": rows,
         "pairs": pairs,
         "sentence": _sentence(rows, pairs),
@@ -90,24 +90,25 @@ def _names(folders: list[Path]) -> list[str]:
     return [f"{folder.resolve().parent.name}/{folder.resolve().name}" for folder in folders]
 
 
-def _tests(folder: Path) -> list[pd.DataFrame]:
-    """Return the test predictions of each repeat."""
-    return [gather(run) for run in _runs(folder)]
+def _tests(folder: Path) -> dict[int, pd.DataFrame]:
+    """Return the test predictions of each repeat by its number."""
+    return {number: gather(run) for number, run in _runs(folder).items()}
 
 
-def _runs(folder: Path) -> list[Path]:
-    """Return the repeats of a run; one without repeats is its own only one."""
-    return list((repeat_folders(folder) or {0: folder}).values())
+def _runs(folder: Path) -> dict[int, Path]:
+    """Return the repeats of a run by number; one without repeats is its own only one."""
+    return repeat_folders(folder) or {0: folder}
 
 
-def _row(name: str, folder: Path, summary: dict[str, Any], tests: list[pd.DataFrame]) -> dict[str, Any]:
+def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.DataFrame]) -> dict[str, Any]:
     """Return one run with the paper's numbers, where its recipe is one of the paper's."""
     recipe = read_recipe(folder)
-    every = [read_json(run / "summary.json") for run in _runs(folder)]
+    every = [read_json(run / "summary.json") for run in _runs(folder).values()]
     one = every[0]
     classifier = classifier_of(recipe)
+    comparable = "twin" not in str(one["data"]["source"])  # generated pictures less the paper's is no difference
     ours = {score: float(np.mean([each["image"]["mean"][key] for each in every])) for score, key in AVERAGES.items()}
-    pooled = _pooled(tests, one)
+    pooled = mean_scores(list(tests.values())) if len(tests) > 1 else one["image"]["pooled"]
     same_folds = classifier is not None and len(classifier.folds) == len(one["image"]["per_fold"])
     return {
         "name": name,
@@ -126,8 +127,8 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: list[pd.DataFr
         "paper": classifier and {
             "name": classifier.name,
             "averages": classifier.averages,
-            "difference": {score: _less(ours[score], classifier.averages[score]) for score in AVERAGES},
-            "folds": _beside(one["image"]["per_fold"], classifier.folds) if same_folds else [],
+            "difference": {k: _less(ours[k], classifier.averages[k], comparable) for k in AVERAGES},
+            "folds": _beside(one["image"]["per_fold"], classifier.folds, comparable) if same_folds else [],
         },
     }  # fmt: skip
 
@@ -140,24 +141,14 @@ def _recognition(summaries: list[dict[str, Any]]) -> float | None:
     return None if None in rates else float(np.mean(rates))
 
 
-def _pooled(tests: list[pd.DataFrame], one: dict[str, Any]) -> dict[str, Any]:
-    """Return pooled scores, of a run with repeats their means; of hold-outs that share no image the first one's."""
-    if len(tests) == 1:
-        return one["image"]["pooled"]
-    try:
-        return mean_scores(tests)
-    except InputError:
-        return one["image"]["pooled"]
-
-
-def _beside(reports: list[dict[str, Any]], folds: Sequence[Any]) -> list[dict[str, Any]]:
+def _beside(reports: list[dict[str, Any]], folds: Sequence[Any], comparable: bool) -> list[dict[str, Any]]:
     """Return a row for each fold and class that both have: ours, the paper's, and the difference."""
     rows = []
     for report, fold in zip(reports, folds, strict=False):
         for label, paper in fold.rows().items():
             ours = report["per_class"].get(label)
             if ours is not None:
-                difference = {name: _less(ours[name], paper[name]) for name in MEASURES}
+                difference = {name: _less(ours[name], paper[name], comparable) for name in MEASURES}
                 rows.append(
                     {"fold": report["fold"], "class": label, "ours": ours, "paper": paper, "difference": difference}
                 )
@@ -167,19 +158,19 @@ def _beside(reports: list[dict[str, Any]], folds: Sequence[Any]) -> list[dict[st
                 "class": None,
                 "ours": report["accuracy"],
                 "paper": fold.accuracy,
-                "difference": _less(report["accuracy"], fold.accuracy),
+                "difference": _less(report["accuracy"], fold.accuracy, comparable),
             }
         )
     return rows
 
 
-def _less(ours: float | None, paper: float) -> float | None:
-    return None if ours is None else ours - paper
+def _less(ours: float | None, paper: float, comparable: bool) -> float | None:
+    return ours - paper if comparable and ours is not None else None
 
 
 def _cost(folder: Path) -> dict[str, Any]:
     """Return seconds and speed of training, summed over the folds of all repeats."""
-    paths = [run / "cost.json" for run in _runs(folder)]
+    paths = [run / "cost.json" for run in _runs(folder).values()]
     costs = [read_json(path) for path in paths if path.is_file()]
     folds = [fold for cost in costs for fold in cost["folds"].values()]
     if not folds:
@@ -191,36 +182,42 @@ def _cost(folder: Path) -> dict[str, Any]:
     }
 
 
-def _pair(ones: list[pd.DataFrame], others: list[pd.DataFrame]) -> dict[str, Any]:
+def _pair(ones: dict[int, pd.DataFrame], others: dict[int, pd.DataFrame]) -> dict[str, Any]:
     """Compare two runs: the spread over seeds and the spread over specimens apart, and whether both agree."""
-    pairs = list(zip(ones, others, strict=False))
+    numbers = sorted(ones.keys() & others.keys())
     try:
-        told = paired_scores(pairs)
-    except InputError as error:
+        told = paired_scores([(ones[number], others[number]) for number in numbers])
+    except NothingInCommonError as error:
         return {"num_images": 0, "scores": None, "reason": str(error), "ranks": None}
-    scores = {name: {**told[name], **_over_seeds(told[name]["repeats"])} for name in SCORES}
+    scores = {name: {**told[name], **_over_seeds(told[name]["repeats"])} for name in PAIRED}
     return {
         "num_images": told["num_images"],
-        "num_repeats": len(pairs),
+        "num_tested": told["num_tested"],
+        "num_repeats": len(numbers),
+        "group": told["group"],
         "scores": scores,
         "reason": None,
-        "ranks": _ranks(scores["accuracy"], len(pairs)),
+        "ranks": _ranks(scores["accuracy"], len(numbers), told["group"]),
     }
 
 
-def _over_seeds(differences: list[float]) -> dict[str, float | None]:
+def _over_seeds(differences: list[float | None]) -> dict[str, float | None]:
     """Return sd and 95 % t interval of the mean difference over the repeats."""
-    count = len(differences)
-    if count < MIN_REPEATS:
+    told = [value for value in differences if value is not None]
+    count = len(told)
+    if count < max(MIN_REPEATS, len(differences)):
         return {"seeds_sd": None, "seeds_low": None, "seeds_high": None}
-    mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    mean, sd = float(np.mean(told)), float(np.std(told, ddof=1))
     half = float(stats.t.ppf(0.975, count - 1)) * sd / np.sqrt(count)
     return {"seeds_sd": sd, "seeds_low": mean - half, "seeds_high": mean + half}
 
 
-def _ranks(accuracy: dict[str, Any], repeats: int) -> int | None:
-    """Return 1 where the first is ahead, -1 where the second is, 0 for neither, None where it cannot be told."""
-    if repeats < MIN_REPEATS or accuracy["low"] is None:
+def _ranks(accuracy: dict[str, Any], repeats: int, group: str) -> int | None:
+    """Return 1 where the first is ahead, -1 where the second is, 0 for neither, None where it cannot be told.
+
+    An interval over images holds the truth far too seldom to rank by.
+    """
+    if repeats < MIN_REPEATS or accuracy["low"] is None or group == "image":
         return None
     lows, highs = (min(accuracy["low"], accuracy["seeds_low"]), max(accuracy["high"], accuracy["seeds_high"]))
     return 1 if lows > 0 else -1 if highs < 0 else 0
@@ -238,7 +235,10 @@ def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
                 f"These runs cannot be ranked: a ranking needs {MIN_REPEATS} repeats of each with other seeds, and "
                 f"one has {things(fewest, 'repeat')}. The differences below say how specimens move them, not seeds."
             )
-        return "These runs cannot be ranked: there are too few specimens for an interval, or no images in common."
+        return (
+            "These runs cannot be ranked: no specimens are known or they are too few for an interval, or there are no "
+            "images in common."
+        )
     ahead = [(p["one"], p["other"]) if p["ranks"] == 1 else (p["other"], p["one"]) for p in pairs if p["ranks"]]
     if not ahead:
         return "The evidence ranks none of these runs above another: seeds or specimens would turn every difference."
@@ -269,7 +269,14 @@ def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> li
                 f"{row['name']}: {100 * share:.0f} % of its test images show specimens whose other images the model "
                 "was trained on; its scores say how well known specimens are recognised."
             )
-        if row["protocol"]["folds_missing"]:
-            missing = ", ".join(map(str, row["protocol"]["folds_missing"]))
-            found.append(f"{row['name']}: fold {missing} did not end; its numbers are those of the other folds.")
+    for row, summary in zip(rows, summaries, strict=True):
+        repeats = summary.get("repeats") or [{"folds_missing": row["protocol"]["folds_missing"]}]
+        for one in repeats:
+            missing = ", ".join(map(str, one["folds_missing"]))
+            which = f"fold {missing} of repeat {one['repeat']}" if "repeat" in one else f"fold {missing}"
+            if missing:
+                found.append(f"{row['name']}: {which} did not end; its numbers are those of the other folds.")
+        if summary.get("repeats_missing"):
+            missing = ", ".join(map(str, summary["repeats_missing"]))
+            found.append(f"{row['name']}: repeat {missing} did not end; pairs are of the repeats that both have.")
     return found

@@ -9,7 +9,8 @@ from hf_breakhis.results.record import Record
 from hf_breakhis.results.report import fill_page, write_figures
 from hf_breakhis.results.wording import ABSENT, interval, score, signed
 
-SCORE_NAMES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "roc_auc": "ROC AUC"}
+SCORE_NAMES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "roc_auc": "ROC AUC",
+               "recognition_rate": "Recognition rate"}  # fmt: skip
 AVERAGE_NAMES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 

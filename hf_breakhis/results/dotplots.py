@@ -80,7 +80,8 @@ def compared(record: Record) -> Figure | None:
         return None
     figure = new_figure(16 + 9 * len(rows))
     ax = figure.subplots()
-    papers = [(row["paper"] or {}).get("averages", {}).get("accuracy") for row in rows]
+    twin = "twin" in str(record.summary["data"]["source"])  # beside generated pictures the paper's number is none
+    papers = [None if twin else (row["paper"] or {}).get("averages", {}).get("accuracy") for row in rows]
     for y, (row, paper) in enumerate(zip(rows, papers, strict=True)):
         _estimate(ax, row["accuracy"], y, CELL, size=5)
         ticks = row["repeats"] or _accuracies(row["per_fold"])

@@ -1,24 +1,18 @@
 """The premium: how much higher a recipe scores where its protocol lets the model know the test images' patients."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.results.aggregate import read_recipe, summarise
+from hf_breakhis.results.paired import SCORES, premium
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.record import Record
 from hf_breakhis.results.report import fill_page, write_figures
-from hf_breakhis.results.scores import Images, image_scores, images_of
-from hf_breakhis.results.statistics import intervals
 
 PLAN = "plan.json"
 REFERENCE = "specimen-fresh"
-SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
 FORMAT = 1
 
 
@@ -75,87 +69,6 @@ def compare_protocols(folder: str | Path) -> dict[str, Any]:
         "unknown": plan["unknown"],
     }
     return read_json(write_json(folder / "study.json", study))
-
-
-def premium(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
-    """Return score differences, `one` less `other`, with their intervals, and the number of images compared.
-
-    Args:
-        one: test predictions of a run.
-        other: of the run that it is compared with.
-
-    Raises:
-        InputError: no image was tested exactly once by both, or they have different classes.
-    """
-    told = paired_scores([(one, other)])
-    return {name: {key: told[name][key] for key in ("value", "low", "high")} for name in SCORES} | {
-        "num_images": told["num_images"]
-    }
-
-
-def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
-    """Return mean differences over pairs of runs, such as repeats, on the images that all of them tested once.
-
-    Specimens are drawn once for all pairs, so the interval is that of the mean difference over other specimens with
-    these seeds; how far seeds move it stands in `repeats`.
-
-    Args:
-        pairs: of test predictions.
-
-    Returns:
-        For each of `SCORES` `value`, `low`, `high` and `repeats` (the difference of each pair); `num_images`.
-
-    Raises:
-        InputError: no image was tested exactly once by all, or they have different classes or labels.
-    """
-    images = _aligned([table for pair in pairs for table in pair])
-    scores = [image_scores(one) for one in images]
-
-    def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = [score(weights) for score in scores]
-        both = list(zip(found[::2], found[1::2], strict=True))
-        each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in SCORES}
-        return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in SCORES}
-
-    told = intervals(differences, images[0].num_groups, fewest=images[0].fewest, shares=False)
-    return {
-        **{
-            name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
-            for name in SCORES
-        },
-        "num_images": len(images[0].labels),
-    }
-
-
-def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
-    """Return the mean of each of `SCORES` over runs on the same images, such as repeats, with its interval.
-
-    Specimens are drawn once for all runs. Raises `InputError` as `paired_scores`.
-    """
-    images = _aligned(tables)
-    scores = [image_scores(one) for one in images]
-
-    def means(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = [score(weights) for score in scores]
-        return {name: np.mean([one[name] for one in found], axis=0) for name in SCORES}
-
-    return intervals(means, images[0].num_groups, fewest=images[0].fewest)
-
-
-def _aligned(tables: Sequence[pd.DataFrame]) -> list[Images]:
-    """Return the images that every table holds exactly once, in one order."""
-    once = [table.drop_duplicates("file_name", keep=False).set_index("file_name") for table in tables]
-    common = once[0].index
-    for table in once[1:]:
-        common = common.intersection(table.index)
-    common = common.sort_values()
-    if common.empty:
-        raise InputError("The runs tested no image in common, so their scores cannot be compared image by image.")
-    images = [images_of(table.loc[common].reset_index()) for table in once]
-    first = images[0]
-    if any(one.classes != first.classes or (one.labels != first.labels).any() for one in images):
-        raise InputError("The two runs have different classes or labels, so their scores cannot be compared.")
-    return images
 
 
 def _row(name: str, place: str, summary: dict[str, Any] | None, run: Path) -> dict[str, Any]:

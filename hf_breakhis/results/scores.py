@@ -23,6 +23,7 @@ class Images:
         probabilities: (n, num_classes).
         groups: (n,) numbers from 0 below the number of groups.
         classes: names of the classes in the order of their numbers.
+        total_groups: number of groups where some of them have no image here.
     """
 
     labels: np.ndarray
@@ -30,11 +31,12 @@ class Images:
     probabilities: np.ndarray
     groups: np.ndarray
     classes: tuple[str, ...] = ("benign", "malignant")
+    total_groups: int | None = None
 
     @property
     def num_groups(self) -> int:
         """Number of groups."""
-        return int(self.groups.max()) + 1
+        return int(self.groups.max()) + 1 if self.total_groups is None else self.total_groups
 
     @property
     def fewest(self) -> int:

@@ -25,6 +25,7 @@ from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.examples import write_examples
+from hf_breakhis.training.features import Features, open_features, take_features
 from hf_breakhis.training.history import history
 from hf_breakhis.training.modeling import build_model
 from hf_breakhis.training.progress import PlainLines, TitledBars, say
@@ -71,10 +72,24 @@ class Job:
         data = self.recipe[0]
         return open_cache(self.dataset, data.image_size, self.manifest_sha256) if data.cache else None
 
+    @cached_property
+    def features(self) -> Features | None:
+        """What the head is given for all images, where the backbone is frozen and no image is augmented."""
+        data, model, _training = self.recipe
+        if not model.freeze_backbone or not data.cache:
+            return None
+        if data.augmentation != "none":
+            say(f"augmentation {data.augmentation} changes the features, so each epoch passes the frozen backbone.")
+            return None
+        images = WholeBatches(self.dataset, data.image_size, "none", 0, self.pixels)
+        build = partial(build_model, model, self.classes)
+        return open_features(images, self.dataset, data.image_size, self.manifest_sha256, build)
+
     def images(self, rows: np.ndarray, augmentation: str = "none") -> WholeBatches:
-        """Return `rows` as the network sees them, to be normalised by the Trainer."""
+        """Return `rows` as the network sees them: pixels to be normalised by the Trainer, or features for the head."""
         data, _model, training = self.recipe
-        pixels = None if self.pixels is None else self.pixels.select(rows)
+        source = self.features or self.pixels
+        pixels = None if source is None else source.select(rows)
         seed = training.data_seed or training.seed
         return WholeBatches(self.dataset.select(rows), data.image_size, augmentation, seed, pixels)
 
@@ -179,6 +194,8 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
     def build() -> PreTrainedModel:
         model: Any = build_model(args, job.classes)
         model.accepts_loss_kwargs = False  # see `CrossEntropy`
+        if job.features is not None:
+            take_features(model)
         return model.to(memory_format=torch.channels_last) if job.recipe[2].channels_last else model
 
     return build

@@ -1,6 +1,7 @@
 """Runs side by side: equal ones are not ranked, a better one is only with enough seeds, and strangers are refused."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -102,6 +103,9 @@ def test_the_paper_stands_beside_a_recipe_of_its_own(page):
 
 def test_a_twin_is_not_measured_against_the_paper(write_run, tmp_path):
     found = compare([write_run(tmp_path / "c3", source="twin")])
+    paper = found["runs"][0]["paper"]
+    assert set(paper["difference"].values()) == {None}
+    assert all(row["difference"] is None or set(row["difference"].values()) == {None} for row in paper["folds"])
     told = " ".join(found["warnings"])
     assert "not about BreakHis" in told
     assert "compare nothing" in told
@@ -133,3 +137,60 @@ def test_runs_of_other_data_or_targets_are_refused(write_run, tmp_path):
     with pytest.raises(InputError, match="runs of different target"):
         compare([one, third])
     assert main(["compare", str(one), str(tmp_path / "nowhere")]) == 2
+
+
+def test_errors_on_other_images_but_as_many_are_not_ranked(write_run, tmp_path):
+    """The negative control of the planted difference: both runs err as often, on different images."""
+    one = repeated(write_run, tmp_path / "one", 0.25)
+    other = repeated(write_run, tmp_path / "other", 0.25)
+    for repeat in range(REPEATS):
+        for path in (other / f"repeat-{repeat}").glob("fold-*/predictions.csv"):
+            fresh = pd.read_csv(write_run(tmp_path / f"fresh-{repeat}", seed=repeat, split_seed=42 + repeat)
+                                / path.parent.name / path.name)  # fmt: skip
+            worse(fresh, 0.25, seed=100 + repeat).to_csv(path, index=False)
+    (pair,) = compare([one, other])["pairs"]
+    assert pair["scores"]["accuracy"]["high"] > pair["scores"]["accuracy"]["low"]
+    assert pair["ranks"] == 0
+
+
+def test_runs_without_specimens_are_never_ranked(write_run, tmp_path, cohort):
+    """An interval over images is far too narrow to rank by."""
+    images = cohort.assign(patient_id="", specimen_id="")
+
+    def nameless(folder, **fields):
+        return write_run(folder, images, split_by="image", **fields)
+
+    good, bad = repeated(nameless, tmp_path / "good"), repeated(nameless, tmp_path / "bad", 0.4)
+    found = compare([good, bad])
+    assert found["pairs"][0]["scores"]["accuracy"]["low"] > 0
+    assert found["pairs"][0]["ranks"] is None
+    assert "no specimens are known" in found["sentence"]
+    assert found["pairs"][0]["scores"]["recognition_rate"]["value"] is None
+
+
+def test_repeats_are_paired_by_their_number(write_run, tmp_path):
+    one, other = (repeated(write_run, tmp_path / name, seeds=range(4)) for name in ("one", "other"))
+    shutil.rmtree(one / "repeat-1")
+    found = compare([one, other])
+    (pair,) = found["pairs"]
+    assert pair["num_repeats"] == 3
+    assert set(pair["scores"]["accuracy"]["repeats"]) == {0.0}, "the same seeds, so the same predictions"
+    assert any("one: repeat 1 did not end" in text for text in found["warnings"])
+
+
+def test_hold_outs_are_compared_repeat_by_repeat(write_run, tmp_path):
+    """Three hold-outs of one run share few images; each shares all of its own with the other run's."""
+
+    def hold_out(folder, **fields):
+        return write_run(folder, num_folds=1, split_by="image", **fields)
+
+    one, other = repeated(hold_out, tmp_path / "one"), repeated(hold_out, tmp_path / "other", 0.4)
+    (pair,) = compare([one, other])["pairs"]
+    assert pair["num_images"] == pair["num_tested"] > 30
+    assert pair["ranks"] == 1
+
+
+def test_a_fold_missing_in_a_later_repeat_is_named(write_run, tmp_path):
+    one = repeated(write_run, tmp_path / "one")
+    shutil.rmtree(one / "repeat-2" / "fold-1")
+    assert any("one: fold 1 of repeat 2 did not end" in text for text in compare([one])["warnings"])

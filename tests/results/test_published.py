@@ -50,3 +50,19 @@ def test_a_recipe_is_known_by_its_settings(name):
         assert classifier_of(load_recipe(f"{folder}{name}")) is CLASSIFIERS[name]
     assert classifier_of(load_recipe(name) | {"learning_rate": 0.02}) is None
     assert classifier_of(load_recipe("c3_tuned")) is None
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_recipes_hold_the_settings_of_table_i(name):
+    recipe, settings = load_recipe(name), CLASSIFIERS[name].settings
+    own = {"momentum", "step_size", "gamma"}
+    assert {key: recipe[key] for key in settings if key not in own} == {k: settings[k] for k in settings.keys() - own}
+    optimizer, schedule = recipe["optimizer_kwargs"], recipe["scheduler_kwargs"]
+    assert settings["momentum"] in (optimizer.get("momentum"), *optimizer.get("betas", []))
+    assert settings["step_size"] in schedule.values()
+    assert settings["gamma"] in schedule.values()
+
+
+def test_weighted_averages_are_those_of_table_ii():
+    told = CLASSIFIERS["c1"].weighted
+    assert [round(100 * told[key]) for key in ("precision", "recall", "f1")] == list(TABLE_II_AVERAGES["weighted"])

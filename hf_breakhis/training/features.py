@@ -1,0 +1,156 @@
+"""Features of a frozen backbone, computed once for all folds and epochs: a probe costs one pass over the images."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from hf_breakhis.data.cache import describe_cache
+from hf_breakhis.data.sources import cache_folder, prepare_once
+from hf_breakhis.data.transforms import ImageDataset, normalize
+from hf_breakhis.files import write_json, write_whole
+from hf_breakhis.training.progress import say
+
+FORMAT = 1  # raised whenever the same images and weights would give another file
+_BATCH = 32
+
+
+class Features:
+    """What the head of a model is given, image by image: a source of "pixels" for `WholeBatches`.
+
+    Args:
+        path: a .npy file of (n_images, ...) float32.
+        rows: (n,) int, which of them; all by default.
+    """
+
+    def __init__(self, path: Path, rows: np.ndarray | None = None) -> None:
+        self.path = path
+        self.rows = rows
+        self._values = np.load(path, mmap_mode="r")
+
+    def select(self, rows: np.ndarray) -> "Features":
+        """Return the same file with some of its present rows."""
+        return Features(self.path, rows if self.rows is None else self.rows[rows])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return (n, ...) float32 of the rows (n,) int, a copy."""
+        return np.array(self._values[rows if self.rows is None else self.rows[rows]])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the place, not the values."""
+        return Features, (self.path, self.rows)
+
+
+def head_of(model: PreTrainedModel) -> nn.Module | None:
+    """Return the one module after the backbone that has weights, None where there is none or several."""
+    heads = [
+        child for child in model.children() if child is not model.base_model and any(True for _ in child.parameters())
+    ]
+    return heads[0] if len(heads) == 1 else None
+
+
+def take_features(model: PreTrainedModel) -> PreTrainedModel:
+    """Let a model score features in place of pixels: its `forward` is that of its head alone.
+
+    Weights, configuration and saving stay those of the whole model. `forward` is an attribute of this object, so a
+    model that is loaded again takes pixels.
+    """
+    head: Any = head_of(model)
+
+    def forward(self: PreTrainedModel, pixel_values: torch.Tensor, labels: Any = None, **kwargs: Any) -> Any:
+        return ImageClassifierOutput(logits=head(pixel_values))
+
+    model.forward = MethodType(forward, model)
+    return model
+
+
+def open_features(
+    images: ImageDataset, dataset: Any, image_size: int, manifest_sha256: str, build: Callable[[], PreTrainedModel]
+) -> Features | None:
+    """Return the features of all images, computed by one process if nobody did so before.
+
+    Args:
+        images: all images, not augmented.
+        dataset: the same images with their names, for the key of the file.
+        image_size: side of the square.
+        manifest_sha256: names the content of the images.
+        build: returns the model with its backbone frozen.
+
+    Returns:
+        None where the head of the model cannot be told apart: then the long way has to be gone.
+    """
+    with torch.random.fork_rng():  # the random head that is built here must not move the recipe's numbers
+        model = build().eval()
+    if head_of(model) is None or not _is_all_after(model, images):
+        return None
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    about = describe_cache(dataset, image_size, manifest_sha256) | {
+        "features": FORMAT,
+        "backbone_sha256": _digest(model.base_model),
+        "device": str(device),
+    }
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_folder() / f"features-{key}.npy"
+    with prepare_once():
+        if not path.is_file():
+            write_whole(path, lambda beside: _write(beside, model.to(device), images, device))
+            write_json(path.with_suffix(".json"), about)
+    return Features(path)
+
+
+def _write(path: Path, model: PreTrainedModel, images: ImageDataset, device: Any) -> None:
+    """Pass all images through the backbone and write what the head would be given."""
+    found: np.memmap | None = None
+    with tqdm(total=len(images), desc="Features, once", unit=" images", disable=None) as bar:
+        for start in range(0, len(images), _BATCH):
+            rows = range(start, min(start + _BATCH, len(images)))
+            values, _ = _pass(model, images.batch(list(rows)).to(device))
+            if found is None:
+                found = np.lib.format.open_memmap(path, "w+", np.float32, (len(images), *values.shape[1:]))
+            found[rows.start : rows.stop] = values.cpu().numpy()
+            bar.update(len(rows))
+    if found is not None:
+        found.flush()
+
+
+def _pass(model: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the head is given for uint8 pixels, and the logits."""
+    head = head_of(model)
+    caught: list[torch.Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))  # type: ignore[union-attr]
+    try:
+        with torch.inference_mode():
+            values = normalize(pixels).contiguous(memory_format=torch.channels_last)
+            logits = model(pixel_values=values).logits
+    finally:
+        handle.remove()
+    return (caught[-1] if caught else logits), logits
+
+
+def _is_all_after(model: PreTrainedModel, images: ImageDataset) -> bool:
+    """Say whether the head alone makes the logits of what it is given."""
+    values, logits = _pass(model, images.batch([0]))
+    with torch.inference_mode():
+        again = head_of(model)(values)  # type: ignore[misc]
+    told = isinstance(again, torch.Tensor) and again.shape == logits.shape and torch.equal(again, logits)
+    if not told:
+        say(f"the head of a {type(model).__name__} is not told apart, so each epoch passes the frozen backbone.")
+    return told
+
+
+def _digest(module: nn.Module) -> str:
+    """Return a name of the weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}|{tuple(value.shape)}|{value.dtype}|".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
