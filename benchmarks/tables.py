@@ -95,6 +95,46 @@ def tuned(found: dict[str, Any]) -> str:
     return table(["recipe", *names], rows)
 
 
+def controls_in_short(found: dict[str, Any]) -> str:
+    """Return what came out of the controls, a row each."""
+
+    def mean(name: str, score: str) -> str:
+        return f"{found[name]['told'][score]['mean']:.3f}"
+
+    def bounded(name: str, score: str) -> str:
+        value = found[name]["told"][score]
+        return f"{value['mean']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})"
+
+    rows = []
+    for name, words in (
+        ("patients only", "patients can be told apart, classes cannot"),
+        ("classes only", "classes differ, patients do not"),
+        ("both", "both"),
+    ):
+        cells = [mean(name, f"{split} roc_auc") for split in ("image", "specimen")]
+        rows.append([words, *cells, bounded(name, "premium"), "yes" if found[name]["holds"] else "no"])
+    seeds = len(found["patients only"]["rows"])
+    head = ["in the pictures", "AUC by image", "AUC by specimen", "premium in accuracy", "as declared"]
+    text = f"{table(head, rows)}\n\nMeans over {seeds} twins; in brackets the 95 % interval of the mean."
+    if "carried" not in found:
+        return text
+    rows = []
+    for way in ("carried", "fresh"):
+        cells = [f"{mean('carried', f'{way} {part} first')} to {mean('carried', f'{way} {part} last')}"
+                 for part in ("test", "reserve")]  # fmt: skip
+        rows.append([way, *cells, bounded("carried", f"{way} test climb")])
+    came = "as declared" if found["carried"]["holds"] else "**not** as declared"
+    second = table(["RCL-7500's twin, 3 folds", "test accuracy, first to last fold", "set aside", "climb"], rows)
+    return f"{text}\n\n{second}\n\nMeans over {len(found['carried']['rows'])} twins, {came}."
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Put a table between the marks of its name in a page."""
+    begin, end = f"<!-- {name}: by benchmarks/tables.py -->", f"<!-- end of {name} -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    write_text(page, f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+
+
 def seconds(found: dict[str, Any]) -> str:
     """Return a list of seconds or speeds by name."""
     rows = [[name, f"{value:.3g}"] for name, value in found["rows"].items()]
@@ -129,6 +169,8 @@ def main() -> None:
         if path.is_file():
             parts.append(f"## {title}\n\n{words} `python benchmarks/{name}.py`\n\n{show(read_json(path))}")
     print(write_text(HERE / "README.md", "\n\n".join(parts) + "\n"))
+    put(HERE.parent / "README.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
+    put(HERE.parent / "README.md", "tuned", tuned(read_json(HERE / "tuned.json")))
 
 
 if __name__ == "__main__":

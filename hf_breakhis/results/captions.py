@@ -45,7 +45,7 @@ CAPTIONS = {
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "
         "malignant images predicted malignant, specificity the share of benign images predicted benign, recognition "
-        "rate the mean over patients of the share of their images predicted right; {patient}."
+        "rate the mean over patients of the share of their images predicted right; {patient}.{behind}"
     ),
     "tumor_types": (
         "Share of test images predicted right, by tumour type, pooled over folds; {interval}. Right: numbers of "
@@ -94,7 +94,7 @@ MANY_CLASSES = {
     ),
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Recognition rate: mean over "
-        "patients of the share of their images predicted right; {patient}."
+        "patients of the share of their images predicted right; {patient}.{behind}"
     ),
 }
 TUMOR_LETTERS = (
@@ -118,11 +118,22 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "watched": watched,
         "patient": PATIENT,
         "specimen": SPECIMEN,
+        "behind": _behind(summary.get("by_magnification") or {}),
     }
     templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
     templates |= MANY_CLASSES if len(summary.get("classes", [])) > 2 else {}
     text = templates.get(name, name.replace("_", " ") + ".").format(**words)
     return f"{text} {TUMOR_LETTERS}" if name == "patients" else text
+
+
+def _behind(slices: dict[str, Any]) -> str:
+    """The numbers of images and specimens behind each magnification, since below ten there is no interval."""
+    told = [
+        f"{name} {count(part['num_images'])} images of {things(part['num_specimens'], 'specimen')}"
+        for name, part in slices.items()
+        if part.get("num_specimens") is not None
+    ]
+    return f" Behind the points: {', '.join(told)}; fewer than ten have no interval." if told else ""
 
 
 def bars(summary: dict[str, Any]) -> str:

@@ -140,7 +140,7 @@ def test_unknown_groups_leave_out_what_needs_them(write_run, tmp_path, cohort):
     summary = summarise(write_run(tmp_path / "run", images, split_by="image"))
     assert summary["patient"] is None
     assert (summary["by_magnification"], summary["by_tumor_type"]) == ({}, {})
-    assert summary["interval"]["method"] == "bootstrap t over images"
+    assert summary["interval"]["method"] == "t interval with the bootstrap standard error over images"
     assert "whether they were kept apart is unknown" in summary["headline"]["sentence"]
     assert any("too narrow" in text for text in summary["warnings"])
 

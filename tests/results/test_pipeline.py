@@ -12,7 +12,9 @@ SUMMARY = {
         "reserve_size": 0.0, "validation_size": 0.0, "covers_all_images_once": True, "selected_on": None,
     },
     "classes": ["benign", "malignant"],
-    "interval": {"method": "bootstrap t over specimens", "level": 0.95, "reason": None},
+    "interval": {
+        "method": "t interval with the bootstrap standard error over specimens", "level": 0.95, "reason": None,
+    },
 }  # fmt: skip
 RECIPE = {
     "num_folds": 3, "split_seed": 42, "image_size": 224, "augmentation": "none", "carry_over": "none",
@@ -40,7 +42,7 @@ def test_classifier_3_is_told_from_data_to_scores():
         "Training": "3 epochs, batches of 64 | cross-entropy",
         "Test": "the model of each fold predicts its own test part",
         "Scores": "per fold, their mean and standard deviation | pooled: each image tested once | "
-        "95 % interval: bootstrap t over specimens",
+        "95 % interval: t interval with the bootstrap standard error over specimens",
     }
 
 

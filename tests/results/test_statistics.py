@@ -11,7 +11,7 @@ from hf_breakhis.results.scores import Images, image_scores, patient_rates
 from hf_breakhis.results.statistics import (
     METHODS,
     Replicates,
-    bootstrap_t,
+    bootstrap_error,
     bounded,
     choose_groups,
     draw,
@@ -85,19 +85,19 @@ def test_too_many_undefined_resamples_leave_no_interval():
     assert bounded(Replicates(float("nan"), replicates, 20)) == {"value": None, "low": None, "high": None}
 
 
-def test_bootstrap_t_worked_out_by_hand():
+def test_bootstrap_error_worked_out_by_hand():
     scores = expit(np.array([-0.5, 0.0, 0.5, 1.0]))
     n, quantile = 16, 2.131449545559323  # of Student's t with 15 degrees, from a table
     half = quantile * np.std([-0.5, 0.0, 0.5, 1.0], ddof=1) * np.sqrt(16 / 15)
-    low, high = bootstrap_t(Replicates(expit(0.25), scores, n))
+    low, high = bootstrap_error(Replicates(expit(0.25), scores, n))
     assert (low, high) == pytest.approx((expit(0.25 - half), expit(0.25 + half)))
-    plain = bootstrap_t(Replicates(-0.1, np.array([-0.3, -0.1, 0.1]), n, is_share=False))
+    plain = bootstrap_error(Replicates(-0.1, np.array([-0.3, -0.1, 0.1]), n, is_share=False))
     assert plain == pytest.approx((-0.1 - quantile * 0.2 * np.sqrt(16 / 15), -0.1 + quantile * 0.2 * np.sqrt(16 / 15)))
 
 
 def test_few_groups_of_one_class_make_an_interval_wider():
     scores = np.random.default_rng(0).uniform(0.6, 0.9, 500)
-    few, many = (bootstrap_t(Replicates(0.75, scores, n)) for n in (5, 500))
+    few, many = (bootstrap_error(Replicates(0.75, scores, n)) for n in (5, 500))
     assert few[0] < many[0] < 0.75 < many[1] < few[1]
 
 
@@ -105,10 +105,10 @@ def test_resamples_of_exactly_one_do_not_stretch_the_interval():
     """Log odds of 1 are infinite: patients all right in a few resamples say nothing of a low end near one half."""
     scores = np.minimum(1, 0.95 + 0.03 * np.random.default_rng(0).normal(size=2000))
     assert scores.max() == 1
-    low, high = bootstrap_t(Replicates(0.95, scores, 16))
+    low, high = bootstrap_error(Replicates(0.95, scores, 16))
     assert 0.85 < low < percentile(Replicates(0.95, scores, 16))[0]
     assert high == 1
-    assert bootstrap_t(Replicates(1.0, np.ones(50), 16)) == (1, 1)
+    assert bootstrap_error(Replicates(1.0, np.ones(50), 16)) == (1, 1)
 
 
 def test_groups_are_drawn_within_their_stratum():
@@ -132,7 +132,7 @@ def test_default_covers_where_percentiles_of_few_groups_do_not():
                 image_scores(images, ranked=False), 20, fewest=images.fewest, resamples=400, seed=seed, method=method
             )["specificity"]
             hits[method] += told["low"] <= stats.norm.cdf(1 / np.sqrt(2)) <= told["high"]
-    assert hits["percentile"] / 200 < 0.93 < hits["bootstrap t"] / 200 + 0.02
+    assert hits["percentile"] / 200 < 0.93 < hits["bootstrap error"] / 200 + 0.02
 
 
 @pytest.mark.parametrize(

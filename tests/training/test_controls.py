@@ -8,6 +8,7 @@ import pytest
 _spec = importlib.util.spec_from_file_location("controls", Path(__file__).parents[2] / "benchmarks" / "controls.py")
 controls = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(controls)
+controls.TWIN["scale"] = 0.05  # half the images
 SEED = 1001  # not one of those the figures stand for
 
 

@@ -42,7 +42,7 @@ def probe(recipe, backbone):
     def build(folder, **fields):
         mine = {
             "init": "pretrained", "model_kwargs": None, "model_name_or_path": str(backbone), "model_revision": "main",
-            "augmentation": "none", "freeze_backbone": True, "num_train_epochs": 3,
+            "augmentation": "none", "freeze_backbone": True, "num_train_epochs": 2,
         }  # fmt: skip
         return recipe(folder, **mine | fields)
 

@@ -1,0 +1,35 @@
+"""The methods that the coverage bench compares are what their names say."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hf_breakhis.results.scores import Images
+from hf_breakhis.results.statistics import Replicates
+
+_spec = importlib.util.spec_from_file_location("coverage", Path(__file__).parents[2] / "benchmarks" / "coverage.py")
+coverage = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(coverage)
+
+
+def test_bca_is_that_of_scipy():
+    values = np.random.default_rng(0).beta(5, 1, size=30)
+    rng = np.random.default_rng(1)
+    replicates = rng.choice(values, size=(9999, 30)).mean(1)
+    left_out = (values.sum() - values) / 29
+    ours = coverage.bca(Replicates(values.mean(), replicates, 30), left_out)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=9999, method="BCa", rng=2).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.004)
+
+
+def test_what_is_simulated_has_the_truth_that_is_claimed():
+    labels, sizes = coverage.specimens()
+    assert (len(labels), labels.sum(), sizes.sum()) == (70, 54, 7909)
+    rng = np.random.default_rng(0)
+    truth = coverage.truths(labels, sizes, 1.3, 1.0)
+    drawn: list[Images] = [coverage.simulate(labels, sizes, 1.3, 1.0, rng) for _ in range(60)]
+    found = np.mean([np.mean(one.predicted[one.labels == 1]) for one in drawn])
+    assert found == pytest.approx(truth["sensitivity"], abs=0.01)
