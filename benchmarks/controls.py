@@ -1,11 +1,12 @@
 """Controls of the study: does a premium appear where patients can be recognised, and only there?
 
-    python benchmarks/controls.py [--seeds 20] [--first_seed 0] [--work DIR] [--json controls.json]
+    python benchmarks/controls.py --seeds 30 --only "patients only" --only "classes only" --only both
+    python benchmarks/controls.py --seeds 20 --only carried
 
 Four experiments on twins whose truth is known, each with a new twin, split and network a seed, and with what has to
 come out declared before (`DECLARED`). Settings were chosen on seeds from 1000 on, which are not used here. A run that
-is there is used, so an interrupted experiment goes on; 20 seeds take about an hour on two cores with --part 0/2 and
---part 1/2 side by side, then once without --part.
+is there is used, so an interrupted experiment goes on. These two commands, whose figures are shown, take about an hour
+and a half on one core; --part 0/2 and --part 1/2 share it between two, then once without --part.
 """
 
 import argparse
@@ -119,7 +120,7 @@ def holds(name: str, told: dict[str, dict[str, float]]) -> bool:
 def main() -> None:
     """Run the experiments, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--only", choices=EXPERIMENTS, action="append")
     parser.add_argument("--part", default="0/1", help="k/n: every n-th seed from the k-th, to share the work")
@@ -128,7 +129,8 @@ def main() -> None:
     args = parser.parse_args()
     part, parts = map(int, args.part.split("/"))
     seeds = range(args.first_seed + part, args.first_seed + args.seeds, parts)
-    result = {"declared": DECLARED, "recipe": RECIPE, "twin": TWIN, "twins": TWINS, "seeds": list(seeds)}
+    before = read_json(args.json) if args.json.is_file() else {}  # of the experiments that are not asked for now
+    result = {**before, "declared": DECLARED, "recipe": RECIPE, "twin": TWIN, "twins": TWINS}
     for name in args.only or EXPERIMENTS:
         rows = [EXPERIMENTS[name](name, seed, args.work) for seed in seeds]
         if len(rows) < 2:

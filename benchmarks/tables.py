@@ -123,8 +123,10 @@ def controls_in_short(found: dict[str, Any]) -> str:
         cells = [f"{mean('carried', f'{way} {part} first')} to {mean('carried', f'{way} {part} last')}"
                  for part in ("test", "reserve")]  # fmt: skip
         rows.append([way, *cells, bounded("carried", f"{way} test climb")])
-    came = "as declared" if found["carried"]["holds"] else "**not** as declared"
-    second = table(["RCL-7500's twin, 3 folds", "test accuracy, first to last fold", "set aside", "climb"], rows)
+    came = "as declared" if found["carried"]["holds"] else "one criterion not as declared (docs/study.md)"
+    second = table(
+        ["RCL-7500's twin, 3 folds", "test accuracy, first to last fold", "set aside", "climb of the test part"], rows
+    )
     return f"{text}\n\n{second}\n\nMeans over {len(found['carried']['rows'])} twins, {came}."
 
 

@@ -9,6 +9,15 @@ from typing import Annotated
 import typer
 
 
+class Backend(StrEnum):
+    """What runs the network."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class Form(StrEnum):
     """What is written."""
 
@@ -27,6 +36,9 @@ def predict(
     form: Annotated[
         Form | None, typer.Option("--format", help="csv or jsonl; by default as OUTPUT ends, else csv.")
     ] = None,
+    backend: Annotated[
+        Backend, typer.Option(help="torch, or ONNX Runtime with what `export` wrote: onnx, fp16, int8.")
+    ] = Backend.TORCH,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Images in the network at a time.")] = 32,
 ) -> None:
     """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
@@ -46,7 +58,12 @@ def predict(
     from hf_breakhis.inference.rows import Rows
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused by name
-    classifier = Classifier(origin.folder)
+    if backend is Backend.TORCH:
+        classifier = Classifier(origin.folder)
+    else:
+        from hf_breakhis.inference.onnx_classifier import OnnxClassifier
+
+        classifier = OnnxClassifier(origin.folder, backend)
     prediction = Prediction(classifier, Rows(classifier.classes, origin.decision, origin.seen), found, batch_size)
     if origin.decision is None:
         _say(f"no calibrated probability and no decision: {origin.reason}")

@@ -16,8 +16,7 @@ from hf_breakhis.files import InputError, read_json, write_json, write_text, wri
 from hf_breakhis.hub.card import Example, model_card
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.remote import open_repo, push_folder, told_in_one_line
-from hf_breakhis.inference.explain import checksum
-from hf_breakhis.inference.weights import Weights, find_weights, load_classifier
+from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 RECORDS = ("summary.json", "decision.json", "folds.csv")
@@ -162,7 +161,7 @@ def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
     if not (place / "index.json").is_file():
         return None
     index = read_json(place / "index.json")
-    if index["weights_sha256"] != checksum(weights):  # of weights that were trained anew since
+    if index["weights_sha256"] != checksum(weights.folder):  # of weights that were trained anew since
         return None
     (folder / "explain").mkdir()
     for name in [name for row in index["images"] for name in row["pictures"].values()]:

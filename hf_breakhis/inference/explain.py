@@ -1,6 +1,5 @@
 """Heat maps of a fold's most confident right and wrong images, and whether the maps point at what moves the score."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.data.transforms import normalize
 from hf_breakhis.files import InputError, write_json, write_whole_folder
 from hf_breakhis.inference.heatmap import GRID, grad_cam, occlusion, overlay
-from hf_breakhis.inference.weights import FoldImages, Weights, load_classifier
+from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier
 
 METHODS: dict[str, Callable[..., torch.Tensor]] = {"grad_cam": grad_cam, "occlusion": occlusion}
 STEPS = 16  # of a deletion curve
@@ -52,7 +51,8 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
         rows.append(row)
     sample = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(num_curves, len(test))).round().astype(int))]
     told = {
-        "format": 1, "fold": int(weights.fold), "classes": list(images.classes), "weights_sha256": checksum(weights),
+        "format": 1, "fold": int(weights.fold), "classes": list(images.classes),
+        "weights_sha256": checksum(weights.folder),
         "methods": methods, "images": rows, "deletion": _curves(model, images, sample, methods),
     }  # fmt: skip
 
@@ -63,12 +63,6 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
 
     write_whole_folder(weights.beside / "explain", fill)
     return told
-
-
-def checksum(weights: Weights) -> str:
-    """Return the sha256 of the weights, so that maps of earlier ones are not shown as theirs."""
-    with (weights.folder / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def choose(test: pd.DataFrame, num_images: int) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch import nn
 from hf_breakhis.data.transforms import normalize, resize
 from hf_breakhis.files import InputError, write_json, write_whole_folder
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, resize_graph
-from hf_breakhis.inference.weights import FoldImages, Weights, load_classifier, square_size
+from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier, square_size
 
 TOLERANCE = 1e-4  # in probability, between torch and the file
 FRAME = (460, 700)  # of BreakHis
@@ -75,7 +75,8 @@ def export_model(
     if apart > TOLERANCE and "AVX" in torch.backends.cpu.get_cpu_capability():
         raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
     told: dict[str, Any] = {
-        "format": 1, "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
+        "format": 1, "weights_sha256": checksum(weights.folder),
+        "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
         "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
         "outputs": ["logits", "probabilities"], "parity": {"largest_difference": apart, "frame": list(FRAME)},
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

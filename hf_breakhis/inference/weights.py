@@ -1,5 +1,6 @@
 """Which weights are meant by a run and a fold, or by the folder of a model, and the images they never saw."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +79,12 @@ def load_classifier(weights: Weights) -> PreTrainedModel:
     except Exception as error:  # a config.json that fits nothing makes transformers raise anything
         raise InputError(f"{weights.folder} cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
     return model.eval()
+
+
+def checksum(folder: Path) -> str:
+    """Return the sha256 of a model's weights, so that what was made of earlier ones is not taken for theirs."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def square_size(weights: Weights) -> int:

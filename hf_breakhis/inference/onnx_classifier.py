@@ -1,0 +1,67 @@
+"""The same classifier, its network run by ONNX Runtime from a file that `export` wrote: twice as fast on a CPU."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.onnx_graph import MISSING
+from hf_breakhis.inference.weights import checksum
+
+FILES = {"onnx": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
+
+
+class OnnxClassifier(Classifier):
+    """An image classifier as `Classifier`, but run by ONNX Runtime.
+
+    Images are resized as ever; the resize in the graph then has nothing left to do.
+
+    Args:
+        folder: of the model; the export lies beside it, or in it.
+        backend: key of `FILES`.
+
+    Raises:
+        InputError: onnxruntime is missing, there is no export of these weights, or the model brings its own processor.
+    """
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        super().__init__(folder)
+        path = self._find(backend)
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise InputError(MISSING) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # threads that spin while they wait take the cores from those that decode
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        del self.model
+
+    def logits(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
+        """Return (n, num_classes) float64 for n prepared images; see `Classifier.logits`."""
+        batch = torch.stack(list(prepared)).permute(0, 2, 3, 1).contiguous().numpy()
+        logits = self.session.run(["logits"], {"image": batch})[0].astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise InputError(f"The exported network of {self.folder} gives numbers that are not finite; export again.")
+        return logits
+
+    def _find(self, backend: str) -> Path:
+        """Return the exported file, if it is of these weights."""
+        name = FILES[backend]
+        places = [self.folder.parent / "onnx", self.folder / "onnx"]
+        place = next((place for place in places if (place / name).is_file()), None)
+        flag = "" if backend == "onnx" else f" --{backend}"
+        again = f"hf-breakhis export RUN{flag}"
+        if place is None or not self.image_size:
+            raise InputError(f"There is no {name} beside {self.folder}; `{again}` writes it.")
+        if read_json(place / "export.json").get("weights_sha256") != checksum(self.folder):
+            raise InputError(
+                f"{place / name} was exported from other weights than {self.folder}; `{again}` renews it."
+            )
+        return place / name
