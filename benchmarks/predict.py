@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py [--num_images 256] [--rounds 2] [--json benchmarks/predict.json]
 
-A ResNet-50 at 224 pixels, trained for one epoch on generated pictures so that there is a run to export; what it answers
+A ResNet-50 at 224 pixels, trained for an epoch on generated pictures so that there is a run to export; what it answers
 is of no interest, but how its score changes in eight bits is told. All ways score the same files, one after the other
 in each round; the best round counts, and of the pipeline the best batch size. "Decoding alone" reads and resizes as
 `predict` does, "network alone" scores images that are ready. Start-up is left out.

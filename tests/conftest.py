@@ -1,7 +1,12 @@
 """What several rooms' tests share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
+
+# Each of two workers would start two threads, and four that wait in turns on two cores take four times as long. Set
+# before torch is imported; the processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import datasets
 import numpy as np

@@ -100,6 +100,6 @@ def test_a_damaged_picture_of_any_kind_is_told_and_no_more(form, data):
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, min(len(content) - 1, 400)))] = data.draw(st.integers(0, 255))
     checked = check_image("key", {"bytes": bytes(content), "path": "a"})
-    assert checked.problem or checked.width == checked.height
+    assert checked.problem or checked.mode == "RGB", "a size of another number is a picture still"
     (found,) = decode_all([Item("a", bytes(content))], lambda pixels: pixels.shape, 1, 1)
     assert isinstance(found, Unreadable) or found[1][2] == 3

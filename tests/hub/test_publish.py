@@ -280,9 +280,7 @@ def test_bad_input_is_told_before_any_work(hub, trained_run, tmp_path):
 
 
 def test_a_dry_run_speaks_to_nobody(hub, trained_run, tmp_path):
-    done = hub.command(
-        "publish", trained_run, "--repo_id", NAME, "--dry_run", "--folder", tmp_path / "dry", token=None
-    )
+    done = hub.command("publish", trained_run, "--repo_id", NAME, "--dry_run", "--folder", tmp_path / "x", token=None)
     assert done.returncode == 0, done.stderr
     assert "model.safetensors" in done.stdout
     assert hub.log == []
