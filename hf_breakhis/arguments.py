@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_breakhis.files import InputError
+from hf_breakhis.hardware import choose, find_hardware
 
 MAGNIFICATIONS = ("40X", "100X", "200X", "400X")
 OFFICIAL_FOLDS = 5
@@ -35,11 +36,17 @@ class DataArguments:
     twin_kwargs: dict | None = _field(None, "Settings of the twin as JSON: seed, scale, width, class_signal, ...")
     target: Literal["malignancy", "tumor_type"] = _field("malignancy", "Two classes, or the eight tumour types.")
     magnifications: list[str] = _field(list(MAGNIFICATIONS), "Subset of 40X 100X 200X 400X.")
+    tumor_types: list[str] = _field(
+        [], "Subset of A F PT TA DC LC MC PC, in the order of the classes; none named: all."
+    )
     split_by: Literal["image", "patient", "specimen", "official"] = _field(
         "specimen", "What may not straddle a split; image leaks; official is the authors' five hold-outs."
     )
     num_folds: int = _field(5, "Folds; 1 is a hold-out of test_size.")
     test_size: float = _field(0.2, "Share held out when num_folds is 1.")
+    test_patients: list[str] = _field(
+        [], "Slide folders to hold out, such as SOB_M_DC-14-2523; num_folds has to be 1."
+    )
     repeats: int = _field(1, "The whole again with the next split and initial seeds.")
     reserve_size: float = _field(0.0, "Share set aside before anything else and reported apart.")
     validation_size: float = _field(0.0, "Share of the training groups used to watch training and choose checkpoints.")
@@ -55,7 +62,10 @@ class DataArguments:
         wrong = [name for name in self.magnifications if name not in MAGNIFICATIONS]
         _require(not wrong, f"`magnifications` has {wrong}; choose from {list(MAGNIFICATIONS)}.")
         _require(bool(self.magnifications), f"`magnifications` is empty; choose from {list(MAGNIFICATIONS)}.")
-        _require(len(set(self.magnifications)) == len(self.magnifications), "`magnifications` names one twice.")
+        for name in ("magnifications", "tumor_types", "test_patients"):
+            value = getattr(self, name)
+            _require(len(set(value)) == len(value), f"`{name}` names one twice.")
+        self._check_test_patients()
         for name, lowest in {"num_folds": 1, "repeats": 1, "image_size": 8, "split_seed": 0}.items():
             value = getattr(self, name)
             _require(value >= lowest, f"`{name}` is {value}, but has to be at least {lowest}.")
@@ -74,6 +84,15 @@ class DataArguments:
             )
             _require(0 <= number < self.num_folds, allowed)
         _require(self.fold == "all" or self.repeats == 1, f"`fold` is {self.fold}; with `repeats` it has to be all.")
+
+    def _check_test_patients(self) -> None:
+        """Refuse named patients where the split is not one hold-out of patients."""
+        if not self.test_patients:
+            return
+        told = "`test_patients` names the patients to hold out: "
+        _require(self.num_folds == 1, f"{told}`num_folds` is {self.num_folds}, but has to be 1.")
+        grouped = self.split_by in ("patient", "specimen")
+        _require(grouped, f"{told}`split_by` is {self.split_by}, but has to be patient or specimen.")
 
 
 @dataclass
@@ -103,6 +122,11 @@ class BreakHisTrainingArguments(TrainingArguments):
     save_total_limit: int | None = _field(2, "Checkpoints kept while a fold trains.")
     per_device_eval_batch_size: int = _field(64, "Images per evaluation batch and device.")
     ddp_find_unused_parameters: bool | None = _field(False, "A ResNet uses all of its parameters.")
+    # None is what the hardware suggests (hardware.py).
+    bf16: bool | None = _field(None, "Train in bfloat16; by default on a GPU that calculates in it.")  # type: ignore[assignment]
+    dataloader_num_workers: int | None = _field(  # type: ignore[assignment]
+        None, "Processes that load images; by default none on a CPU, one a core on a GPU, up to 8."
+    )
 
     # What this package adds.
     batch_size: int | None = _field(None, "Images per optimizer step, over all processes and accumulation steps.")
@@ -114,6 +138,7 @@ class BreakHisTrainingArguments(TrainingArguments):
     class_weights: Literal["none", "balanced"] = _field("none", "Weigh the loss by inverse class frequency.")
     sampler: Literal["none", "balanced"] = _field("none", "Draw both classes equally often.")
     early_stopping_patience: int | None = _field(None, "Epochs without improvement after which a fold ends.")
+    num_threads: int | None = _field(None, "CPU threads of each process; by default its share of the cores.")
     channels_last: bool = _field(True, "Keep the colours of a pixel together in memory: faster, other last bits.")
     restart: bool = _field(False, "Begin the run again, although its folder holds a finished or unfinished one.")
 
@@ -132,6 +157,7 @@ class BreakHisTrainingArguments(TrainingArguments):
         self._check_schedule()
         if self.disable_tqdm is None:
             self.disable_tqdm = not os.isatty(2)  # a log file wants lines, not bars
+        self._leave_to_hardware()
         super().__post_init__()
         self._check_processes()
         self.dataloader_pin_memory &= self.device.type != "cpu"  # else torch warns before each epoch
@@ -151,6 +177,16 @@ class BreakHisTrainingArguments(TrainingArguments):
             )
             _require(self.eval_strategy == "epoch", given)
             self.metric_for_best_model = self.metric_for_best_model or "loss"
+
+    def _leave_to_hardware(self) -> None:
+        """Fill in what the recipe leaves open."""
+        found = choose(find_hardware(self.use_cpu), self.dataloader_num_workers)
+        found["bf16"] &= not self.fp16
+        if "OMP_NUM_THREADS" in os.environ:  # by the user or the launcher
+            found["num_threads"] = None
+        for name, value in found.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
 
     def _check_processes(self) -> None:
         """Refuse unconnected processes: each would train alone and write to the same files."""

@@ -28,7 +28,7 @@ KNOWN = [f.name for group in ARGUMENT_CLASSES for f in fields(group) if f.init]
 LOWEST = {
     "seed": 0, "data_seed": 0, "num_train_epochs": 0, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0,
     "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
-    "dataloader_num_workers": 0, "save_total_limit": 1, "early_stopping_patience": 1,
+    "dataloader_num_workers": 0, "save_total_limit": 1, "early_stopping_patience": 1, "num_threads": 1,
 }  # fmt: skip
 # A file of another field that is not there, an option it does not have, a package that is not installed.
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)

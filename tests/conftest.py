@@ -46,6 +46,12 @@ def datasets_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def run_fields():
+    """The fields of a run of seconds."""
+    return dict(RUN_FIELDS)
+
+
+@pytest.fixture(scope="session")
 def trained_run(tmp_path_factory):
     """A finished and reported run of two folds of the twin, a tiny network at 32 pixels; copy it before a change."""
     from hf_breakhis.recipe import build_recipe
@@ -101,6 +107,7 @@ def data_args():
             "dataset_revision": None,
             "twin_kwargs": None,
             "magnifications": list(MAGNIFICATIONS),
+            "tumor_types": [],
             "target": "malignancy",
         }
         return SimpleNamespace(**fields | changes)

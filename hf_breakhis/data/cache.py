@@ -22,6 +22,7 @@ from tqdm import tqdm
 from hf_breakhis.data.sources import cache_folder
 from hf_breakhis.data.transforms import DecodedPixels, PixelSource, stream
 from hf_breakhis.files import InputError, write_json, write_whole
+from hf_breakhis.hardware import count_cores
 
 FORMAT = 1  # raised whenever the same images would be written otherwise
 _CHUNK = 16  # images a process decodes and writes at a time
@@ -166,7 +167,7 @@ def _build(
         left.unlink(missing_ok=True)
     _require_room(path, int(np.prod(shape)))
     if num_workers is None:
-        num_workers = len(os.sched_getaffinity(0)) if shape[0] > _FEW else 0
+        num_workers = count_cores() if shape[0] > _FEW else 0
 
     def fill(part: Path) -> None:
         # Written, not mapped: a full disk is then an error to tell, where a mapped write would kill the process.

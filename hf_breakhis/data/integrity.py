@@ -20,6 +20,7 @@ from hf_breakhis.data.manifest import manifest_sha256
 from hf_breakhis.data.memory import NOTHING, as_table, positions, recall, remember
 from hf_breakhis.data.sources import cache_folder
 from hf_breakhis.files import InputError
+from hf_breakhis.hardware import count_cores
 
 CHUNK = 1_000  # images checked before what they showed is packed
 
@@ -119,7 +120,7 @@ def _check(rows: datasets.Dataset, keys: np.ndarray, new: np.ndarray, num_thread
         return check_image(int(keys[row]), rows[row]["image"])
 
     with (
-        ThreadPoolExecutor(num_threads or len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(num_threads or count_cores()) as pool,
         tqdm(total=len(new), desc="Checking", unit=" images", disable=None) as bar,
     ):
         for start in range(0, len(new), CHUNK):

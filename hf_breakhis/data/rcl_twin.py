@@ -18,6 +18,7 @@ from hf_breakhis.data.rcl import PER_CLASS, row_names
 from hf_breakhis.data.traits import generator
 from hf_breakhis.data.twin import TwinSettings, twin_file_names, write_twin
 from hf_breakhis.files import InputError, write_csv, write_whole_folder
+from hf_breakhis.hardware import count_cores
 
 FORMAT = "rcl-1"  # changed whenever the same settings give other rows
 NUM_BENIGN = 2480  # of BreakHis
@@ -71,7 +72,7 @@ def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataF
         def write(row: Any) -> None:
             _write_picture(twin / parse_file_name(row.original).path, beside / f"{row.file_name}.png", row.turn)
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(count_cores()) as pool:
             work = pool.map(write, rows.itertuples(index=False))
             for _ in tqdm(work, total=len(rows), desc="Writing the twin of RCL-7500", unit=" images", disable=None):
                 pass

@@ -19,6 +19,7 @@ from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.data.tissue import draw
 from hf_breakhis.data.traits import TwinSettings
 from hf_breakhis.files import InputError, read_json, write_json
+from hf_breakhis.hardware import count_cores
 
 __all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "twin_file_names", "write_twin"]
 
@@ -74,7 +75,7 @@ def write_twin(folder: str | Path, settings: TwinSettings, num_proc: int | None 
     beside = folder.resolve().with_name(f".{folder.resolve().name}.{uuid.uuid4().hex[:8]}.part")
     try:
         beside.mkdir(parents=True)
-        _write_pictures(beside, settings, num_proc or _num_cores())
+        _write_pictures(beside, settings, num_proc or count_cores())
         write_json(beside / _ABOUT, about)
         if folder.is_dir():
             folder.rmdir()
@@ -125,11 +126,6 @@ def _write_pictures(folder: Path, settings: TwinSettings, num_proc: int) -> None
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody wants to wait for the other pictures
-
-
-def _num_cores() -> int:
-    """Return the cores this process may use; a container or a cluster often grants fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_chunk(chunk: tuple[Path, list[str], TwinSettings]) -> int:

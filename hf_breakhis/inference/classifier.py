@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.data.transforms import MEAN, SD, image_processor, normalize, resize
 from hf_breakhis.files import InputError, read_json
+from hf_breakhis.hardware import full_precision
 from hf_breakhis.inference.origin import require_classifier
 
 
@@ -61,7 +62,7 @@ class Classifier:
         batch = torch.stack(list(prepared)).to(self.device)
         batch = normalize(batch) if self.image_size else batch.float()
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision():
                 logits = self.model(batch.contiguous(memory_format=torch.channels_last)).logits.double().cpu().numpy()
         except (RuntimeError, ValueError) as error:
             raise InputError(

@@ -1,6 +1,5 @@
 """Score images with a trained model, as a stream: what is in memory does not grow with their number."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -8,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier
 from hf_breakhis.inference.inputs import Item, Unreadable
 from hf_breakhis.inference.origin import Seen
@@ -42,7 +42,7 @@ class Prediction:
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each batch, in the order of the images; threads decode the next one meanwhile."""
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = count_cores()
         decoded = decode_all(self.found, self.classifier.prepare, threads, max(2 * self.batch_size, 2 * threads))
         items: list[Item] = []
         images: list[Any] = []

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from accelerate import PartialState
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
+from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.integrity import Findings, check_images
 from hf_breakhis.data.sources import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, split_images
 from hf_breakhis.data.transforms import AUGMENTATIONS
 from hf_breakhis.files import InputError, read_json, write_csv, write_json
+from hf_breakhis.hardware import find_hardware
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.fold import Job, is_finished, train_fold
 from hf_breakhis.training.lock import held, require_free
@@ -42,6 +45,7 @@ def cross_validate(recipe: Recipe) -> bool:
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
     load_config(model)  # an unknown network or override is told before any image is read
+    use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing
     if training.disable_tqdm:
         disable_progress_bars()
@@ -67,6 +71,14 @@ def cross_validate(recipe: Recipe) -> bool:
         for run, repeat in runs.items():
             train_run(run, repeat, images, findings, stop)
     return True
+
+
+def use_hardware(training: BreakHisTrainingArguments) -> None:
+    """Start as many threads as the recipe or the hardware says, and tell what would be slow here."""
+    if training.num_threads is not None:
+        torch.set_num_threads(training.num_threads)
+    if training.bf16 and training.device.type == "cpu" and not find_hardware(use_cpu=True).cpu_bf16:
+        say("warning: this processor only imitates bfloat16, which takes 14 times as long; --bf16 false is float32.")
 
 
 def leave_group() -> None:

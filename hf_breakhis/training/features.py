@@ -18,6 +18,7 @@ from hf_breakhis.data.cache import describe_cache
 from hf_breakhis.data.sources import cache_folder, prepare_once
 from hf_breakhis.data.transforms import ImageDataset, normalize
 from hf_breakhis.files import write_json, write_whole
+from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.progress import say
 
 FORMAT = 1  # raised whenever the same images and weights would give another file
@@ -128,7 +129,7 @@ def _pass(model: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, t
     caught: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))  # type: ignore[union-attr]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             values = normalize(pixels).contiguous(memory_format=torch.channels_last)
             logits = model(pixel_values=values).logits
     finally:

@@ -40,6 +40,7 @@ from hf_breakhis.training.trainer import (
 )
 
 PARTS = ("test", "validation", "reserve")
+WATCHED = ("accuracy", "balanced_accuracy", "roc_auc")
 
 
 @dataclass(frozen=True)
@@ -202,16 +203,16 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
 
 
 def watched_scores(output: Any, classes: list[str]) -> dict[str, float]:
-    """Return accuracy and, for two classes, the area under the ROC curve, of (n, n_classes) logits."""
+    """Return what a checkpoint may be chosen by, of (n, n_classes) logits."""
     probabilities = softmax(output.predictions)
     report = image_report(output.label_ids, output.predictions.argmax(-1), probabilities, classes)
-    return {name: report[name] for name in ("accuracy", "roc_auc") if report.get(name) is not None}
+    return {name: report[name] for name in WATCHED if report.get(name) is not None}
 
 
 def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen: np.ndarray) -> pd.DataFrame:
     """Return the predictions of one part, one row an image, in the order of its rows."""
     rows = getattr(fold, part)
-    logits = np.asarray(trainer.predict(job.images(rows), metric_key_prefix=part).predictions)
+    logits = trainer.predict_in_full(job.images(rows), part)
     table = job.table.iloc[rows].reset_index(drop=True)
     table = table.assign(fold=fold.index, part=part, seen_in_training=seen[rows])
     for prefix, values in (("logit", logits.astype(np.float64)), ("prob", softmax(logits))):

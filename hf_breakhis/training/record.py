@@ -28,11 +28,16 @@ PACKAGES = (
     "hf-breakhis transformers datasets evaluate accelerate huggingface-hub torch torchvision "
     "scikit-learn numpy pandas pillow safetensors"
 ).split()
+# Chosen from the hardware where the recipe leaves them open, or given.
+SETTINGS = (
+    "bf16 fp16 tf32 channels_last torch_compile dataloader_num_workers dataloader_prefetch_factor "
+    "dataloader_pin_memory"
+).split()
 # Fields that change where or how fast a run goes, not what comes out; they may differ when a run is continued.
 FREE_FIELDS = (
     "data_dir cache fold output_dir restart disable_tqdm report_to run_name log_level log_level_replica "
     "log_on_each_node local_rank ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
-    "dataloader_pin_memory dataloader_persistent_workers save_total_limit per_device_eval_batch_size "
+    "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
     "resume_from_checkpoint hub_token"
 ).split()
 
@@ -62,6 +67,7 @@ def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "settings": {name: getattr(args, name) for name in SETTINGS},
         "processes": args.world_size,
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "per_device_train_batch_size": args.per_device_train_batch_size,

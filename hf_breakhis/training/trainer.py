@@ -1,5 +1,6 @@
 """The Trainer with its documented hooks overridden; the training loop is untouched."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.transforms import normalize
+from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
 
 
@@ -32,10 +34,11 @@ class BreakHisTrainer(Trainer):
         """Return the optimizer's class and arguments; weight decay is set by the parameter groups."""
         if args.optimizer_name is None:
             return Trainer.get_optimizer_cls_and_kwargs(args, model)
-        return lookup(OPTIMIZERS, args.optimizer_name, "optimizer"), {
-            "lr": args.learning_rate,
-            **(args.optimizer_kwargs or {}),
-        }
+        optimizer_cls = lookup(OPTIMIZERS, args.optimizer_name, "optimizer")
+        kwargs = {"lr": args.learning_rate, **(args.optimizer_kwargs or {})}
+        if args.device.type == "cuda" and "fused" in inspect.signature(optimizer_cls).parameters:
+            kwargs.setdefault("fused", True)  # one kernel an update in place of one a parameter
+        return optimizer_cls, kwargs
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return the names of the parameters that decay: all, as in plain torch, or matrices and filters only."""
@@ -73,6 +76,16 @@ class BreakHisTrainer(Trainer):
             dataset: Any = self.train_dataset if train_dataset is None else train_dataset
             return BalancedSampler(dataset.labels, self.args.data_seed or self.args.seed)
         return super()._get_train_sampler(train_dataset)
+
+    def predict_in_full(self, images: Dataset, part: str) -> np.ndarray:
+        """Return (n, num_classes) logits in float32, however the model was trained.
+
+        What is written down has to be what the saved weights say to anyone, and not what bfloat16 or TensorFloat-32
+        make of it.
+        """
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # takes autocast off its forward
+        with full_precision():
+            return np.asarray(self.predict(images, metric_key_prefix=part).predictions)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return a loader of every image of the part."""

@@ -1,0 +1,91 @@
+"""What this machine has, and the settings that a recipe leaves to it."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AMPERE = (8, 0)  # the first NVIDIA generation that calculates in bfloat16 and TensorFloat-32
+MAX_WORKERS = 8
+PREFETCH = 4
+# Without one of these a CPU only imitates bfloat16, and takes 14 times as long as with float32.
+CPU_BF16 = {"amx_bf16", "avx512_bf16"}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What decides how fast a network trains.
+
+    Attributes:
+        device: kind of device as torch names it, such as "cpu", "cuda" or "mps".
+        capability: generation of an NVIDIA GPU, such as (8, 0); None for every other device.
+        cores: processor cores that this process and its siblings may use.
+        processes: processes of the same run on this machine, which share the cores.
+        cpu_bf16: whether the processor has instructions for bfloat16.
+    """
+
+    device: str = "cpu"
+    capability: tuple[int, int] | None = None
+    cores: int = 1
+    processes: int = 1
+    cpu_bf16: bool = False
+
+
+def find_hardware(use_cpu: bool = False) -> Hardware:
+    """Return what this machine has; `use_cpu` passes a GPU over."""
+    import torch
+
+    accelerator = None if use_cpu or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
+    device = "cpu" if accelerator is None else accelerator.type
+    return Hardware(
+        device=device,
+        capability=torch.cuda.get_device_capability() if device == "cuda" and torch.version.cuda else None,
+        cores=count_cores(),
+        processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        cpu_bf16=bool(CPU_BF16 & processor_flags()),
+    )
+
+
+def full_precision() -> AbstractContextManager[Any]:
+    """Return a context in which float32 is float32: GPUs shorten it in convolutions unless they are told not to."""
+    import torch
+
+    return torch.backends.flags(fp32_precision="ieee")
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use, by its affinity and its container's share of the host."""
+    from joblib import cpu_count
+
+    return cpu_count()
+
+
+def processor_flags() -> set[str]:
+    """Return the names of the processor's instructions, as Linux lists them; elsewhere none."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    return set(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:
+    """Return a value for every field that a recipe may leave open.
+
+    On a GPU: bfloat16 and TensorFloat-32 where it calculates in them, and processes that load images ahead of it. On a
+    CPU: float32, since few calculate in bfloat16, and no loading processes, which would take cores from the network.
+
+    Args:
+        hardware: as `find_hardware` gives it.
+        num_workers: processes that load images, where the recipe says.
+    """
+    cores = max(1, hardware.cores // hardware.processes)
+    modern = hardware.capability is not None and hardware.capability >= AMPERE
+    if num_workers is None:
+        num_workers = 0 if hardware.device == "cpu" else min(MAX_WORKERS, max(1, cores - 1))
+    return {
+        "bf16": modern,
+        "tf32": True if modern else None,
+        "num_threads": cores,
+        "dataloader_num_workers": num_workers,
+        "dataloader_prefetch_factor": PREFETCH if num_workers and hardware.device != "cpu" else None,
+    }

@@ -1,0 +1,137 @@
+"""Settings follow from the hardware where a recipe leaves them open, and what is given stays."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from hf_breakhis import arguments
+from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis.hardware import Hardware, choose, count_cores, full_precision
+from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.training.crossval import cross_validate, use_hardware
+from hf_breakhis.training.trainer import BreakHisTrainer
+
+A100 = Hardware("cuda", (8, 0), cores=32)
+T4 = Hardware("cuda", (7, 5), cores=4)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "bf16", "tf32", "workers", "prefetch"),
+    [
+        (Hardware("cpu", cores=2), False, None, 0, None),
+        (Hardware("cpu", cores=64, cpu_bf16=True), False, None, 0, None),
+        (A100, True, True, 8, 4),
+        (T4, False, None, 3, 4),
+        (Hardware("cuda", (9, 0), cores=1), True, True, 1, 4),
+        (Hardware("mps", cores=8), False, None, 7, 4),
+    ],
+    ids=["laptop", "server", "A100", "T4", "one core", "Apple"],
+)
+def test_settings_of_machines(hardware, bf16, tf32, workers, prefetch):
+    found = choose(hardware)
+    assert (found["bf16"], found["tf32"]) == (bf16, tf32)
+    assert (found["dataloader_num_workers"], found["dataloader_prefetch_factor"]) == (workers, prefetch)
+
+
+def test_processes_of_one_machine_share_its_cores():
+    found = choose(Hardware("cuda", (8, 0), cores=32, processes=8))
+    assert found["num_threads"] == 4
+    assert found["dataloader_num_workers"] == 3
+    assert choose(Hardware(cores=1, processes=2))["num_threads"] == 1
+
+
+def test_what_a_recipe_gives_stays(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(arguments, "find_hardware", lambda use_cpu: Hardware("cpu", cores=6))
+    left = BreakHisTrainingArguments(use_cpu=True)
+    assert (left.bf16, left.num_threads, left.dataloader_num_workers) == (False, 6, 0)
+    given = BreakHisTrainingArguments(use_cpu=True, bf16=True, num_threads=1, dataloader_num_workers=2)
+    assert (given.bf16, given.num_threads, given.dataloader_num_workers) == (True, 1, 2)
+
+
+def test_threads_of_the_launcher_stay(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert BreakHisTrainingArguments(use_cpu=True).num_threads is None
+
+
+def test_half_precision_of_one_kind_only(monkeypatch):
+    """What an A100 would be given must not contradict a recipe that asks for float16."""
+    monkeypatch.setattr(arguments, "find_hardware", lambda use_cpu: A100)
+    monkeypatch.setattr(arguments, "choose", lambda *given: choose(*given) | {"tf32": None})  # there is none here
+    assert BreakHisTrainingArguments(use_cpu=True).bf16
+    assert not BreakHisTrainingArguments(use_cpu=True, fp16=True).bf16
+
+
+def test_cores_are_those_of_this_process():
+    count = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})"
+    told = f"{count}\nfrom hf_breakhis.hardware import count_cores; print(count_cores())"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 1 <= count_cores()
+
+
+def test_slow_bfloat16_is_told(monkeypatch, capsys):
+    wanted = SimpleNamespace(num_threads=None, bf16=True, device=torch.device("cpu"))
+    for able, lines in ((False, 1), (True, 0)):
+        monkeypatch.setattr(
+            "hf_breakhis.training.crossval.find_hardware", lambda use_cpu, a=able: Hardware(cpu_bf16=a)
+        )
+        use_hardware(wanted)
+        assert capsys.readouterr().err.count("imitates bfloat16") == lines
+
+
+@pytest.mark.parametrize(("device", "fused"), [("cuda", True), ("cpu", None)])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_updates_are_fused_on_a_gpu(device, fused, name):
+    given = SimpleNamespace(optimizer_name=name, optimizer_kwargs=None, learning_rate=0.1, device=torch.device(device))
+    assert BreakHisTrainer.get_optimizer_cls_and_kwargs(given)[1].get("fused") is fused
+    given.optimizer_kwargs = {"fused": False}
+    assert BreakHisTrainer.get_optimizer_cls_and_kwargs(given)[1]["fused"] is False
+
+
+def test_an_optimizer_that_cannot_be_fused_is_not():
+    given = SimpleNamespace(
+        optimizer_name="rmsprop", optimizer_kwargs=None, learning_rate=0.1, device=torch.device("cuda")
+    )
+    assert "fused" not in BreakHisTrainer.get_optimizer_cls_and_kwargs(given)[1]
+
+
+def test_float32_is_not_shortened_and_the_setting_comes_back():
+    before = torch.backends.cudnn.conv.fp32_precision
+    with full_precision():
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    assert torch.backends.cudnn.conv.fp32_precision == before
+
+
+def test_a_run_in_bfloat16_writes_what_its_weights_say_in_float32(tmp_path, request):
+    """Predictions of autocast would differ from those of the saved model in the third digit."""
+    from hf_breakhis.data.sources import load_images
+    from hf_breakhis.data.transforms import read_rgb
+    from hf_breakhis.recipe import build_recipe
+
+    fields = request.getfixturevalue("run_fields")
+    recipe = build_recipe({**fields, "bf16": True, "output_dir": str(tmp_path / "run")}, {})
+    cross_validate(recipe)
+    settings = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["environment"]["settings"]
+    assert settings["bf16"] is True
+    assert json.loads((tmp_path / "run" / "fold-0" / "metrics.json").read_text())["test"]
+    table = pd.read_csv(tmp_path / "run" / "fold-0" / "predictions.csv").set_index("file_name")
+    dataset = load_images(recipe[0]).dataset
+    names = list(dataset["file_name"])
+    classifier = Classifier(tmp_path / "run" / "fold-0" / "model")
+    paths = dataset.cast_column("image", datasets.Image(decode=False))
+    for name in table.index[:8]:
+        pixels = read_rgb(paths[names.index(name)]["image"]["path"]).permute(1, 2, 0).numpy()
+        logits = classifier.logits([classifier.prepare(pixels)])[0]
+        np.testing.assert_allclose(
+            logits, table.loc[name, ["logit_benign", "logit_malignant"]].astype(float), atol=1e-5
+        )
