@@ -63,7 +63,7 @@ def _copies_of_run(run: Path, recipe: dict[str, Any], flags: list[str]) -> "tupl
     from hf_breakhis.results.audit import find_image_copies
 
     fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
-    names = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "target", "magnifications")
+    names = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "target", "magnifications", "tumor_types")
     wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
     given = build_recipe(wanted, parse_flags(flags), str(run / "recipe.yaml"))
     try:

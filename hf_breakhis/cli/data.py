@@ -148,5 +148,5 @@ def wanted_images(
         raise InputError(f"`twin_kwargs` is {twin_kwargs}, but has to be JSON such as '{{\"scale\": 0.1}}'.")
     return SimpleNamespace(
         dataset=dataset, data_dir=data_dir, dataset_revision=revision, twin_kwargs=settings,
-        magnifications=list(MAGNIFICATIONS), target="malignancy",
+        magnifications=list(MAGNIFICATIONS), tumor_types=[], target="malignancy",
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Which images belong together, and whether there are enough groups to split."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -86,3 +87,34 @@ def official_parts(patient_ids: Sequence[str | None]) -> np.ndarray:
             f"split_by=official knows the 82 slide folders of BreakHis, but not {strange[0]}; use split_by=specimen."
         )
     return np.array([[part == "test" for part in parts[str(patient)]] for patient in patient_ids])
+
+
+def named_part(
+    patient_ids: Sequence[str | None], wanted: Sequence[str], groups: np.ndarray, split_by: str
+) -> np.ndarray:
+    """Return (num_images,) bool: whether an image is of one of the patients that are named.
+
+    Args:
+        patient_ids: (num_images,) patient of each image.
+        wanted: the patients.
+        groups: (num_images,) what may not straddle the split.
+        split_by: name of the groups, for messages.
+
+    Raises:
+        InputError: a patient is not among the images, or the part would divide a group.
+    """
+    ids = np.array([str(patient) for patient in patient_ids])
+    absent = sorted(set(wanted) - set(ids))
+    if absent:
+        near = difflib.get_close_matches(absent[0], set(ids), n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        raise InputError(f"`test_patients` has {absent[0]}, of whom there is no image here.{hint}")
+    part = np.isin(ids, list(wanted))
+    divided = np.intersect1d(groups[part], groups[~part])
+    if len(divided):
+        rest = np.unique(ids[(groups == divided[0]) & ~part])[0]
+        raise InputError(
+            f"`test_patients` divides a {split_by}: {rest} belongs to one that is named; name it too, or give "
+            "split_by=patient, which leaks."
+        )
+    return part

@@ -3,10 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import datasets
+import numpy as np
+import pyarrow as pa
 from PIL import UnidentifiedImageError
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
@@ -116,6 +118,27 @@ def arrange(
         twin = f"All {len(dataset):,} images are generated (the twin): scores say nothing about real tissue."
         return Images(dataset, "twin", location, [twin], findings, stamp, odd)
     return Images(dataset, "breakhis", location, _warn_of_subset(file_names, magnifications), findings, stamp, odd)
+
+
+def keep_types(images: Images, tumor_types: Sequence[str], target: str) -> Images:
+    """Return the images of some tumour types; as classes these have the order in which they are named.
+
+    Raises:
+        InputError: a type is not among the images.
+    """
+    found = np.array(images.dataset["tumor_type"], dtype=object)
+    there = sorted({str(kind) for kind in found if kind})
+    absent = [kind for kind in tumor_types if kind not in there]
+    if absent:
+        has = f"has {' '.join(there)}" if there else "does not say the tumour type of its images"
+        raise InputError(f"`tumor_types` has {absent[0]}, but {images.location} {has}; choose among these.")
+    dataset = images.dataset.select(np.flatnonzero(np.isin(found, tumor_types)), keep_in_memory=True)
+    if target == "tumor_type":
+        column = pa.array([list(tumor_types).index(kind) for kind in dataset["tumor_type"]], pa.int64())
+        feature = datasets.ClassLabel(names=list(tumor_types))
+        order = dataset.column_names
+        dataset = dataset.remove_columns("label").add_column("label", column, feature=feature).select_columns(order)
+    return replace(images, dataset=dataset)
 
 
 def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], dict[str, list[str]]]:

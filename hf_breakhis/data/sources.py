@@ -15,7 +15,7 @@ from accelerate import PartialState
 from hf_breakhis.data.archive import read_archive
 from hf_breakhis.data.download import download_breakhis
 from hf_breakhis.data.folder import load_folder
-from hf_breakhis.data.images import COLUMNS, Images, arrange
+from hf_breakhis.data.images import COLUMNS, Images, arrange, keep_types
 from hf_breakhis.data.kaggle import find_folds_csv, read_folds_csv
 from hf_breakhis.data.parquet import find_parquet, load_parquet
 from hf_breakhis.data.prepared import file_stamp
@@ -37,7 +37,8 @@ def load_images(data_args: Any) -> Images:
     """Read the images that `data_args` asks for; in a distributed run one process prepares them first.
 
     Args:
-        data_args: has `dataset`, `data_dir`, `dataset_revision`, `twin_kwargs`, `magnifications` and `target`.
+        data_args: has `dataset`, `data_dir`, `dataset_revision`, `twin_kwargs`, `magnifications`, `tumor_types` and
+            `target`.
 
     Raises:
         InputError: the data set is unknown, absent, damaged or something else, or no image is left.
@@ -52,7 +53,8 @@ def load_images(data_args: Any) -> Images:
     if data_args.dataset_revision and name in SOURCES and name != "rcl7500":
         raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
     with prepare_once():
-        return SOURCES.get(name, load_published)(data_args)
+        images = SOURCES.get(name, load_published)(data_args)
+    return keep_types(images, data_args.tumor_types, data_args.target) if data_args.tumor_types else images
 
 
 @contextmanager

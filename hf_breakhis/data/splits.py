@@ -17,7 +17,13 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from hf_breakhis.data.groups import groups_of, official_parts, require_enough_groups, require_two_classes
+from hf_breakhis.data.groups import (
+    groups_of,
+    named_part,
+    official_parts,
+    require_enough_groups,
+    require_two_classes,
+)
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
 
@@ -53,6 +59,7 @@ def split_images(dataset: datasets.Dataset, data_args: Any, split_seed: int | No
         stratify=data_args.stratify,
         seed=data_args.split_seed if split_seed is None else split_seed,
         classes=dataset.features["label"].names,
+        test_patients=data_args.test_patients,
     )
 
 
@@ -67,6 +74,7 @@ def make_folds(
     stratify: bool = True,
     seed: int = 42,
     classes: Sequence[str] = ("benign", "malignant"),
+    test_patients: Sequence[str] = (),
 ) -> list[Fold]:
     """Split rows into folds that keep related images together.
 
@@ -87,6 +95,7 @@ def make_folds(
         stratify: keep the shares of the classes; without, parts are drawn at random.
         seed: the same seed and row order give the same folds.
         classes: names for messages.
+        test_patients: ids to hold out, in place of a draw; `num_folds` is then 1.
 
     Returns:
         `num_folds` folds. Save for a hold-out and "official", each row outside of the reserve is tested once.
@@ -105,10 +114,12 @@ def make_folds(
     if not 0 <= seed < 2**32:
         raise InputError(f"`split_seed` is {seed}, but has to be from 0 to 4294967295.")
     require_two_classes(labels, classes)
-    if not official:
+    if not official and not test_patients:
         extras = (reserve_size > 0, validation_size > 0)
         require_enough_groups(labels, groups, classes, split_by, num_folds, *extras)
     tests = official_parts(columns["patient_id"]).T if official else None
+    if test_patients:
+        tests = named_part(columns["patient_id"], test_patients, groups, split_by)[None]
     missing = ""
     for draw in range(MAX_DRAWS):
         draw_seed = seed if draw == 0 else int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])
@@ -123,6 +134,7 @@ def make_folds(
             check_folds(folds, groups, covers=num_folds > 1 and not official)
             return folds
     hint = "give all of BreakHis, or use split_by=specimen" if official else "set fewer folds or other shares"
+    hint = "name other patients in test_patients" if test_patients else hint
     raise InputError(f"No split by {split_by} fits: {missing.rstrip('.')}; {hint}.")
 
 

@@ -18,7 +18,7 @@ from hf_breakhis.data.transforms import MEAN, SD, DecodedPixels
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference.origin import require_classifier
 
-DATA_FIELDS = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "target")
+DATA_FIELDS = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "tumor_types", "target")
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ def slowly(self, rows):
     return take(self, rows)
 DecodedPixels.take = slowly
 args = SimpleNamespace(dataset="breakhis", data_dir=sys.argv[1], dataset_revision=None, twin_kwargs=None,
-    magnifications=["40X", "200X"], target="malignancy")
+    magnifications=["40X", "200X"], tumor_types=[], target="malignancy")
 images = load_images(args).dataset
 print("ready", flush=True)
 sys.stdin.readline()

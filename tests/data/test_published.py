@@ -23,7 +23,8 @@ from hf_breakhis.data.sources import load_images
 from hf_breakhis.files import InputError
 
 for wanted in json.loads(sys.argv[1]):
-    fields = {"data_dir": None, "dataset_revision": None, "twin_kwargs": None, "target": "malignancy"}
+    fields = {"data_dir": None, "dataset_revision": None, "twin_kwargs": None, "target": "malignancy",
+              "tumor_types": []}
     fields |= {"magnifications": ["40X", "100X", "200X", "400X"]} | wanted
     try:
         images = load_images(SimpleNamespace(**fields))
