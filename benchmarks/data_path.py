@@ -9,25 +9,23 @@ twin of 700x460, drawn once into the datasets cache, or those of an official tre
 
 import argparse
 import os
-import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from machine import machine
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.cache import open_cache
 from hf_breakhis.data.png import decode_rgb, decoder
-from hf_breakhis.data.sources import cache_folder, load_images
+from hf_breakhis.data.sources import load_images
 from hf_breakhis.data.transforms import MEAN, SD, WholeBatches, normalize, whole_batch
 from hf_breakhis.files import write_json
 
@@ -215,32 +213,9 @@ def main() -> None:
         "rounds": rounds,
         "building": building,
         "images": {"source": source, "different": len(dataset), "an_epoch": len(order), "image_size": SIZE},
-        "machine": describe_machine() | {"load_before": begin, "load_after": os.getloadavg()[0]},
+        "machine": machine() | {"load_before": begin, "load_after": os.getloadavg()[0]},
     }
     print(f"written: {write_json(args.json, result)}")
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return what the numbers hang on."""
-    names = ("torch", "torchvision", "datasets", "transformers", "pillow", "numpy")
-    return {
-        "processor": next(
-            (line.partition(":")[2].strip() for line in open_lines("/proc/cpuinfo") if line.startswith("model name")),
-            platform.processor(),
-        ),
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "decoder": decoder(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in names},
-        "cache": str(cache_folder()),
-        "temporary": tempfile.gettempdir(),
-    }
-
-
-def open_lines(path: str) -> list[str]:
-    """Return the lines of a file, none where there is no such file."""
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from machine import machine
 from transformers import pipeline
 
 from hf_breakhis.files import read_json, write_json
@@ -96,7 +97,7 @@ def main() -> None:
     change = read_json(weights.beside / "onnx" / "export.json")["files"]["model_int8.onnx"]["against_fp32"]
     print(f"int8 against fp32: {change}")
     result = {"unit": "images/s", "rows": speeds, "times_the_pipeline": {k: v / best for k, v in speeds.items()},
-              "int8_against_fp32": change, "num_images": len(files)}  # fmt: skip
+              "int8_against_fp32": change, "num_images": len(files), "machine": machine()}  # fmt: skip
     print(f"json: {write_json(args.json, result)}")
 
 

@@ -169,7 +169,9 @@ def main() -> None:
         folder = args.folder or Path(temporary)
         results = [measure(folder, size) for size in args.sizes]
     print_table(results)
-    Path(args.json).write_text(json.dumps(results, indent=2) + "\n")
+    from machine import machine  # not before the processes of the stages have started without it
+
+    Path(args.json).write_text(json.dumps({"sizes": results, "machine": machine()}, indent=2) + "\n")
     print(f"written: {args.json}")
 
 

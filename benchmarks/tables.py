@@ -3,17 +3,14 @@
 python benchmarks/tables.py
 """
 
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import in_words
+
 from hf_breakhis.files import read_json, write_text
-from hf_breakhis.training.record import processor
 
 HERE = Path(__file__).parent
-PACKAGES = ("torch", "torchvision", "transformers", "datasets", "numpy")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -31,14 +28,15 @@ def data_path(found: dict[str, Any]) -> str:
     return f"{table(['way', 'images/s', 'times (a)'], rows)}\n\n{told}"
 
 
-def scale(found: list[dict[str, Any]]) -> str:
+def scale(found: dict[str, Any]) -> str:
     """Return seconds and memory of each stage by number of images."""
-    head = ["stage", *(f"{run['num_images']:,} images" for run in found)]
+    sizes = found["sizes"]
+    head = ["stage", *(f"{run['num_images']:,} images" for run in sizes)]
     rows = []
-    for part in ("first", "again"):
-        for stage in found[0][part]:
+    for part in [name for name in ("first", "again", "rooms") if name in sizes[0]]:
+        for stage in sizes[0][part]:
             cells = [
-                f"{run[part][stage]['seconds']:.2f} s, {run[part][stage]['highest_mib']:,.0f} MiB" for run in found
+                f"{run[part][stage]['seconds']:.2f} s, {run[part][stage]['highest_mib']:,.0f} MiB" for run in sizes
             ]
             rows.append([f"{stage}{', opened again' if part == 'again' else ''}", *cells])
     return table(head, rows)
@@ -46,9 +44,46 @@ def scale(found: list[dict[str, Any]]) -> str:
 
 def train(found: dict[str, Any]) -> str:
     """Return images per second of training."""
-    best = max(found["images_per_second"].values())
-    rows = [[name, f"{speed:.2f}", f"{speed / best:.2f}"] for name, speed in found["images_per_second"].items()]
-    return table(["way", "images/s", "of the fastest"], rows)
+    ours = found["images_per_second"]["ours"]
+    rows = [[name, f"{speed:.2f}", f"{ours / speed:.2f}"] for name, speed in found["images_per_second"].items()]
+    return table(["way", "images/s", "ours is, times"], rows)
+
+
+def predict(found: dict[str, Any]) -> str:
+    """Return images per second of prediction, beside the pipeline's."""
+    rows = [
+        [name, f"{speed:.1f}", f"{found['times_the_pipeline'][name]:.2f}"] for name, speed in found["rows"].items()
+    ]
+    told = ", ".join(f"{name} {value:.3g}" for name, value in found["int8_against_fp32"].items())
+    return (
+        f"{table(['way', 'images/s', 'times the pipeline at its best'], rows)}\n\nEight bits against float32: {told}."
+    )
+
+
+def crossval(found: dict[str, Any]) -> str:
+    """Return seconds of a probe, in passes over the images too."""
+    one = found["seconds"]["one pass of the backbone"]
+    rows = [[name, f"{value:.1f}", f"{value / one:.2f}"] for name, value in found["seconds"].items()]
+    told = (
+        f"{found['num_images']} images, {found['folds']} folds, {found['epochs']} epochs. Both ways differ by "
+        f"at most {found['difference']['scores']:.2g} in a score and "
+        f"{found['difference']['probabilities']:.2g} in a probability."
+    )
+    return f"{table(['what', 'seconds', 'passes'], rows)}\n\n{told}"
+
+
+def start(found: dict[str, Any]) -> str:
+    """Return seconds until something happens."""
+    rows = [[name, f"{value:.2f}"] for name, value in found["seconds"].items()]
+    told = f"The first step comes after {found['train_over_bare']:.2f} times the bare import and the network."
+    return f"{table(['process', 'seconds'], rows)}\n\n{told}"
+
+
+def long(found: dict[str, Any]) -> str:
+    """Return what half an hour left behind."""
+    rows = [[name, *(f"{value:.1f}" for value in values)] for name, values in found["quarters"].items()]
+    told = f"{found['rounds']} rounds and {found['stops']} stops in {found['minutes']:.0f} minutes. Medians:"
+    return f"{told}\n\n{table(['what', 'second quarter', 'last quarter'], rows)}\n\n![over the minutes](long.png)"
 
 
 def coverage(found: dict[str, Any]) -> str:
@@ -137,19 +172,16 @@ def put(page: Path, name: str, text: str) -> None:
     write_text(page, f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
 
 
-def seconds(found: dict[str, Any]) -> str:
-    """Return a list of seconds or speeds by name."""
-    rows = [[name, f"{value:.3g}"] for name, value in found["rows"].items()]
-    return table(["what", found.get("unit", "value")], rows)
-
-
 # In the order of the page: file, title, what it shows, and how.
 PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
     "scale_data": ("Scale of the data", "Small generated images, each size in a process of its own.", scale),
     "train": ("Training", "ResNet-50, 224 pixels, batches of 32, one epoch on the same images.", train),
-    "predict": ("Prediction", "PNG files of 700x460 to rows, ResNet-50 at 224 pixels.", seconds),
-    "crossval": ("Cross-validation", "A frozen backbone, the long way and from features computed once.", seconds),
+    "predict": ("Prediction", "PNG files of 700x460 to rows, ResNet-50 at 224 pixels.", predict),
+    "crossval": ("Cross-validation", "A frozen backbone, the long way and from features computed once.", crossval),
+    "start": ("Start", "Processes of their own, from their start on.", start),
+    "scale": ("Scale of the results", "The rooms after training, by number of predictions.", scale),
+    "long": ("Half an hour", "Runs stopped and started again, reports and predictions, in one process.", long),
     "coverage": ("Coverage", "How often a 95 % interval holds the truth, specimens as in BreakHis.", coverage),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
     "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
@@ -158,18 +190,17 @@ PAGES: dict[str, tuple[str, str, Any]] = {
 
 def main() -> None:
     """Write the page."""
-    about = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     parts = [
         "# Benchmarks",
         "One script a claim; each prints a table and writes JSON, `make bench` runs them all, and\n"
         "`python benchmarks/tables.py` writes this page from the JSON. Times are noisy: compare within a table only.",
-        f"Machine of this page: {processor()}, {len(os.sched_getaffinity(0))} cores used, no GPU; "
-        f"Python {platform.python_version()}, {about}.",
     ]
     for name, (title, words, show) in PAGES.items():
         path = HERE / f"{name}.json"
         if path.is_file():
-            parts.append(f"## {title}\n\n{words} `python benchmarks/{name}.py`\n\n{show(read_json(path))}")
+            found = read_json(path)
+            where = f"\n\n{in_words(found['machine'])}" if "machine" in found else ""
+            parts.append(f"## {title}\n\n{words} `python benchmarks/{name}.py`\n\n{show(found)}{where}")
     print(write_text(HERE / "README.md", "\n\n".join(parts) + "\n"))
     put(HERE.parent / "README.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
     put(HERE.parent / "README.md", "tuned", tuned(read_json(HERE / "tuned.json")))
