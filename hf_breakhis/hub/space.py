@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from hf_breakhis.inference import heatmap
 from hf_breakhis.inference.weights import Weights, load_classifier
 
 GRADIO = "6.31.0"  # what the app was tried with
-NEEDED = ("torch", "torchvision", "transformers", "safetensors", "pillow", "numpy")
+# Pillow, numpy and huggingface_hub come with gradio, which bounds them: a pin of ours could contradict it.
+NEEDED = ("torch", "torchvision", "transformers", "safetensors")
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # Spaces take 3.10 where a card names none
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "facts.json", "requirements.txt"}
 
@@ -51,7 +54,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
         title = f"{' or '.join(facts.labels)}{' (generated pictures)' if facts.twin else ' on BreakHis'}".capitalize()
         card = markdown.from_string(card_text("space/README.md.j2"))
-        write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, title=title) + "\n")
+        write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title) + "\n")
 
     write_whole_folder(folder, fill)
     return folder

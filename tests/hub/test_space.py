@@ -1,5 +1,6 @@
 """The app as it is written runs by itself, answers as the pipeline does, and is polite about wrong files."""
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,19 @@ import pytest
 import yaml
 from huggingface_hub import SpaceCard, constants
 from huggingface_hub.utils import close_session
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from PIL import Image
 from transformers import pipeline
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.hub.space import FILES, MODEL_FILES, claim_space, push_space, write_space
+from hf_breakhis.hub.space import FILES, GRADIO, MODEL_FILES, NEEDED, claim_space, push_space, write_space
 from hf_breakhis.inference.weights import find_weights
+
+# What gradio 6.31.0 bounds of the packages that this project's machines have as well.
+OF_GRADIO = ("pillow<13.0,>=8.0", "numpy<3.0,>=1.0", "huggingface-hub<3.0,>=1.16.0", "pandas<4.0,>=1.0",
+             "pyyaml<7.0,>=5.0", "jinja2<4.0", "httpx<1.0,>=0.24.1", "typer<1.0,>=0.12")  # fmt: skip
 
 _spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
 browser = importlib.util.module_from_spec(_spec)
@@ -52,6 +60,45 @@ def test_the_card_is_a_spaces_card_and_warns(app):
     assert yaml.safe_load((app / "README.md").read_text().split("---")[1])["app_file"] == "app.py"
     assert "not for diagnosis" in card.text
     assert "generated pictures only" in card.text
+
+
+def contradictions(lines, bounds):
+    """Return the pins outside what gradio takes."""
+    ranges = {one.name.lower(): one.specifier for one in map(Requirement, bounds)}
+    pins = dict(line.split("==") for line in lines)
+    return [name for name, pin in pins.items() if name in ranges and pin not in ranges[name]]
+
+
+def test_the_pins_can_be_installed_beside_gradio(app):
+    lines = (app / "requirements.txt").read_text().splitlines()
+    assert contradictions(lines, OF_GRADIO) == []
+    assert contradictions([*lines, "pillow==13.0.0"], OF_GRADIO) == ["pillow"]
+    # what gradio bounds is left to it, so that no version of this machine can stand against it
+    assert not {line.split("==")[0] for line in lines} & {Requirement(one).name for one in OF_GRADIO}
+
+
+def test_the_bounds_are_those_of_the_gradio_named():
+    python = os.environ.get("GRADIO_PYTHON", sys.executable)
+    code = (
+        "import json; from importlib.metadata import requires, version; print(version('gradio')); "
+        "print(json.dumps(requires('gradio')))"
+    )
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    if told.returncode:
+        pytest.skip("gradio is not installed; GRADIO_PYTHON may name a Python that has it")
+    number, listed = told.stdout.splitlines()
+    assert number == GRADIO
+    of_it = {str(Requirement(one)) for one in json.loads(listed) if "extra ==" not in one}
+    assert {str(Requirement(one)) for one in OF_GRADIO} <= of_it
+    pins = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]
+    assert contradictions(pins, of_it) == []
+
+
+def test_the_space_runs_the_python_that_wrote_it(app):
+    metadata = yaml.safe_load((app / "README.md").read_text().split("---")[1])
+    assert metadata["python_version"] == f"{sys.version_info.major}.{sys.version_info.minor}"  # text: 3.10 is no 3.1
+    for name in NEEDED:
+        assert metadata["python_version"] in SpecifierSet(importlib.metadata.metadata(name).get("Requires-Python", ""))
 
 
 def test_what_is_no_app_is_not_replaced(trained_run, tmp_path):
