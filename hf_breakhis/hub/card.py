@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.hub.facts import Facts, read_facts
+from hf_breakhis.hub.facts import Facts, parts_of, read_facts
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.weights import Weights
 
@@ -73,7 +73,7 @@ def model_card(
     metadata = card_metadata(facts, summary, recipe, repo_id, examples)
     text = markdown.from_string(card_text("template.md")).render(
         repo_id=repo_id, facts=facts, summary=summary, data=data, recipe=recipe, decision=decision, cost=cost,
-        environment=recipe["environment"], examples=examples, parts=_parts(run, weights), fold=weights.fold,
+        environment=recipe["environment"], examples=examples, parts=_count(parts_of(weights)), fold=weights.fold,
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
         words=_words(recipe), types=TUMOR_TYPES, maps=maps,
@@ -146,15 +146,11 @@ def _eval_results(facts: Facts, summary: dict[str, Any]) -> list[EvalResult]:
     return results
 
 
-def _parts(run: Path, weights: Weights) -> list[tuple[str, int, int, int]]:
-    """Return name, images, patients and specimens of each part of the published fold."""
-    folds = pd.read_csv(run / "folds.csv", dtype=str, keep_default_na=False)
-    rows = folds[folds["fold"] == ("0" if weights.fold == "refit" else weights.fold)]
-    if weights.fold == "refit":
-        rows = rows[rows["part"] != "reserve"].assign(part="train")
+def _count(parts: pd.DataFrame) -> list[tuple[str, int, int, int]]:
+    """Return name, images, patients and specimens of each part."""
     return [
         (str(part), len(group), group["patient_id"].nunique(), group["specimen_id"].nunique())
-        for part, group in rows.groupby("part")
+        for part, group in parts.groupby("part")
     ]
 
 

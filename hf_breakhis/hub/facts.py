@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from hf_breakhis.files import InputError, read_json
@@ -76,13 +77,36 @@ def read_facts(weights: Weights) -> Facts:
 def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any], twin: bool) -> str:
     data = summary["data"]
     pictures = "generated pictures, not tissue," if twin else "images of breast tissue, stained with H&E,"
-    part = "all of" if weights.fold == "refit" else f"the training part of fold {weights.fold} of"
+    part = _share(weights, str(recipe.get("carry_over")))
     start = "random weights" if recipe.get("init") == "random" else public_name(str(recipe.get("model_name_or_path")))
     sizes = [f"{data['num_images']:,} {pictures}"]
     if data.get("num_patients"):
         sizes.append(f"{data['num_patients']} patients (slide folders)")
     where = "drawn by this package" if twin else "from one laboratory"
     return f"It was trained on {part} {' '.join(sizes)} {where} (source {data['source']}), starting from {start}."
+
+
+def _share(weights: Weights, carry_over: str) -> str:
+    """Return "all of", or which part of them the model was trained on."""
+    if weights.fold != "refit":
+        if carry_over in ("model", "all") and weights.fold != "0":  # one model that goes on from fold to fold
+            return f"the training parts of folds 0 to {weights.fold} of"
+        return f"the training part of fold {weights.fold} of"
+    counts = parts_of(weights)["part"].value_counts()
+    kept = [f"{counts[part]:,} for {part}" for part in ("validation", "reserve") if part in counts]
+    return f"all but {sum(counts.drop('train')):,} images ({' and '.join(kept)}) of" if kept else "all of"
+
+
+def parts_of(weights: Weights) -> pd.DataFrame:
+    """Return the rows of folds.csv for the weights of a run, `part` being what an image was to them.
+
+    A refit trains on the train and test parts of the first fold, and leaves its validation part and the reserve.
+    """
+    folds = pd.read_csv(Path(str(weights.run)) / "folds.csv", dtype=str, keep_default_na=False)
+    if weights.fold != "refit":
+        return folds[folds["fold"] == weights.fold]
+    rows = folds[folds["fold"] == "0"]
+    return rows.assign(part=rows["part"].replace("test", "train"))
 
 
 def public_name(model: str) -> str:

@@ -61,6 +61,11 @@ def find_weights(place: str | Path, fold: str = "0") -> Weights:
         there = sorted(path.parent.parent.name for path in place.glob("*/model/config.json"))
         hint = "; `train --fold refit` trains one" if fold == "refit" else ""
         raise InputError(f"{place} has no {folder.parent.name}/model, but {', '.join(there) or 'no model'}{hint}.")
+    if not (folder.parent / "metrics.json").is_file():  # its last file: the weights may be there before it
+        goes_on = (
+            f"`hf-breakhis train {place / 'recipe.yaml'}{' --fold refit' if fold == 'refit' else ''}` continues it"
+        )
+        raise InputError(f"{folder.parent} is not finished; {goes_on}.")
     return Weights(folder, place, fold if fold == "refit" else str(int(fold)))
 
 

@@ -133,6 +133,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
             save_carried(folder / "carried.pt", trainer)
         if tables:
             write_csv(folder / "predictions.csv", pd.concat(tables, ignore_index=True))
+        if len(fold.test):  # a refit may have a validation part, and has no test part
             write_examples(folder / "examples", tables[0], job.dataset, fold.test)
         add_cost(
             job.run,

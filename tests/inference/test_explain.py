@@ -90,5 +90,6 @@ def test_maps_of_other_weights_are_not_shown(run, tmp_path):
 
 def test_a_refit_has_no_test_images(run, capsys):
     shutil.copytree(run / "fold-0" / "model", run / "refit" / "model")
+    shutil.copyfile(run / "fold-0" / "metrics.json", run / "refit" / "metrics.json")
     assert main(["explain", str(run), "--fold", "refit"]) == 2
     assert "has no test part" in capsys.readouterr().err
