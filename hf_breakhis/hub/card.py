@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -48,14 +49,33 @@ class Example:
     answer: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a card goes up.
+
+    Attributes:
+        repo_id: user/name on the Hub.
+        revision: branch of the repository; None for the main one.
+        branches: those that hold the models of the run's folds, where all of them go up.
+    """
+
+    repo_id: str
+    revision: str | None = None
+    branches: tuple[str, ...] = ()
+
+    def address(self, name: str) -> str:
+        """Return where a file of the branch is shown from."""
+        return f"{constants.ENDPOINT}/{self.repo_id}/resolve/{quote(self.revision or 'main', safe='')}/{name}"
+
+
 def model_card(
-    weights: Weights, repo_id: str, examples: list[Example], maps: dict[str, Any] | None = None
+    weights: Weights, place: Place, examples: list[Example], maps: dict[str, Any] | None = None
 ) -> ModelCard:
     """Return the card of the weights of a run; every number comes from the run's files.
 
     Args:
         weights: of a finished and scored run.
-        repo_id: user/name on the Hub.
+        place: where it goes up.
         examples: pictures that go up beside the card.
         maps: index of the heat maps that go up beside it, None where there are none.
 
@@ -70,9 +90,9 @@ def model_card(
     if "repeats" in summary:
         raise InputError(f"{run} holds repeats; publish one of them: {run / 'repeat-0'}.")
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
-    metadata = card_metadata(facts, summary, recipe, repo_id, examples)
+    metadata = card_metadata(facts, summary, recipe, place, examples)
     text = markdown.from_string(card_text("template.md")).render(
-        repo_id=repo_id, facts=facts, summary=summary, data=data, recipe=recipe, decision=decision, cost=cost,
+        place=place, facts=facts, summary=summary, data=data, recipe=recipe, decision=decision, cost=cost,
         environment=recipe["environment"], examples=examples, parts=_count(parts_of(weights)), fold=weights.fold,
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
@@ -82,13 +102,13 @@ def model_card(
 
 
 def card_metadata(
-    facts: Facts, summary: dict[str, Any], recipe: dict[str, Any], repo_id: str, examples: list[Example]
+    facts: Facts, summary: dict[str, Any], recipe: dict[str, Any], place: Place, examples: list[Example]
 ) -> ModelCardData:
     """Return the block that the Hub reads: task, base, licence, scores for each magnification, and the widget."""
     base = recipe["model_name_or_path"]
     hub_data = str(recipe["dataset"])
     return ModelCardData(
-        model_name=repo_id.split("/")[-1],
+        model_name=place.repo_id.split("/")[-1],
         library_name="transformers",
         pipeline_tag="image-classification",
         base_model=base if recipe["init"] == "pretrained" and _is_hub_id(base) else None,
@@ -99,7 +119,7 @@ def card_metadata(
         eval_results=_eval_results(facts, summary),
         widget=[
             {
-                "src": f"{constants.ENDPOINT}/{repo_id}/resolve/main/examples/{example.file_name}",
+                "src": place.address(f"examples/{example.file_name}"),
                 "example_title": f"{example.label}, predicted {example.predicted}",
                 "output": example.answer,
             }

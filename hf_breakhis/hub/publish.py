@@ -13,7 +13,7 @@ from transformers import AutoImageProcessor, pipeline
 
 from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
-from hf_breakhis.hub.card import Example, model_card
+from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.remote import open_repo, push_folder, told_in_one_line
 from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
@@ -73,8 +73,13 @@ def _of_run(run: Path, fold: str) -> Weights:
     return weights
 
 
-def write_publication(weights: Weights, repo_id: str, folder: Path, revision: str | None = None) -> Publication:
+def write_publication(weights: Weights, place: Place, folder: Path) -> Publication:
     """Write the folder that goes up: weights, processor, card, figures, examples and the records of the run.
+
+    Args:
+        weights: of a finished run.
+        place: where it is to go up.
+        folder: a new or empty folder, or that of an earlier publication.
 
     Raises:
         InputError: the run was not scored, the weights cannot be loaded, or a file tells of this machine or its user.
@@ -93,18 +98,18 @@ def write_publication(weights: Weights, repo_id: str, folder: Path, revision: st
         for name in RECORDS:
             shutil.copyfile(run / name, beside / name)
         summary = read_json(run / "summary.json")
-        write_json(beside / "summary.json", summary | {"name": repo_id.split("/")[-1]})
+        write_json(beside / "summary.json", summary | {"name": place.repo_id.split("/")[-1]})
         write_text(beside / "recipe.yaml", public_recipe(run / "recipe.yaml"))
         for name in FIGURES:
             if (run / "figures" / f"{name}.png").is_file():
                 (beside / "figures").mkdir(exist_ok=True)
                 shutil.copyfile(run / "figures" / f"{name}.png", beside / "figures" / f"{name}.png")
         examples = copy_examples(weights, beside)
-        write_text(beside / "README.md", str(model_card(weights, repo_id, examples, copy_maps(weights, beside))))
+        write_text(beside / "README.md", str(model_card(weights, place, examples, copy_maps(weights, beside))))
         require_impersonal(beside, run)
 
     write_whole_folder(folder, fill)
-    return Publication(folder, revision, weights)
+    return Publication(folder, place.revision, weights)
 
 
 def public_recipe(path: Path) -> str:
@@ -221,9 +226,16 @@ def push(publication: Publication, repo_id: str, create_pr: bool = False) -> str
 def publications(
     run: Path, repo_id: str, which: str, folder: Path, revision: str | None = None
 ) -> Iterator[Publication]:
-    """Write and yield what `--weights` names, one after the other: with `all`, a branch `fold-i` for each fold."""
+    """Write and yield what `--weights` names, one after the other.
+
+    With `all` these are fold 0 on the main branch, so that the repository's plain name works, then a branch `fold-i`
+    for each fold.
+    """
     chosen = choose_weights(run, which)
-    for weights in chosen:
-        branch = f"fold-{weights.fold}" if which == "all" else revision
-        place = folder / f"fold-{weights.fold}" if which == "all" else folder
-        yield write_publication(weights, repo_id, place, branch)
+    if which != "all":
+        yield write_publication(chosen[0], Place(repo_id, revision), folder)
+        return
+    branches = tuple(f"fold-{weights.fold}" for weights in chosen)
+    yield write_publication(chosen[0], Place(repo_id, None, branches), folder / "main")
+    for weights, branch in zip(chosen, branches, strict=True):
+        yield write_publication(weights, Place(repo_id, branch, branches), folder / branch)

@@ -1,5 +1,6 @@
 """The card says what the run's files say: of a refit, of a changed recipe, of real pictures."""
 
+import json
 import re
 import shutil
 
@@ -10,6 +11,7 @@ from huggingface_hub import ModelCard
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.publish import choose_weights, publications
+from hf_breakhis.inference.explain import explain_fold
 from hf_breakhis.inference.weights import find_weights
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.aggregate import summarise
@@ -21,6 +23,65 @@ NAME = "user/breakhis-tiny"
 def card_of(run, folder, which="fold:0"):
     (publication,) = publications(run, NAME, which, folder)
     return ModelCard.load(publication.folder / "README.md")
+
+
+@pytest.fixture
+def ready(trained_run, tmp_path):
+    """The folder of fold 0, ready to go up."""
+    (publication,) = publications(trained_run, NAME, "fold:0", tmp_path / "publish")
+    return publication
+
+
+def test_the_card_is_valid_and_complete(ready, trained_run):
+    card = ModelCard.load(ready.folder / "README.md")
+    summary = json.loads((trained_run / "summary.json").read_text())
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.license == "apache-2.0"
+    found = {(result.dataset_config, result.metric_type): result.metric_value for result in card.data.eval_results}
+    assert found["all magnifications", "accuracy"] == summary["image"]["pooled"]["accuracy"]["value"]
+    assert found["40X", "accuracy"] == summary["by_magnification"]["40X"]["accuracy"]["value"]
+    pooled = summary["patient"]["pooled"]["recognition_rate"]
+    assert found["all magnifications", "recognition_rate"] == pooled["value"]
+    for entry in card.data.widget:
+        assert (ready.folder / "examples" / entry["src"].rpartition("/")[2]).is_file()
+        assert sum(one["score"] for one in entry["output"]) == pytest.approx(1, abs=2e-4)
+    text = card.text
+    assert text.index("generated pictures only") < text.index("How to use")
+    assert "not for diagnosis" in text
+    assert "None" not in text
+    assert "nan" not in text.lower().split()
+    point = json.loads((trained_run / "decision.json").read_text())["cross_fitted"]["operating_point"]
+    assert f"| PPV | {point['ppv']['value']:.3f} |" in text
+
+
+def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
+    run = tmp_path / "leaks"
+    shutil.copytree(trained_run, run)
+    summary = json.loads((run / "summary.json").read_text())
+    leak = "9 of 10 test images (90 %) show a patient whose other images the model was trained on."
+    summary["leakage"] |= {"share_same_patient": 0.9}
+    summary["warnings"] = [leak, *summary["warnings"]]
+    (run / "summary.json").write_text(json.dumps(summary))
+    (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
+    text = ModelCard.load(publication.folder / "README.md").text
+    assert text.index(f"**Leak:** {leak}") < text.index("test images were classified right")
+    (honest,) = publications(trained_run, NAME, "fold:0", tmp_path / "honest")
+    assert "**Leak:**" not in ModelCard.load(honest.folder / "README.md").text
+
+
+def test_heat_maps_go_up_unless_they_are_of_other_weights(trained_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    explain_fold(find_weights(run), num_images=1, num_curves=2)
+    (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
+    shown = re.findall(r"\((explain/[^)]+)\)", ModelCard.load(publication.folder / "README.md").text)
+    assert shown
+    assert all((publication.folder / name).is_file() for name in shown)
+    shutil.copyfile(run / "fold-1/model/model.safetensors", run / "fold-0/model/model.safetensors")
+    (publication,) = publications(run, NAME, "fold:0", tmp_path / "other")
+    assert not (publication.folder / "explain").exists()
+    assert "explain/" not in ModelCard.load(publication.folder / "README.md").text
 
 
 @pytest.fixture(scope="module")

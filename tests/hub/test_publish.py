@@ -1,5 +1,6 @@
 """A run goes to a Hub on loopback with the real client, comes back, and gives the numbers of the run."""
 
+import ast
 import contextlib
 import json
 import re
@@ -12,12 +13,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils import close_session
+from PIL import Image
+from transformers import pipeline
 
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import publish as publishing
 from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push, require_impersonal
-from hf_breakhis.inference.explain import explain_fold
-from hf_breakhis.inference.weights import find_weights
 
 NAME = "user/breakhis-tiny"
 # Prints the probability of malignant of each file, by `pipeline` and by hand, from what was pulled.
@@ -135,44 +136,6 @@ def test_a_path_or_a_token_never_goes_up(what, tmp_path, monkeypatch):
     assert "hf_verysecret" not in said
 
 
-def test_the_card_is_valid_and_complete(ready, trained_run):
-    card = ModelCard.load(ready.folder / "README.md")
-    summary = json.loads((trained_run / "summary.json").read_text())
-    assert card.data.library_name == "transformers"
-    assert card.data.pipeline_tag == "image-classification"
-    assert card.data.license == "apache-2.0"
-    found = {(result.dataset_config, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert found["all magnifications", "accuracy"] == summary["image"]["pooled"]["accuracy"]["value"]
-    assert found["40X", "accuracy"] == summary["by_magnification"]["40X"]["accuracy"]["value"]
-    pooled = summary["patient"]["pooled"]["recognition_rate"]
-    assert found["all magnifications", "recognition_rate"] == pooled["value"]
-    for entry in card.data.widget:
-        assert (ready.folder / "examples" / entry["src"].rpartition("/")[2]).is_file()
-        assert sum(one["score"] for one in entry["output"]) == pytest.approx(1, abs=2e-4)
-    text = card.text
-    assert text.index("generated pictures only") < text.index("How to use")
-    assert "not for diagnosis" in text
-    assert "None" not in text
-    assert "nan" not in text.lower().split()
-    point = json.loads((trained_run / "decision.json").read_text())["cross_fitted"]["operating_point"]
-    assert f"| PPV | {point['ppv']['value']:.3f} |" in text
-
-
-def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
-    run = tmp_path / "leaks"
-    shutil.copytree(trained_run, run)
-    summary = json.loads((run / "summary.json").read_text())
-    leak = "9 of 10 test images (90 %) show a patient whose other images the model was trained on."
-    summary["leakage"] |= {"share_same_patient": 0.9}
-    summary["warnings"] = [leak, *summary["warnings"]]
-    (run / "summary.json").write_text(json.dumps(summary))
-    (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
-    text = ModelCard.load(publication.folder / "README.md").text
-    assert text.index(f"**Leak:** {leak}") < text.index("test images were classified right")
-    (honest,) = publications(trained_run, NAME, "fold:0", tmp_path / "honest")
-    assert "**Leak:**" not in ModelCard.load(honest.folder / "README.md").text
-
-
 def test_the_card_comes_last_and_pushing_twice_changes_nothing(at_loopback, ready):
     claim_model(NAME, False, [])
     push(ready, NAME)
@@ -187,15 +150,40 @@ def test_the_card_comes_last_and_pushing_twice_changes_nothing(at_loopback, read
     }
 
 
-def test_every_fold_gets_a_branch(at_loopback, trained_run, tmp_path):
-    claim_model(NAME, False, ["fold-0", "fold-1"])
-    for publication in publications(trained_run, NAME, "all", tmp_path / "publish"):
-        push(publication, NAME)
-    repo = at_loopback.repos["model", NAME]
+def test_every_fold_gets_a_branch_and_the_plain_name_is_fold_0(hub, trained_run, tmp_path):
+    """What the card of each branch says is run as a user would, and gives the answer of that fold's model."""
+    asked = ("publish", trained_run, "--repo_id", NAME, "--weights", "all", "--folder", tmp_path / "publish")
+    pushed = hub.command(*asked)
+    assert pushed.returncode == 0, pushed.stderr
+    repo = hub.repos["model", NAME]
     assert set(repo.branches) == {"main", "fold-0", "fold-1"}
-    weights = [repo.at(f"fold-{i}")[1]["model.safetensors"] for i in range(2)]
-    assert weights == [(trained_run / f"fold-{i}" / "model" / "model.safetensors").read_bytes() for i in range(2)]
-    assert weights[0] != weights[1]
+    Image.effect_noise((70, 46), 60).convert("RGB").save(tmp_path / "image.png")
+    for branch, fold in (("main", 0), ("fold-0", 0), ("fold-1", 1)):
+        files = repo.at(branch)[1]
+        assert files == files_of(tmp_path / "publish" / branch)
+        model = trained_run / f"fold-{fold}" / "model"
+        assert files["model.safetensors"] == (model / "model.safetensors").read_bytes()
+        card = ModelCard(files["README.md"].decode())
+        assert all(f"/resolve/{branch}/examples/" in entry["src"] for entry in card.data.widget)
+        assert "`fold-1`" in card.text
+        (lines,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+        assert ('revision="' in lines) == (branch != "main")
+        shown = hub.run("-c", lines.replace("image.png", str(tmp_path / "image.png")))
+        assert shown.returncode == 0, shown.stderr
+        said = pipeline("image-classification", model=str(model), device="cpu")(str(tmp_path / "image.png"))
+        assert ast.literal_eval(shown.stdout) == [
+            one | {"score": pytest.approx(one["score"], abs=1e-6)} for one in said
+        ]
+    assert hub.command(*asked).returncode == 0
+    assert repo.at("main")[1] == files_of(tmp_path / "publish" / "main")
+
+
+def test_the_card_of_one_branch_names_it(trained_run, tmp_path):
+    (publication,) = publications(trained_run, NAME, "fold:1", tmp_path / "publish", "try/1")
+    card = ModelCard.load(publication.folder / "README.md")
+    assert 'revision="try/1")' in card.text
+    assert "The branches" not in card.text
+    assert all("/resolve/try%2F1/examples/" in entry["src"] for entry in card.data.widget)
 
 
 def test_a_pull_request_leaves_the_main_branch_alone(at_loopback, ready):
@@ -284,17 +272,3 @@ def test_a_dry_run_speaks_to_nobody(hub, trained_run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "model.safetensors" in done.stdout
     assert hub.log == []
-
-
-def test_heat_maps_go_up_unless_they_are_of_other_weights(trained_run, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(trained_run, run)
-    explain_fold(find_weights(run), num_images=1, num_curves=2)
-    (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
-    shown = re.findall(r"\((explain/[^)]+)\)", ModelCard.load(publication.folder / "README.md").text)
-    assert shown
-    assert all((publication.folder / name).is_file() for name in shown)
-    shutil.copyfile(run / "fold-1/model/model.safetensors", run / "fold-0/model/model.safetensors")
-    (publication,) = publications(run, NAME, "fold:0", tmp_path / "other")
-    assert not (publication.folder / "explain").exists()
-    assert "explain/" not in ModelCard.load(publication.folder / "README.md").text
