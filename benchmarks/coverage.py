@@ -5,11 +5,12 @@
 Each simulation draws 16 benign and 54 malignant specimens with sizes as in BreakHis (a quarter of the images), an
 effect of its own for each, noise for each image, and a score that is right on average by a known amount: so
 sensitivity, specificity, accuracy, AUC and recognition rate have a known true value. Settings: scores that know
-nothing but the specimen (true AUC .5), and scores of a useful model. About ten minutes on one core. The default was
-chosen on other seeds than these, and on the first two settings.
+nothing but the specimen (true AUC .5), and scores of a useful model. About five minutes on one core. The methods were
+decided on before these seeds were drawn.
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +21,14 @@ from scipy.stats import norm, t
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.files import write_json
 from hf_breakhis.results.scores import Images, image_scores, patient_rates
-from hf_breakhis.results.statistics import Replicates, bootstrap_error, draw, percentile
+from hf_breakhis.results.statistics import Replicates, bootstrap_error, draw, percentile, weigh
 
 SETTINGS = {
     "no signal, specimens differ": (0.0, 1.0),
     "signal, specimens differ": (1.3, 1.0),
     "signal, specimens differ much": (1.6, 1.6),
 }
-FIRST_SEED = 10_000  # the default was chosen on seeds below it
+FIRST_SEED = 20_000  # what is the default was decided on seeds below it
 SCORES = ("accuracy", "sensitivity", "specificity", "roc_auc", "recognition_rate")
 LEVEL = 0.95
 
@@ -87,13 +88,20 @@ def jackknife_t(told: Replicates, left_out: np.ndarray) -> tuple[float, float]:
     return expit(logit(told.value) - half), expit(logit(told.value) + half)
 
 
-WAYS = {
-    "percentile": lambda told, _left_out: percentile(told),
-    "expanded percentile": expanded,
-    "BCa": bca,
-    "jackknife t": jackknife_t,
-    "bootstrap error, all specimens": lambda told, left_out: bootstrap_error(replace(told, fewest=len(left_out))),
-    "bootstrap error, fewest (default)": lambda told, _left_out: bootstrap_error(told),
+def of_groups(told: Replicates, count: int) -> tuple[float, float]:
+    """Return the default's interval as if the whole spread came from so many groups."""
+    return bootstrap_error(replace(told, degrees=count - 1.0, inflation=count / (count - 1)))
+
+
+# From replicates, the scores without each specimen, and the class of each specimen.
+WAYS: dict[str, Callable[[Replicates, np.ndarray, np.ndarray], tuple[float, float]]] = {
+    "percentile": lambda told, _left_out, _classes: percentile(told),
+    "expanded percentile": lambda told, left_out, _classes: expanded(told, left_out),
+    "BCa": lambda told, left_out, _classes: bca(told, left_out),
+    "jackknife t": lambda told, left_out, _classes: jackknife_t(told, left_out),
+    "bootstrap error, all specimens": lambda told, left_out, _classes: of_groups(told, len(left_out)),
+    "bootstrap error, rarer class": lambda told, _left_out, classes: of_groups(told, min(np.bincount(classes))),
+    "bootstrap error, weighed (default)": lambda told, _left_out, _classes: bootstrap_error(told),
 }
 
 
@@ -102,7 +110,7 @@ def cover(images: Images, truth: dict[str, float], resamples: int, seed: int) ->
     found: dict[str, dict[str, tuple]] = {}
     alone = Images(images.labels, images.predicted, images.probabilities, np.arange(len(images.labels)))
     replicates = image_scores(alone)(draw(len(images.labels), resamples, seed))
-    bounds = {name: percentile(Replicates(0.0, replicates[name], 0)) for name in SCORES[:-1]}
+    bounds = {name: percentile(Replicates(0.0, replicates[name], 1)) for name in SCORES[:-1]}
     found["images, percentile"] = _hits(bounds, truth)
     scores, rates = image_scores(images), patient_rates(images, images.groups)
 
@@ -111,16 +119,17 @@ def cover(images: Images, truth: dict[str, float], resamples: int, seed: int) ->
 
     values = told(np.ones((1, images.num_groups)))
     left = told(1 - np.eye(images.num_groups))
-    strata = images.labels[np.unique(images.groups, return_index=True)[1]]
-    for how, classes in (("", None), (", by class", strata)):
-        replicates = told(draw(images.num_groups, resamples, seed, classes))
+    classes = images.group_classes
+    for how, strata in (("", None), (", by class", classes)):
+        replicates = told(draw(images.num_groups, resamples, seed, strata))
         for way, bounds_of in WAYS.items():
             if how and way in ("BCa", "jackknife t"):  # their jackknife knows no strata
                 continue
-            bounds = {
-                name: bounds_of(Replicates(float(values[name][0]), replicates[name], images.fewest), left[name])
-                for name in SCORES
-            }
+            bounds = {}
+            for name in SCORES:
+                value = float(values[name][0])
+                one = Replicates(value, replicates[name], *weigh(value, left[name], classes))
+                bounds[name] = bounds_of(one, left[name], classes)
             found[f"specimens{how}, {way}"] = _hits(bounds, truth)
     return found
 
@@ -137,7 +146,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/coverage.json"))
     args = parser.parse_args()
     labels, sizes = specimens()
-    result: dict = {"simulations": args.simulations, "resamples": args.resamples, "level": LEVEL, "settings": {}}
+    result: dict = {
+        "simulations": args.simulations,
+        "resamples": args.resamples,
+        "level": LEVEL,
+        "first_seed": FIRST_SEED,
+        "settings": {},
+    }
     for number, (name, (signal, effect)) in enumerate(SETTINGS.items()):
         truth = truths(labels, sizes, signal, effect)
         rng = np.random.default_rng([FIRST_SEED, number])

@@ -100,6 +100,26 @@ def coverage(found: dict[str, Any]) -> str:
     return "\n\n".join(texts)
 
 
+def coverage_in_short(found: dict[str, Any]) -> str:
+    """Return the lowest and highest coverage of three methods over all settings, by score."""
+    names = {
+        "images, percentile": "images drawn, percentiles",
+        "specimens, percentile": "specimens drawn, percentiles",
+        "specimens, bootstrap error, weighed (default)": "specimens drawn, t interval (the default)",
+    }
+    scores = ["accuracy", "sensitivity", "specificity", "roc_auc", "recognition_rate"]
+    rows = []
+    for method, words in names.items():
+        cells = []
+        for score in scores:
+            told = [one["methods"][method][score]["coverage"] for one in found["settings"].values()
+                    if score in one["methods"][method]]  # fmt: skip
+            cells.append(f"{100 * min(told):.0f} to {100 * max(told):.0f} %" if told else "")
+        rows.append([words, *cells])
+    words = f"Share of 95 % intervals that hold the truth, {len(found['settings'])} settings of {found['simulations']}"
+    return f"{words} simulations:\n\n{table(['intervals', *scores], rows)}"
+
+
 def controls(found: dict[str, Any]) -> str:
     """Return what the controls declared and what came out."""
     texts = []
@@ -204,6 +224,7 @@ def main() -> None:
     print(write_text(HERE / "README.md", "\n\n".join(parts) + "\n"))
     put(HERE.parent / "README.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
     put(HERE.parent / "README.md", "tuned", tuned(read_json(HERE / "tuned.json")))
+    put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
 
 
 if __name__ == "__main__":

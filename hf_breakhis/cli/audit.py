@@ -43,11 +43,16 @@ def _audit_run(run: Path, flags: list[str]) -> None:
     from hf_breakhis.results.aggregate import read_recipe
     from hf_breakhis.results.audit import audit_folds, audit_table
     from hf_breakhis.results.leakage import read_folds
+    from hf_breakhis.results.repeats import repeat_folders
 
     recipe = read_recipe(run)
-    pairs, without = _copies_of_run(run, recipe, flags)
-    found = audit_folds(read_folds(run), str(recipe.get("carry_over")), pairs, without)
-    typer.echo(audit_table(_written(run, found, str(recipe.get("split_by")))))
+    repeats = repeat_folders(run) or {0: run}
+    pairs, without = _copies_of_run(next(iter(repeats.values())), recipe, flags)
+    for number, folder in repeats.items():
+        found = audit_folds(read_folds(folder), str(recipe.get("carry_over")), pairs, without)
+        if folder != run:
+            typer.echo(f"Repeat {number}")
+        typer.echo(audit_table(_written(folder, found, str(recipe.get("split_by")))))
     if (run / "summary.json").is_file():
         from hf_breakhis.results.report import write_report
 

@@ -11,11 +11,12 @@ from hf_breakhis.results.baselines import baselines, read_colors
 from hf_breakhis.results.calibration import decide, refusal, reliability
 from hf_breakhis.results.images import by_magnification, by_tumor_type, image_level, magnifications_of, part_level
 from hf_breakhis.results.leakage import leakage, read_folds
+from hf_breakhis.results.paired import mean_scores
 from hf_breakhis.results.patients import patient_level
-from hf_breakhis.results.predictions import classes_of, gather, probabilities_of, read_parts
+from hf_breakhis.results.predictions import classes_of, gather, known, probabilities_of, read_parts
 from hf_breakhis.results.repeats import repeat_folders, summarise_repeats
 from hf_breakhis.results.sentences import headline, warnings
-from hf_breakhis.results.statistics import choose_groups, describe
+from hf_breakhis.results.statistics import choose_groups, describe, groups_by_class
 from hf_breakhis.results.thresholds import Rule, parse_rule
 
 DATA_FIELDS = ("source num_images num_patients num_specimens counts manifest_sha256 warnings findings").split()
@@ -44,7 +45,8 @@ def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
     if not folders:
         return _summarise_one(run, rule)
     summaries = {number: _summarise_one(folder, rule) for number, folder in folders.items()}
-    return _written(run, summarise_repeats(run, int(_field(read_recipe(run), "repeats", run)), summaries))
+    means = mean_scores([gather(folder) for folder in folders.values()])
+    return _written(run, summarise_repeats(run, int(_field(read_recipe(run), "repeats", run)), summaries, means))
 
 
 def read_recipe(run: Path) -> dict[str, Any]:
@@ -85,6 +87,8 @@ def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
         "folds_missing": missing,
         "covers_all_images_once": _covers_once(folds, test),
         "selected_on": selected_on,
+        "num_tested": int(test["file_name"].nunique()),
+        "never_tested": _never_tested(folds),
     }
     summary: dict[str, Any] = {
         "format": 1,
@@ -100,16 +104,18 @@ def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
         "patient": patient_level(test, magnifications_of(test)),
         "by_magnification": by_magnification(test),
         "by_tumor_type": by_tumor_type(test),
-        "interval": describe(groups),
+        "interval": None,
         "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
         "decision": decision,
         "baselines": baselines(folds, read_colors(run), present, classes),
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
     }
+    pooled = summary["image"]["pooled"]["accuracy"]
+    summary["interval"] = describe(groups, groups_by_class(test, groups, classes), pooled["low"] is not None)
     summary["headline"] = {
         "metric": "accuracy",
-        **summary["image"]["pooled"]["accuracy"],
+        **pooled,
         "sd_over_folds": summary["image"]["sd"]["accuracy"],
         "group_level": protocol["split_by"],
         "sentence": headline(summary),
@@ -143,6 +149,14 @@ def _selected_on(run: Path, recipe: dict[str, Any], present: list[int]) -> str |
         path = run / f"fold-{fold}" / "metrics.json"
         noted += [read_json(path).get("selected_on")] if path.is_file() else []
     return next((part for part in ("test", "validation") if part in noted), None)
+
+
+def _never_tested(folds: pd.DataFrame) -> list[int] | None:
+    """Return how many patients no fold tests, and how many there are; None where patients are unknown."""
+    if not known(folds, "patient_id"):
+        return None
+    every = set(folds["patient_id"])
+    return [len(every - set(folds.loc[folds["part"] == "test", "patient_id"])), len(every)]
 
 
 def _covers_once(folds: pd.DataFrame, test: pd.DataFrame) -> bool:

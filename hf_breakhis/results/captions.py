@@ -148,4 +148,4 @@ def interval_words(summary: dict[str, Any]) -> str:
     if told.get("reason") or not told.get("method"):
         return f"no interval ({str(told.get('reason') or 'not computed').rstrip('.')})"
     drawn = f"{count(told['resamples'])} resamples of {count(told['num_groups'])}"
-    return f"{percent(told['level'])} interval by {told['method']} ({drawn})"
+    return f"{percent(told['level'])} {told['method']} ({drawn})"

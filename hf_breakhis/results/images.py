@@ -1,5 +1,6 @@
 """Images: scores in which every image weighs the same, whole and by magnification and tumour type."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -8,7 +9,7 @@ from hf_breakhis.data.filenames import MAGNIFICATIONS
 from hf_breakhis.metrics import fold_aggregate, image_report
 from hf_breakhis.results.predictions import by_fold, classes_of, known, probabilities_of
 from hf_breakhis.results.scores import image_scores, images_of
-from hf_breakhis.results.statistics import intervals
+from hf_breakhis.results.statistics import choose_groups, groups_by_class, intervals
 
 BY_MAGNIFICATION = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 
@@ -16,6 +17,11 @@ BY_MAGNIFICATION = ("accuracy", "balanced_accuracy", "sensitivity", "specificity
 def image_level(test: pd.DataFrame) -> dict[str, Any]:
     """Return the image reports of the folds, their mean and spread, and the pooled scores with intervals."""
     result = fold_aggregate(test["label"], test["predicted"], test["fold"], probabilities_of(test), classes_of(test))
+    groups, classes = choose_groups(test), classes_of(test)
+    for report in result["per_fold"]:
+        rows = (test["fold"] == report["fold"]).to_numpy()
+        told = groups_by_class(test[rows], replace(groups, codes=groups.codes[rows]), classes)
+        report["num_groups_by_class"] = told
     return {
         "per_fold": result["per_fold"],
         "mean": result["mean"],
@@ -74,4 +80,4 @@ def _counts(rows: pd.DataFrame) -> dict[str, int | None]:
 
 def _bounded(rows: pd.DataFrame, ranked: bool = True) -> dict[str, dict[str, float | None]]:
     images = images_of(rows)
-    return intervals(image_scores(images, ranked), images.num_groups, fewest=images.fewest)
+    return intervals(image_scores(images, ranked), images.num_groups, classes=images.group_classes)

@@ -31,7 +31,7 @@ def premium(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         InputError: no image was tested exactly once by both, or they have different classes.
     """
     told = paired_scores([(one, other)])
-    return {name: {key: told[name][key] for key in ("value", "low", "high")} for name in SCORES} | {
+    return {name: {key: told[name][key] for key in ("value", "low", "high")} for name in PAIRED} | {
         "num_images": told["num_images"]
     }
 
@@ -62,7 +62,7 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[st
         each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in PAIRED}
         return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in PAIRED}
 
-    told = intervals(differences, images[0].num_groups, fewest=_fewest(images), shares=False)
+    told = intervals(differences, images[0].num_groups, classes=images[0].group_classes, shares=False)
     return {
         **{
             name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
@@ -79,15 +79,15 @@ def _each(told: dict[str, Any], name: str, number: int) -> list[float | None]:
 
 
 def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
-    """Return the mean of each of `SCORES` over runs such as repeats, with the interval over specimens of all."""
+    """Return the mean of each of `PAIRED` over runs such as repeats, with the interval over specimens of all."""
     images, _ = _in_groups(tables)
-    scores = [image_scores(one) for one in images]
+    scores = [_scores(one, table) for one, table in zip(images, tables, strict=True)]
 
     def means(weights: np.ndarray) -> dict[str, np.ndarray]:
         found = [score(weights) for score in scores]
-        return {name: np.mean([one[name] for one in found], axis=0) for name in SCORES}
+        return {name: np.mean([one[name] for one in found], axis=0) for name in PAIRED}
 
-    return intervals(means, images[0].num_groups, fewest=_fewest(images))
+    return intervals(means, images[0].num_groups, classes=images[0].group_classes)
 
 
 def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -112,10 +112,6 @@ def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str]:
         for table, codes in zip(tables, np.split(groups.codes, ends), strict=True)
     ]
     return images, groups.level
-
-
-def _fewest(images: Sequence[Images]) -> int:
-    return min(one.fewest for one in images)
 
 
 def _scores(images: Images, table: pd.DataFrame) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

@@ -38,7 +38,9 @@ def _rates(rows: pd.DataFrame) -> dict[str, float | int | None]:
 def _bounded(rows: pd.DataFrame) -> dict[str, Any]:
     """Return both rates with their intervals, and the number of patients."""
     images = images_of(rows)
-    rates = intervals(patient_rates(images, rows["patient_id"].to_numpy()), images.num_groups, fewest=images.fewest)
+    rates = intervals(
+        patient_rates(images, rows["patient_id"].to_numpy()), images.num_groups, classes=images.group_classes
+    )
     return {**rates, "num_patients": int(rows["patient_id"].nunique())}
 
 

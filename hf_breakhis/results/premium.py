@@ -108,11 +108,11 @@ def sentence(rows: list[dict[str, Any]], has_reference: bool) -> str:
         )
     bounds = f"95 % interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
     if found["low"] > 0:
-        reading = "consistent with a score that owes this much to known specimens"
+        reading = "consistent with a score that owes this much to known specimens, as far as one seed tells"
     elif found["high"] < 0:
         reading = "lower, which leakage does not explain"
     else:
-        reading = "consistent with none"
+        reading = "consistent with none, as far as one seed tells"
     return f"Split by image the same recipe scores {points} against the specimen-wise run ({bounds}): {reading}."
 
 
@@ -137,7 +137,8 @@ def study_table(study: dict[str, Any]) -> str:
     lines += [
         "",
         *study["unknown"],
-        "Premium: accuracy less that of specimen-fresh on the same images, bootstrap over specimens.",
+        "Premium: accuracy less that of specimen-fresh on the same images; interval over specimens.",
+        "One split seed and one initial seed: how far others would move a premium is in no interval here.",
     ]
     if "twin" in str(study["data"]["source"]):
         lines.append("These numbers are about the twin, generated pictures, not about BreakHis.")

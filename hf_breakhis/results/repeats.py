@@ -17,13 +17,16 @@ def repeat_folders(run: Path) -> dict[int, Path]:
     return {number: run / f"repeat-{number}" for number in sorted(int(text) for text in numbers if text.isdigit())}
 
 
-def summarise_repeats(run: Path, planned: int, summaries: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def summarise_repeats(
+    run: Path, planned: int, summaries: dict[int, dict[str, Any]], means: dict[str, dict[str, float | None]]
+) -> dict[str, Any]:
     """Return the summary of the summaries: each repeat's scores, their mean and their spread over seeds.
 
     Args:
         run: the folder above the repeats.
         planned: number of repeats that the recipe asks for.
         summaries: by number of the repeat.
+        means: by score, the mean over the repeats with its interval over specimens.
     """
     first = next(iter(summaries.values()))
     if any(summary["classes"] != first["classes"] for summary in summaries.values()):
@@ -43,18 +46,19 @@ def summarise_repeats(run: Path, planned: int, summaries: dict[int, dict[str, An
         "positive_class": first["positive_class"],
         "headline": {
             "metric": "accuracy",
+            **means["accuracy"],
             "value": mean["accuracy"],
-            "low": None,
-            "high": None,
             "sd_over_repeats": sd["accuracy"],
             "group_level": first["protocol"]["split_by"],
-            "sentence": _sentence(columns["accuracy"], sd["accuracy"], first["protocol"]),
+            "sentence": _sentence(columns["accuracy"], sd["accuracy"], first, means["accuracy"]),
         },
         "warnings": _warnings(summaries, missing),
         "repeats": rows,
         "repeats_missing": missing,
         "mean": mean,
         "sd": sd,
+        "intervals": {name: {key: means[name][key] for key in ("low", "high")} for name in names},
+        "interval": first["interval"],
     }
 
 
@@ -72,7 +76,8 @@ def _row(number: int, summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sentence(accuracy: np.ndarray, sd: float | None, protocol: dict[str, Any]) -> str:
+def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bounds: dict[str, float | None]) -> str:
+    protocol, group = first["protocol"], first["interval"]["group"]
     share = f"{100 * accuracy.mean():.1f} % of the test images were classified right"
     folds = [*protocol["folds_present"], *protocol["folds_missing"]]
     how = design(protocol | {"folds_present": folds, "folds_missing": []})
@@ -80,8 +85,15 @@ def _sentence(accuracy: np.ndarray, sd: float | None, protocol: dict[str, Any]) 
         return f"{share} in {how}, in the one repeat that ended."
     return (
         f"{share} on average over {len(accuracy)} repeats of {how} with other split and initial seeds "
-        f"({100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %, standard deviation {100 * sd:.1f} points)."
+        f"({100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %, standard deviation {100 * sd:.1f} points; "
+        f"{_bounds(bounds, group)})."
     )
+
+
+def _bounds(bounds: dict[str, float | None], group: str) -> str:
+    if bounds["low"] is None or bounds["high"] is None:
+        return f"no interval over {group}s"
+    return f"95 % interval of the mean over {group}s {100 * bounds['low']:.1f} to {100 * bounds['high']:.1f} %"
 
 
 def _warnings(summaries: dict[int, dict[str, Any]], missing: list[int]) -> list[str]:

@@ -48,7 +48,10 @@ def write_report(run: str | Path) -> Path:
         for row in record.summary["repeats"]:
             write_report((run / row["summary"]).parent)
         figures = write_figures(record, ["repeats"])
-        return write_text(run / "report.html", fill_page("repeats.html.j2", record, figures=figures))
+        beside = sibling(record, tuple(MAIN_FIELDS))
+        first = read_record((run / record.summary["repeats"][0]["summary"]).parent)
+        page = fill_page("repeats.html.j2", record, figures=figures, sibling=beside, leaks=_leaks(first.summary))
+        return write_text(run / "report.html", page)
     figures = write_figures(record, FIGURES)
     explained = read_explained(run, record.summary["protocol"]["folds_present"])
     page = fill_page(

@@ -39,11 +39,11 @@ class Images:
         return int(self.groups.max()) + 1 if self.total_groups is None else self.total_groups
 
     @property
-    def fewest(self) -> int:
-        """Number of groups of the one of two classes that has fewer; of more classes the number of all groups."""
-        if len(self.classes) > 2:
-            return self.num_groups
-        return min(len(np.unique(self.groups[self.labels == label])) for label in np.unique(self.labels))
+    def group_classes(self) -> np.ndarray:
+        """(num_groups,) the class of each group, that of most of its images; of a group without images here, 0."""
+        counts = np.zeros((self.num_groups, len(self.classes)), dtype=np.int64)
+        np.add.at(counts, (self.groups, self.labels), 1)
+        return counts.argmax(1)
 
 
 def images_of(rows: pd.DataFrame) -> Images:

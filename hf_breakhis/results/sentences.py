@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hf_breakhis.results.statistics import MIN_GROUPS
 from hf_breakhis.results.wording import percent, things
 
 ONE_SEED = (
@@ -10,11 +11,16 @@ ONE_SEED = (
 )
 
 
+THIN = 3  # groups of a class in a test part
+
+
 def headline(summary: dict[str, Any]) -> str:
     """Return one sentence: what was measured, with which interval, at which group level."""
     accuracy, interval = summary["image"]["pooled"]["accuracy"], summary["interval"]
     tested = sum(row["test_images"] for row in summary["leakage"]["per_fold"])
-    sentence = f"{100 * accuracy['value']:.1f} % of {tested:,} test images were classified right"
+    different = summary["protocol"].get("num_tested") or tested
+    tests = f"{tested:,} test images" if different == tested else f"{tested:,} tests of {different:,} images"
+    sentence = f"{100 * accuracy['value']:.1f} % of {tests} were classified right"
     if accuracy["low"] is None:
         sentence += " (no interval)"
     else:
@@ -56,12 +62,30 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     found += _unbeaten(summary)
     found += [text for text in data["warnings"] if not (is_twin and "twin" in text)]  # said above
     found += _doubtful_intervals(summary["interval"])
+    found += _thin_folds(summary["image"]["per_fold"], summary["interval"]["group"])
     if protocol["split_by"] == "official" and not protocol["covers_all_images_once"]:
-        found.append(
-            "The official folds are repeated hold-outs, not a partition: some images are tested several times, others "
-            "never."
-        )
+        found.append(_official(protocol.get("never_tested")))
     return [*found, ONE_SEED]
+
+
+def _thin_folds(reports: list[dict[str, Any]], group: str) -> list[str]:
+    """Return a warning where a class of a fold's test part is one group, or two."""
+    thin = [
+        f"fold {report['fold']} {things(count, group)} of {name}"
+        for report in reports
+        for name, count in report.get("num_groups_by_class", {}).items()
+        if 0 < count < THIN and group != "image"
+    ]
+    if not thin:
+        return []
+    return [f"Of few {group}s a fold tells little: to test with, {', '.join(thin)}."]
+
+
+def _official(never: list[int] | None) -> str:
+    """Return what the official folds are."""
+    told = f"{never[0]} of {things(never[1], 'patient')} are never tested" if never else "others are never tested"
+    what = "The official folds are repeated hold-outs, not a partition"
+    return f"{what}: some images are tested several times, and {told}."
 
 
 def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
@@ -101,13 +125,23 @@ def _unbeaten(summary: dict[str, Any]) -> list[str]:
 
 def _doubtful_intervals(interval: dict[str, Any]) -> list[str]:
     if interval["reason"] is not None:
-        return [f"No intervals: {interval['reason']}"]
+        of_what = "intervals" if interval["num_groups"] < MIN_GROUPS else "interval of the accuracy"
+        return [f"No {of_what}: {interval['reason']}"]
+    found = []
+    few = {name: count for name, count in interval["num_groups_by_class"].items() if count < MIN_GROUPS}
+    if few:
+        plural = f"{interval['group']}s"
+        told = ", ".join(f"{count} of {name}" for name, count in few.items())
+        found.append(
+            f"The test parts have few {plural} of a class ({told}); scores that hang on fewer than {MIN_GROUPS} "
+            f"{plural} have no interval."
+        )
     if interval["group"] == "image":
-        return [
+        found += [
             "The intervals resample single images, since no groups are known; where images share a patient they are "
             "too narrow."
         ]
-    return []
+    return found
 
 
 def _kept_apart(leakage: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The honest sibling: the same recipe with specimens kept apart, which belongs beside every score that leaks."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from hf_breakhis.files import InputError, read_json
 from hf_breakhis.results.record import Record, read_record
 
 FREE = {"split_by", "carry_over"}
-FLAGS = "--split_by specimen --carry_over none --output_dir"
+FLAGS = {"--split_by": "specimen", "--carry_over": "none", "--output_dir": None}
 
 
 def sibling(record: Record, fields: tuple[str, ...]) -> dict[str, Any] | None:
@@ -29,7 +30,8 @@ def sibling(record: Record, fields: tuple[str, ...]) -> dict[str, Any] | None:
     found = next((run for run in _neighbours(folder) if _is_sibling(run, record, fields)), None)
     if found is None:
         return {"run": None, "accuracy": None, "command": _command(record)}
-    accuracy = read_json(found / "summary.json")["image"]["pooled"]["accuracy"]
+    told = read_json(found / "summary.json")
+    accuracy = told["headline"] if "repeats" in told else told["image"]["pooled"]["accuracy"]
     return {"run": found.name, "accuracy": accuracy, "command": _command(record)}
 
 
@@ -45,7 +47,9 @@ def _is_sibling(run: Path, record: Record, fields: tuple[str, ...]) -> bool:
     except InputError:  # a damaged neighbour is nobody's sibling, and its own report says what is wrong
         return False
     protocol = other.summary.get("protocol", {})
-    if "repeats" in other.summary or protocol.get("folds_missing") != []:
+    if protocol.get("folds_missing") != [] or other.summary.get("repeats_missing"):
+        return False
+    if protocol.get("repeats", 1) != record.summary["protocol"].get("repeats", 1):
         return False
     same = all(other.recipe.get(name) == record.recipe.get(name) for name in fields if name not in FREE)
     apart = protocol["split_by"] == "specimen" and protocol["carry_over"] == "none"
@@ -55,9 +59,24 @@ def _is_sibling(run: Path, record: Record, fields: tuple[str, ...]) -> bool:
 
 def _command(record: Record) -> str:
     """Return the command of the run with the flags that make it the sibling."""
-    words = str(record.environment.get("command", "")).split()
-    if words[:2] == ["hf-breakhis", "train"] or words[:1] == ["train.py"]:
-        start = ["hf-breakhis", "train", *words[2 if words[0] == "hf-breakhis" else 1 :]]
-    else:
-        start = ["hf-breakhis", "train", "RECIPE"]
-    return f"{' '.join(start)} {FLAGS} {record.folder}-specimen"
+    try:
+        words = shlex.split(str(record.environment.get("command", "")))
+    except ValueError:  # a command that was written before words were quoted
+        words = []
+    skip = 2 if words[:2] == ["hf-breakhis", "train"] else 1 if words[:1] == ["train.py"] else 0
+    given = _without(words[skip:], {*FLAGS, "--restart"}) if skip else ["RECIPE"]
+    flags = [word for flag, value in FLAGS.items() for word in (flag, value or f"{record.folder}-specimen")]
+    return shlex.join(["hf-breakhis", "train", *given, *flags])
+
+
+def _without(words: list[str], flags: set[str]) -> list[str]:
+    """Return the words of a command without some flags and their values."""
+    kept, dropping = [], False
+    for word in words:
+        if word.startswith("--"):
+            dropping = word.partition("=")[0] in flags
+        if not dropping:
+            kept.append(word)
+        elif not word.startswith("--"):
+            dropping = False  # one value a flag
+    return kept

@@ -1,6 +1,6 @@
 """Intervals: how far a score may move when other specimens are drawn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,10 @@ MIN_GROUPS = 10
 # A resample may miss a class; an interval of the few that do not would be of another quantity.
 MAX_UNDEFINED = 0.05
 METHOD = "bootstrap error"
+# Scores that set classes against each other, or average over them, are no better known than the rarest one.
+COMPARING = ("balanced_accuracy", "mcc", "roc_auc", "average_precision")
+MAX_LEFT_OUT = 2000  # groups; of more, which are single images, each counts for nothing
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ def choose_groups(table: pd.DataFrame) -> Groups:
         if known(table, f"{level}_id"):
             return Groups(level, np.unique(table[f"{level}_id"], return_inverse=True)[1])
     return Groups("image", np.unique(table["file_name"], return_inverse=True)[1])
+
+
+def groups_by_class(table: pd.DataFrame, groups: Groups, classes: Sequence[str]) -> dict[str, int]:
+    """Return how many groups have images of each class; one of two classes counts for both."""
+    labels = table["label"].to_numpy()
+    return {name: len(np.unique(groups.codes[labels == label])) for label, name in enumerate(classes)}
 
 
 def draw(
@@ -73,14 +83,16 @@ class Replicates:
     Attributes:
         value: the score.
         scores: (resamples,) the score of each resample, none of them NaN.
-        fewest: number of groups of the class that has the fewest.
+        degrees: degrees of freedom of the spread.
+        inflation: what the variance over resamples has to be multiplied by.
         is_share: whether the score lies between 0 and 1, as a difference does not.
         level: share of the intervals that shall hold the truth.
     """
 
     value: float
     scores: np.ndarray
-    fewest: int
+    degrees: float
+    inflation: float = 1.0
     is_share: bool = True
     level: float = LEVEL
 
@@ -94,20 +106,17 @@ def percentile(told: Replicates) -> tuple[float, float]:
 def bootstrap_error(told: Replicates) -> tuple[float, float]:
     """Return the value -+ a t quantile times the spread of the resampled scores, shares in log odds.
 
-    Resamples of n groups vary too little, by sqrt((n - 1) / n), and their spread is itself uncertain; both are decided
-    by the class of the fewest groups (16 benign specimens). Without them a percentile interval covers .88 to .94 in
-    place of .95 in simulations with the specimens of BreakHis, with them .93 to .98 (docs/statistics.md).
+    Resamples of few groups vary too little, and their spread is itself uncertain; see `weigh`. How often such
+    intervals hold the truth where specimens are as few as in BreakHis stands in docs/statistics.md.
     Shares of exactly 0 or 1 have no log odds: where a resample is one, the shares themselves are taken, cut to 0..1.
 
     Source:
         Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American Statistician 69(4): t interval
-        with bootstrap standard error, and narrowness bias. That the rarer class decides is our own reading, tried in
-        simulations.
+        with bootstrap standard error, and narrowness bias.
     """
-    n = told.fewest
     inside = told.is_share and min(told.value, told.scores.min()) > 0 and max(told.value, told.scores.max()) < 1
     scores, middle = (logit(told.scores), logit(told.value)) if inside else (told.scores, told.value)
-    half = t.ppf((1 + told.level) / 2, n - 1) * scores.std(ddof=1) * np.sqrt(n / (n - 1))
+    half = t.ppf((1 + told.level) / 2, told.degrees) * scores.std(ddof=1) * np.sqrt(told.inflation)
     ends = np.array([middle - half, middle + half])
     if told.is_share:
         ends = expit(ends) if inside else np.clip(ends, 0, 1)
@@ -115,8 +124,8 @@ def bootstrap_error(told: Replicates) -> tuple[float, float]:
 
 
 WORDS = {
-    "bootstrap error": "t interval with the bootstrap standard error",
-    "percentile": "percentile bootstrap",
+    "bootstrap error": "t interval, standard error by bootstrap",
+    "percentile": "percentile interval by bootstrap",
 }
 METHODS = {"bootstrap error": bootstrap_error, "percentile": percentile}
 
@@ -125,7 +134,7 @@ def intervals(
     scores: Scores,
     num_groups: int,
     *,
-    fewest: int | None = None,
+    classes: np.ndarray | None = None,
     shares: bool = True,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
@@ -136,8 +145,9 @@ def intervals(
 
     Args:
         scores: from weights (resamples, num_groups) to the scores, (resamples,) each.
-        num_groups: number of groups; below ten `low` and `high` are None.
-        fewest: number of groups of the class that has the fewest, `num_groups` where that is not known.
+        num_groups: number of groups. `low` and `high` are None where a score rests on fewer than `MIN_GROUPS`: on all
+            of them, on those of one class, or, where it compares classes, on those of any.
+        classes: (num_groups,) the class of each group; all of one where that is not known.
         shares: whether the scores lie between 0 and 1; differences do not.
         level: share of the intervals that shall hold the truth.
         resamples: number of resamples.
@@ -145,38 +155,94 @@ def intervals(
         method: key of METHODS.
     """
     values = {name: float(value[0]) for name, value in scores(np.ones((1, num_groups))).items()}
-    replicates: Mapping[str, np.ndarray] = {}
-    if num_groups >= MIN_GROUPS:
-        replicates = scores(draw(num_groups, resamples, seed))
-    fewest = num_groups if fewest is None else fewest
+    if num_groups < MIN_GROUPS:
+        return {name: unbounded(value) for name, value in values.items()}
+    classes = np.zeros(num_groups, int) if classes is None else classes
+    fewest = min(np.bincount(classes)[np.unique(classes)])
+    replicates = scores(draw(num_groups, resamples, seed))
+    left_out = scores(1 - np.eye(num_groups)) if num_groups <= MAX_LEFT_OUT else {}
     found = {}
     for name, value in values.items():
-        told = Replicates(value, replicates.get(name, np.array([])), fewest, shares and name != "mcc", level)
-        found[name] = bounded(told, method)
+        degrees, inflation = weigh(value, left_out[name], classes) if name in left_out else (fewest - 1.0, 1.0)
+        compares = name.split(" ")[0] in COMPARING or name.startswith("macro.")
+        if min(degrees + 1, fewest if compares else np.inf) < MIN_GROUPS:
+            found[name] = unbounded(value)
+        else:
+            is_share = shares and name != "mcc"
+            told = Replicates(value, replicates[name], degrees, inflation, is_share, level)
+            found[name] = bounded(told, method)
     return found
 
 
+def weigh(value: float, left_out: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+    """Return degrees of freedom of a score's spread over groups, and what its resampled variance is multiplied by.
+
+    Each class has its own number of groups and its own share of the variance, which the scores without each group
+    tell: a specificity hangs on the benign groups alone, an accuracy on all, but mostly on those that differ most.
+
+    Args:
+        value: the score.
+        left_out: (num_groups,) the score without each group.
+        classes: (num_groups,) the class of each group.
+
+    Source:
+        Degrees of freedom of a sum of variances: Satterthwaite 1946, Biometrics Bulletin 2(6). Narrowness of the
+        bootstrap, (n - 1) / n of the variance: Hesterberg 2015.
+    """
+    influence = np.nan_to_num(value - left_out)
+    parts = [influence[classes == kind] for kind in np.unique(classes)]
+    moving = [(len(part), float(part.var() * len(part))) for part in parts if np.any(np.abs(part) > TINY)]
+    if not moving:
+        return len(classes) - 1.0, 1.0
+    if min(count for count, _ in moving) < 2:
+        return 0.0, 1.0
+    # the sum of squares of n influences times (n - 1) / n is the jackknife's variance, n / (n - 1) of the bootstrap's
+    variances = np.array([spread * (count - 1) / count for count, spread in moving])
+    counts = np.array([count for count, _ in moving])
+    total = variances.sum()
+    if total < TINY:
+        return float(counts.min() - 1), 1.0
+    degrees = total**2 / (variances**2 / (counts - 1)).sum()
+    return float(degrees), float(total / (variances * (counts - 1) / counts).sum())
+
+
+def unbounded(value: float) -> dict[str, float | None]:
+    """Return a value without an interval."""
+    return {"value": None if np.isnan(value) else value, "low": None, "high": None}
+
+
 def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
-    """Return a value with its interval, None where there is no value, a class of one group, or too few resamples."""
-    if np.isnan(told.value):
-        return {"value": None, "low": None, "high": None}
+    """Return a value with its interval, None where there is no value, or where it often cannot be computed."""
     undefined = np.isnan(told.scores)
-    if told.fewest < 2 or not len(told.scores) or undefined.mean() > MAX_UNDEFINED:
-        return {"value": told.value, "low": None, "high": None}
+    if np.isnan(told.value) or undefined.mean() > MAX_UNDEFINED:
+        return unbounded(told.value)
     low, high = METHODS[method](replace(told, scores=told.scores[~undefined]))
     return {"value": told.value, "low": low, "high": high}
 
 
-def describe(groups: Groups, method: str = METHOD) -> dict[str, object]:
-    """Return what summary.json says of the intervals."""
+def describe(groups: Groups, by_class: Mapping[str, int], bounded: bool, method: str = METHOD) -> dict[str, object]:
+    """Return what summary.json says of the intervals.
+
+    Args:
+        groups: what is drawn.
+        by_class: number of groups of each class.
+        bounded: whether the pooled accuracy has an interval.
+        method: key of METHODS.
+    """
     plural = f"{groups.level}s"
-    known_reason = f"{groups.count} {plural} are fewer than the {MIN_GROUPS} an interval needs."
+    reason = None
+    if groups.count < MIN_GROUPS:
+        reason = f"{groups.count} {plural} are fewer than the {MIN_GROUPS} an interval needs."
+    elif not bounded:
+        told = " and ".join(f"{count} {name}" for name, count in by_class.items())
+        reason = f"it hangs on fewer than {MIN_GROUPS} {plural}: the test part has {told} ones."
     return {
         "method": f"{WORDS[method]} over {plural}",
         "group": groups.level,
         "level": LEVEL,
         "resamples": RESAMPLES,
         "num_groups": groups.count,
+        "num_groups_by_class": dict(by_class),
         "seed": SEED,
-        "reason": known_reason if groups.count < MIN_GROUPS else None,
+        "reason": reason,
     }

@@ -124,7 +124,7 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
             values |= {f"ppv {share}": _share(true, false), f"npv {share}": _share(cleared, missed)}
         return values
 
-    told = intervals(points, groups.count, fewest=images.fewest)
+    told = intervals(points, groups.count, classes=images.group_classes)
     return {
         **{name: told[name] for name in MEASURES},
         "num_images": len(rows),

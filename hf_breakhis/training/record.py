@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def command_line(words: Sequence[str]) -> str:
             told.append(f"{flag}=...")
         else:
             told.append("..." if before.startswith("-") and "token" in before and "=" not in before else word)
-    return re.sub(r"hf_\w{8,}", "...", " ".join(told))
+    return re.sub(r"hf_\w{8,}", "...", shlex.join(told))
 
 
 def processor() -> str:

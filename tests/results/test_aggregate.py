@@ -140,7 +140,7 @@ def test_unknown_groups_leave_out_what_needs_them(write_run, tmp_path, cohort):
     summary = summarise(write_run(tmp_path / "run", images, split_by="image"))
     assert summary["patient"] is None
     assert (summary["by_magnification"], summary["by_tumor_type"]) == ({}, {})
-    assert summary["interval"]["method"] == "t interval with the bootstrap standard error over images"
+    assert summary["interval"]["method"] == "t interval, standard error by bootstrap over images"
     assert "whether they were kept apart is unknown" in summary["headline"]["sentence"]
     assert any("too narrow" in text for text in summary["warnings"])
 
@@ -202,7 +202,11 @@ def test_repeats_stand_above_their_runs(write_run, tmp_path):
     assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracy))
     assert summary["sd"]["accuracy"] == pytest.approx(np.std(accuracy, ddof=1))
     assert [row["split_seed"] for row in summary["repeats"]] == [42, 43, 44]
-    assert all("no better than" in text for text in summary["warnings"])
+    assert all("no better than" in text or "a fold tells little" in text for text in summary["warnings"])
+    bounds = summary["intervals"]["accuracy"]
+    assert bounds["low"] < summary["mean"]["accuracy"] < bounds["high"]
+    assert (summary["headline"]["low"], summary["headline"]["high"]) == (bounds["low"], bounds["high"])
+    assert "95 % interval of the mean over specimens" in summary["headline"]["sentence"]
     assert "average over 3 repeats of a 3-fold cross-validation split by specimen" in summary["headline"]["sentence"]
 
 

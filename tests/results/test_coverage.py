@@ -1,6 +1,7 @@
 """The methods that the coverage bench compares are what their names say."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_bca_is_that_of_scipy():
     rng = np.random.default_rng(1)
     replicates = rng.choice(values, size=(9999, 30)).mean(1)
     left_out = (values.sum() - values) / 29
-    ours = coverage.bca(Replicates(values.mean(), replicates, 30), left_out)
+    ours = coverage.bca(Replicates(values.mean(), replicates, 29), left_out)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=9999, method="BCa", rng=2).confidence_interval
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.004)
 
@@ -33,3 +34,13 @@ def test_what_is_simulated_has_the_truth_that_is_claimed():
     drawn: list[Images] = [coverage.simulate(labels, sizes, 1.3, 1.0, rng) for _ in range(60)]
     found = np.mean([np.mean(one.predicted[one.labels == 1]) for one in drawn])
     assert found == pytest.approx(truth["sensitivity"], abs=0.01)
+
+
+def test_the_table_in_the_docs_is_of_the_methods_and_settings_of_today():
+    found = json.loads(Path(coverage.__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    assert list(found["settings"]) == list(coverage.SETTINGS)
+    assert found["first_seed"] == coverage.FIRST_SEED
+    for setting in found["settings"].values():
+        told = {name.removeprefix("specimens").removeprefix(", by class").removeprefix(", ")
+                for name in setting["methods"] if name.startswith("specimens")}  # fmt: skip
+        assert told == set(coverage.WAYS)

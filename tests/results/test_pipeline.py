@@ -13,7 +13,7 @@ SUMMARY = {
     },
     "classes": ["benign", "malignant"],
     "interval": {
-        "method": "t interval with the bootstrap standard error over specimens", "level": 0.95, "reason": None,
+        "method": "t interval, standard error by bootstrap over specimens", "level": 0.95, "reason": None,
     },
 }  # fmt: skip
 RECIPE = {
@@ -42,7 +42,7 @@ def test_classifier_3_is_told_from_data_to_scores():
         "Training": "3 epochs, batches of 64 | cross-entropy",
         "Test": "the model of each fold predicts its own test part",
         "Scores": "per fold, their mean and standard deviation | pooled: each image tested once | "
-        "95 % interval: t interval with the bootstrap standard error over specimens",
+        "95 % interval: t interval, standard error by bootstrap over specimens",
     }
 
 

@@ -17,6 +17,7 @@ from hf_breakhis.results.statistics import (
     draw,
     intervals,
     percentile,
+    weigh,
 )
 
 
@@ -80,35 +81,86 @@ def test_fewer_than_ten_groups_have_a_value_and_no_interval(num_groups, has_inte
 
 def test_too_many_undefined_resamples_leave_no_interval():
     replicates = np.append(np.full(10, np.nan), np.linspace(0, 1, 90))
-    assert bounded(Replicates(0.5, replicates, 20))["low"] is None
-    assert bounded(Replicates(0.5, replicates[9:], 20))["low"] is not None
-    assert bounded(Replicates(float("nan"), replicates, 20)) == {"value": None, "low": None, "high": None}
+    assert bounded(Replicates(0.5, replicates, 19))["low"] is None
+    assert bounded(Replicates(0.5, replicates[9:], 19))["low"] is not None
+    assert bounded(Replicates(float("nan"), replicates, 19)) == {"value": None, "low": None, "high": None}
 
 
 def test_bootstrap_error_worked_out_by_hand():
     scores = expit(np.array([-0.5, 0.0, 0.5, 1.0]))
     n, quantile = 16, 2.131449545559323  # of Student's t with 15 degrees, from a table
     half = quantile * np.std([-0.5, 0.0, 0.5, 1.0], ddof=1) * np.sqrt(16 / 15)
-    low, high = bootstrap_error(Replicates(expit(0.25), scores, n))
+    low, high = bootstrap_error(Replicates(expit(0.25), scores, n - 1, n / (n - 1)))
     assert (low, high) == pytest.approx((expit(0.25 - half), expit(0.25 + half)))
-    plain = bootstrap_error(Replicates(-0.1, np.array([-0.3, -0.1, 0.1]), n, is_share=False))
+    three = np.array([-0.3, -0.1, 0.1])
+    plain = bootstrap_error(Replicates(-0.1, three, n - 1, n / (n - 1), is_share=False))
     assert plain == pytest.approx((-0.1 - quantile * 0.2 * np.sqrt(16 / 15), -0.1 + quantile * 0.2 * np.sqrt(16 / 15)))
 
 
-def test_few_groups_of_one_class_make_an_interval_wider():
+def test_few_degrees_of_freedom_make_an_interval_wider():
     scores = np.random.default_rng(0).uniform(0.6, 0.9, 500)
-    few, many = (bootstrap_error(Replicates(0.75, scores, n)) for n in (5, 500))
+    few, many = (bootstrap_error(Replicates(0.75, scores, n)) for n in (4, 499))
     assert few[0] < many[0] < 0.75 < many[1] < few[1]
+
+
+def test_a_score_of_one_class_is_weighed_by_its_groups_alone():
+    """A specificity has the benign groups' degrees of freedom, whatever stands on the other side."""
+    rng = np.random.default_rng(0)
+    classes = np.repeat([0, 1], [12, 40])
+    shares = rng.uniform(0.5, 1, 12)
+    left_out = np.full(52, shares.mean())
+    left_out[:12] = (shares.sum() - shares) / 11
+    degrees, inflation = weigh(shares.mean(), left_out, classes)
+    assert (degrees, inflation) == pytest.approx((11, 12 / 11))
+
+
+def test_weighing_is_welchs_for_the_difference_of_two_means():
+    """Satterthwaite's degrees of freedom, as scipy has them for two samples of unequal variance."""
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(0, 1, 8), rng.normal(0, 3, 30)
+    value = one.mean() - other.mean()
+    left = [(one.sum() - x) / 7 - other.mean() for x in one] + [one.mean() - (other.sum() - x) / 29 for x in other]
+    degrees, _ = weigh(value, np.array(left), np.repeat([0, 1], [8, 30]))
+    assert degrees == pytest.approx(stats.ttest_ind(one, other, equal_var=False).df, rel=1e-6)
+
+
+@pytest.mark.parametrize(("benign", "malignant"), [(2, 12), (3, 8), (6, 30)])
+def test_few_groups_of_a_class_leave_no_interval_that_says_nothing(benign, malignant):
+    """What a hold-out by specimen leaves: no interval from 0 to 1, and none of a class of fewer than ten."""
+    rng = np.random.default_rng(benign)
+    labels = np.repeat([0, 1], [benign, malignant])
+    groups = np.repeat(np.arange(len(labels)), 20)
+    logits = 1.3 * (2 * labels - 1)[groups] + rng.normal(size=len(labels))[groups] + rng.normal(size=len(groups))
+    prob = expit(logits)
+    images = Images(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
+    told = intervals(image_scores(images), images.num_groups, classes=images.group_classes)
+    for name in ("specificity", "balanced_accuracy", "roc_auc", "mcc", "macro.f1", "per_class.benign.recall"):
+        assert told[name]["low"] is None, name
+        assert told[name]["value"] is not None
+    assert (told["sensitivity"]["low"] is None) == (malignant < 10)
+    accuracy = told["accuracy"]
+    assert accuracy["low"] is None or accuracy["high"] - accuracy["low"] < 0.5
+
+
+def test_enough_groups_of_each_class_leave_every_interval():
+    """The negative control of the test above."""
+    labels = np.repeat([0, 1], 16)
+    groups = np.repeat(np.arange(32), 20)
+    rng = np.random.default_rng(0)
+    prob = expit(1.3 * (2 * labels - 1)[groups] + rng.normal(size=32)[groups] + rng.normal(size=640))
+    images = Images(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
+    told = intervals(image_scores(images), 32, classes=images.group_classes)
+    assert all(score["low"] is not None for score in told.values())
 
 
 def test_resamples_of_exactly_one_do_not_stretch_the_interval():
     """Log odds of 1 are infinite: patients all right in a few resamples say nothing of a low end near one half."""
     scores = np.minimum(1, 0.95 + 0.03 * np.random.default_rng(0).normal(size=2000))
     assert scores.max() == 1
-    low, high = bootstrap_error(Replicates(0.95, scores, 16))
-    assert 0.85 < low < percentile(Replicates(0.95, scores, 16))[0]
+    low, high = bootstrap_error(Replicates(0.95, scores, 15, 16 / 15))
+    assert 0.85 < low < percentile(Replicates(0.95, scores, 15))[0]
     assert high == 1
-    assert bootstrap_error(Replicates(1.0, np.ones(50), 16)) == (1, 1)
+    assert bootstrap_error(Replicates(1.0, np.ones(50), 15)) == (1, 1)
 
 
 def test_groups_are_drawn_within_their_stratum():
@@ -129,8 +181,9 @@ def test_default_covers_where_percentiles_of_few_groups_do_not():
         images = Images(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
         for method in METHODS:
             told = intervals(
-                image_scores(images, ranked=False), 20, fewest=images.fewest, resamples=400, seed=seed, method=method
-            )["specificity"]
+                image_scores(images, ranked=False), 20, classes=images.group_classes, resamples=400, seed=seed,
+                method=method,
+            )["specificity"]  # fmt: skip
             hits[method] += told["low"] <= stats.norm.cdf(1 / np.sqrt(2)) <= told["high"]
     assert hits["percentile"] / 200 < 0.93 < hits["bootstrap error"] / 200 + 0.02
 
