@@ -10,6 +10,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from hf_breakhis.files import InputError
 from hf_breakhis.hardware import choose, find_hardware
 
+WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # what a checkpoint may be chosen by
 MAGNIFICATIONS = ("40X", "100X", "200X", "400X")
 OFFICIAL_FOLDS = 5
 
@@ -160,14 +161,21 @@ class BreakHisTrainingArguments(TrainingArguments):
         self._leave_to_hardware()
         super().__post_init__()
         self._check_processes()
+        self._check_launcher()
         self.dataloader_pin_memory &= self.device.type != "cpu"  # else torch warns before each epoch
         if self.batch_size is not None:
             self.per_device_train_batch_size = self._divide_batch(self.batch_size)
 
     def _check_schedule(self) -> None:
         """Refuse schedules that would never act or act on the wrong clock."""
+        _require(self.num_train_epochs > 0 or self.max_steps > 0, "`num_train_epochs` is 0, but has to be above it.")
+        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
+        allowed = f"`metric_for_best_model` is {metric}, but has to be one of {', '.join(WATCHED)}."
+        _require(metric in WATCHED, allowed)
         if self.early_stopping_patience is not None:
             self.metric_for_best_model = self.metric_for_best_model or "loss"
+            never = f"`early_stopping_patience` needs evaluations, but `eval_strategy` is {self.eval_strategy}."
+            _require(str(getattr(self.eval_strategy, "value", self.eval_strategy)) != "no", never)
         if self.scheduler_name is None:
             return
         _require(self.max_steps <= 0, "`max_steps` does not go with `scheduler_name`, whose lengths are epochs.")
@@ -195,6 +203,16 @@ class BreakHisTrainingArguments(TrainingArguments):
             started == self.world_size,
             f"{started} processes were started but are not connected, since there is no GPU; "
             "set ACCELERATE_USE_CPU=true before the launcher, or start one process.",
+        )
+
+    def _check_launcher(self) -> None:
+        """Refuse a precision that only the launcher asks for: a recipe says what a run is."""
+        asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+        own = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
+        _require(
+            asked in ("no", "", own),
+            f"The launcher asks for {asked} (ACCELERATE_MIXED_PRECISION), the recipe for {own}; give --{asked} true "
+            "if you want it, or launch with mixed precision no.",
         )
 
     def _divide_batch(self, batch_size: int) -> int:

@@ -21,10 +21,17 @@ from hf_breakhis.hardware import find_hardware
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.fold import Job, is_finished, train_fold
 from hf_breakhis.training.lock import held, require_free
-from hf_breakhis.training.modeling import load_config
+from hf_breakhis.training.modeling import check_network
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
-from hf_breakhis.training.record import check_continues, describe_data, write_recipe
+from hf_breakhis.training.record import (
+    check_continues,
+    check_reporting,
+    describe_data,
+    require_run,
+    require_writable,
+    write_recipe,
+)
 from hf_breakhis.training.stopping import StopRequest
 
 
@@ -44,7 +51,8 @@ def cross_validate(recipe: Recipe) -> bool:
     data, model, training = recipe
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
-    load_config(model)  # an unknown network or override is told before any image is read
+    check_network(model)  # an unknown network or override is told before any image is read
+    check_reporting(training)
     use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing
     if training.disable_tqdm:
@@ -52,13 +60,12 @@ def cross_validate(recipe: Recipe) -> bool:
     state = PartialState()
     runs = repeats_of(recipe)
     for run, repeat in runs.items():
-        if state.is_main_process and training.restart:
-            require_free(run)
-            shutil.rmtree(run, ignore_errors=True)
-        state.wait_for_everyone()
-        check_continues(run, repeat)
-    if all(is_run_finished(run, repeat) for run, repeat in runs.items()):
+        require_run(run)
+        if not training.restart or data.fold != "all":  # one fold begins again within a run of the same recipe
+            check_continues(run, repeat)
+    if not training.restart and all(is_run_finished(run, repeat) for run, repeat in runs.items()):
         return False
+    require_writable(Path(training.output_dir))
     images = load_images(data)
     with prepare_once():  # one process decodes, the others find its findings remembered
         findings = check_images(images)
@@ -96,6 +103,9 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
     table = dataset.remove_columns("image").to_pandas()
     folds = split_images(dataset, data)
     state = PartialState()
+    if state.is_main_process and training.restart:  # not before everything else is known to be usable
+        clear(run, data.fold)
+    state.wait_for_everyone()
     if state.is_main_process:
         prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
     state.wait_for_everyone()
@@ -136,6 +146,19 @@ def repeats_of(recipe: Recipe) -> dict[Path, Recipe]:
         )
         for r in range(data.repeats)
     }
+
+
+def clear(run: Path, fold: str) -> None:
+    """Delete a run that is to begin again, or the one fold of it that is.
+
+    Raises:
+        InputError: it is being trained.
+    """
+    folder = run if fold == "all" else run / (fold if fold == "refit" else f"fold-{fold}")
+    require_free(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    if fold.isdecimal():
+        (run / "finished.json").unlink(missing_ok=True)
 
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:

@@ -17,6 +17,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
+from hf_breakhis.arguments import WATCHED
 from hf_breakhis.data.cache import PixelCache, open_cache
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.data.transforms import WholeBatches, image_processor, whole_batch
@@ -40,7 +41,6 @@ from hf_breakhis.training.trainer import (
 )
 
 PARTS = ("test", "validation", "reserve")
-WATCHED = ("accuracy", "balanced_accuracy", "roc_auc")
 
 
 @dataclass(frozen=True)
@@ -173,13 +173,13 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         train_dataset=job.images(fold.train, data.augmentation),
         eval_dataset=job.images(watched) if len(watched) else None,
         data_collator=whole_batch,
-        compute_loss_func=CrossEntropy(weights),
+        compute_loss_func=CrossEntropy(weights, training.label_smoothing_factor),
         compute_metrics=partial(watched_scores, classes=job.classes),
         callbacks=callbacks,
     )
     if carry_from is not None and model_args.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")
-    name = f"fold {fold.index + 1} of {job.num_folds}" if len(fold.test) else "refit"
+    name = f"fold {fold.index} (of {job.num_folds})" if len(fold.test) else "refit"
     trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
     trainer.add_callback(PlainLines(name) if args.disable_tqdm else TitledBars(name))
     return trainer

@@ -1,10 +1,13 @@
 """Image classifiers by name: published weights, or random ones in any size."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, HTTPError, StrictDataclassError
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel, ResNetConfig
@@ -58,6 +61,40 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
     if args.freeze_backbone:
         freeze_backbone(model)
     return model
+
+
+def check_network(args: ModelArguments) -> None:
+    """Refuse a network that cannot be had or built, before any image is read.
+
+    Raises:
+        InputError: as `build_model`.
+    """
+    require_reachable(args)
+    config = load_config(args)
+    try:
+        with torch.device("meta"):  # shapes alone: no memory, no random numbers
+            AutoModelForImageClassification.from_config(config)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        told = " ".join(str(error).split())[:200].rstrip(".")
+        raise InputError(f"`model_kwargs` does not fit {config.model_type} ({told}); change it.") from error
+
+
+def require_reachable(args: ModelArguments) -> None:
+    """Ask the Hub once for a network that is not on this machine: the library itself asks for half a minute.
+
+    Raises:
+        InputError: there is no answer, or not a good one.
+    """
+    name = args.model_name_or_path
+    if Path(name).is_dir() or (args.init == "random" and name == "microsoft/resnet-50"):
+        return
+    hub_logging.get_logger("huggingface_hub").setLevel(hub_logging.ERROR)  # its retries say nothing that we do not
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=args.model_revision), str):
+            return
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=args.model_revision), timeout=10)
+    except (HTTPError, HFValidationError, OSError, ValueError) as error:
+        raise InputError(unreachable(args, error)) from error
 
 
 def load_config(args: ModelArguments) -> PretrainedConfig:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+from torch import nn
 from torch.optim import SGD, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 from transformers import (
@@ -75,7 +77,9 @@ def one_cycle(optimizer: Optimizer, clock: Clock, pct_start: float = 0.3, div_fa
 
 def step(optimizer: Optimizer, clock: Clock, step_size: float = 3, gamma: float = 0.1) -> LRScheduler:
     """Multiply the rate by `gamma` after every `step_size` epochs."""
-    return StepLR(optimizer, clock.updates(step_size), gamma)
+    if step_size <= 0:
+        raise ValueError(f"step_size is {step_size}, but has to be above 0")
+    return StepLR(optimizer, max(1, clock.updates(step_size)), gamma)
 
 
 def plateau(
@@ -139,6 +143,24 @@ def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> No
     if args.scheduler_name is not None:
         build = lookup(SCHEDULERS, args.scheduler_name, "schedule")
         _check_kwargs("scheduler", args.scheduler_name, build, args.scheduler_kwargs, {"optimizer", "clock"})
+    _try_out(args)
+
+
+def _try_out(args: BreakHisTrainingArguments) -> None:
+    """Build optimizer and schedule for one parameter, so that values they refuse are told before any data is read."""
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer: Optimizer = SGD([parameter], lr=args.learning_rate)
+    what, given = "optimizer_kwargs", args.optimizer_kwargs
+    try:
+        if args.optimizer_name is not None:
+            optimizer_cls = OPTIMIZERS[args.optimizer_name]
+            optimizer = optimizer_cls([parameter], lr=args.learning_rate, **(given or {}))  # type: ignore[call-arg]
+        what, given = "scheduler_kwargs", args.scheduler_kwargs
+        if args.scheduler_name is not None:
+            SCHEDULERS[args.scheduler_name](optimizer, Clock(100, 10), **(given or {}))
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"`{what}` is {given}, which does not work ({told}); change it.") from error
 
 
 def _check_kwargs(what: str, name: str, build: Callable, kwargs: dict[str, Any] | None, taken: set[str]) -> None:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from enum import Enum
 from importlib import metadata
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 import yaml
+from transformers.integrations import get_reporting_integration_callbacks
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.images import placeless
@@ -113,6 +115,54 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
     write_text(run / "recipe.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
 
 
+def require_run(run: Path) -> None:
+    """Refuse a folder that holds something else than a run: nothing of it may be mixed with one, or deleted.
+
+    Raises:
+        InputError: says what is there.
+    """
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is there and is no folder; give another --output_dir.")
+    if run.is_dir() and not (run / "recipe.yaml").is_file():
+        strangers = sorted(entry.name for entry in run.iterdir())
+        if strangers:
+            raise InputError(
+                f"{run} holds {', '.join(strangers[:3])} but no recipe.yaml, so it is no run; "
+                "give another --output_dir."
+            )
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, before an hour of work is done for it.
+
+    Raises:
+        InputError: says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {folder}: {error.strerror}. Give another folder, or make room or rights there."
+        ) from error
+
+
+def check_reporting(args: BreakHisTrainingArguments) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        InputError: says which, and that it may be left out.
+    """
+    given = [args.report_to] if isinstance(args.report_to, str) else list(args.report_to or [])
+    try:
+        for tracker in get_reporting_integration_callbacks([name for name in given if name != "none"]):
+            tracker()  # says whether its package is there
+    except (RuntimeError, ValueError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"`report_to` is {', '.join(given)}: {told}; install it, or leave it out.") from error
+
+
 def check_continues(run: Path, recipe: Recipe) -> None:
     """Refuse to continue a run of another recipe: its checkpoints would silently win over the new values.
 
@@ -121,12 +171,6 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     """
     path = run / "recipe.yaml"
     if not path.is_file():
-        strangers = sorted(entry.name for entry in run.iterdir()) if run.is_dir() else []
-        if strangers:
-            raise InputError(
-                f"{run} holds {', '.join(strangers[:3])} but no recipe.yaml, so it is no run; "
-                "give another --output_dir."
-            )
         return
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))

@@ -141,17 +141,21 @@ class CrossEntropy:
 
     Args:
         class_weights: (n_classes,) float, mean 1 over the training images; None weighs all images alike.
+        label_smoothing: share of each label that is spread over all classes.
     """
 
-    def __init__(self, class_weights: torch.Tensor | None = None) -> None:
+    def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0) -> None:
         """Keep the weights."""
         self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
 
     def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         """Return the loss of `outputs.logits` (batch, n_classes) for `labels` (batch,)."""
         logits = outputs["logits"]
         weights = None if self.class_weights is None else self.class_weights.to(logits)
-        total = nn.functional.cross_entropy(logits, labels, weight=weights, reduction="sum")
+        total = nn.functional.cross_entropy(
+            logits, labels, weight=weights, reduction="sum", label_smoothing=self.label_smoothing
+        )
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
