@@ -19,7 +19,6 @@ def publish(
     revision: Annotated[str | None, typer.Option(help="Branch of the repository.")] = None,
 ) -> None:
     """Publish the model of one fold, with a card that tells how the run was scored; trains nothing."""
-    from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push
     from hf_breakhis.hub.remote import require_login, require_repo_id
 
     require_repo_id(repo_id)
@@ -27,6 +26,9 @@ def publish(
         raise InputError("--weights all makes a branch for each fold; drop --revision and --create_pr.")
     if create_pr and revision:
         raise InputError("--create_pr makes a branch of its own; drop --revision.")
+
+    from hf_breakhis.hub.publish import choose_weights, claim_model, propose, publications, push
+
     chosen = choose_weights(run, weights)
     if not dry_run:
         require_login()
@@ -37,5 +39,8 @@ def publish(
         typer.echo(
             f"folder: {publication.folder}{f' (branch {publication.revision})' if publication.revision else ''}"
         )
-        if not dry_run:
-            typer.echo(f"pushed: {push(publication, repo_id, create_pr)}")
+        if create_pr and not dry_run:
+            proposed = propose(publication, repo_id)
+            typer.echo(f"proposed: {proposed}" if proposed else f"nothing to propose: {repo_id} holds exactly this.")
+        elif not dry_run:
+            typer.echo(f"pushed: {push(publication, repo_id)}")

@@ -18,14 +18,16 @@ def space(
 ) -> None:
     """Write a Gradio app that runs on Spaces and locally: probability, threshold, heat map, how far to trust it."""
     from hf_breakhis.hub.remote import require_login, require_repo_id
-    from hf_breakhis.hub.space import claim_space, push_space, write_space
-    from hf_breakhis.inference.weights import find_weights
 
     if push_to_hub is not None:
         require_repo_id(push_to_hub)
         require_login()
     elif private:
         raise InputError("--private is about a Space on the Hub: give --push_to_hub USER/NAME too, or drop it.")
+
+    from hf_breakhis.hub.space import claim_space, push_space, write_space
+    from hf_breakhis.inference.weights import find_weights
+
     weights = find_weights(run, fold)
     if push_to_hub is not None:
         claim_space(push_to_hub, private)

@@ -15,13 +15,14 @@ from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
-from hf_breakhis.hub.remote import open_repo, push_folder, told_in_one_line
+from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
 from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 RECORDS = ("summary.json", "decision.json", "folds.csv")
 FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magnifications", "patients", "tumor_types")
 FOLDERS = ("figures/", "examples/", "explain/")
+STALE = [f"{folder}*" for folder in FOLDERS]
 FILES = {".gitattributes", "README.md", "recipe.yaml", *MODEL_FILES, *RECORDS}
 # Fields of a recipe that tell of a machine or its user and not of the run.
 PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
@@ -210,17 +211,27 @@ def claim_model(repo_id: str, private: bool, revisions: list[str]) -> None:
             HfApi().create_branch(repo_id, branch=revision, exist_ok=True)
 
 
-def push(publication: Publication, repo_id: str, create_pr: bool = False) -> str:
+def push(publication: Publication, repo_id: str) -> str:
     """Upload a publication and return its address; what is up already is not sent again.
 
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    weights = f"{'the refitted model' if publication.weights.fold == 'refit' else f'fold {publication.weights.fold}'}"
-    stale = [f"{folder}*" for folder in FOLDERS]
-    return push_folder(
-        publication.folder, repo_id, "model", stale, f"Upload {weights}", publication.revision, create_pr
-    )
+    return push_folder(publication.folder, repo_id, "model", STALE, _message(publication), publication.revision)
+
+
+def propose(publication: Publication, repo_id: str) -> str | None:
+    """Propose a publication as a pull request and return its address, None where the main branch holds it already.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    return propose_folder(publication.folder, repo_id, "model", STALE, _message(publication))
+
+
+def _message(publication: Publication) -> str:
+    fold = publication.weights.fold
+    return f"Upload {'the refitted model' if fold == 'refit' else f'fold {fold}'}"
 
 
 def publications(

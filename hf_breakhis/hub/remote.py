@@ -1,15 +1,18 @@
 """The Hub's side of a push: checks before any work, and every refusal in one line."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, RepoFile, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
 from hf_breakhis.files import InputError
+from hf_breakhis.inference.hub_noise import quiet_hub
 
 _LOGIN = "run `hf auth login` with a token that may write, or set HF_TOKEN"
 
@@ -50,6 +53,7 @@ def told_in_one_line(repo_id: str) -> Iterator[None]:
     Raises:
         InputError: instead of the errors of huggingface_hub and of the network.
     """
+    quiet_hub()
     try:
         yield
     except OfflineModeIsEnabled as error:
@@ -87,13 +91,7 @@ def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
 
 
 def push_folder(
-    folder: Path,
-    repo_id: str,
-    repo_type: str,
-    stale: list[str],
-    message: str,
-    revision: str | None = None,
-    create_pr: bool = False,
+    folder: Path, repo_id: str, repo_type: str, stale: list[str], message: str, revision: str | None = None
 ) -> str:
     """Upload a folder, its card last, and return the address; what is up already is not sent again.
 
@@ -106,27 +104,96 @@ def push_folder(
         stale: patterns of files to delete from the repository where `folder` has them no longer.
         message: of the commit.
         revision: branch to push to; the main one by default.
-        create_pr: propose it instead; the card follows on the branch of the proposal.
 
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    api = HfApi()
     with told_in_one_line(repo_id):
-        pushed = api.upload_folder(
-            repo_id=repo_id, repo_type=repo_type, folder_path=folder, ignore_patterns=["README.md"],
-            delete_patterns=stale, commit_message=message, revision=revision, create_pr=create_pr,
-        )  # fmt: skip
-        api.upload_file(
-            repo_id=repo_id, repo_type=repo_type, path_or_fileobj=folder / "README.md", path_in_repo="README.md",
-            commit_message=f"Describe the {'data' if repo_type == 'dataset' else repo_type}",
-            revision=pushed.pr_revision if create_pr else revision,
-        )  # fmt: skip
-    kind = "" if repo_type == "model" else f"{repo_type}s/"
-    place = f"{api.endpoint}/{kind}{repo_id}"
-    if create_pr:
-        return str(pushed.pr_url)
+        _send(folder, repo_id, repo_type, stale, message, revision)
+    place = _address(repo_id, repo_type)
     return place if revision is None else f"{place}/tree/{revision}"
+
+
+def propose_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str], message: str) -> str | None:
+    """Propose a folder as a pull request and return its address; an open one of the same user and name is renewed.
+
+    Args:
+        folder: as for `push_folder`, and so are the others.
+
+    Returns:
+        None where the main branch holds exactly this already.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    with told_in_one_line(repo_id):
+        if is_up(folder, repo_id, repo_type, stale):
+            return None
+        number = _open_proposal(repo_id, repo_type, (message, _last_word(repo_type)))
+        if number is None:
+            number = _send(folder, repo_id, repo_type, stale, message, None, create_pr=True)
+        else:
+            _send(folder, repo_id, repo_type, stale, message, f"refs/pr/{number}")
+    return f"{_address(repo_id, repo_type)}/discussions/{number}"
+
+
+def is_up(folder: Path, repo_id: str, repo_type: str, stale: list[str]) -> bool:
+    """Return whether the main branch has every file of a folder as it is there, and none that is stale."""
+    entries = HfApi().list_repo_tree(repo_id, recursive=True, repo_type=repo_type)
+    there = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    if any(fnmatch(name, pattern) for name in there.keys() - here.keys() for pattern in stale):
+        return False
+    return all(name in there and _is_same(path, there[name]) for name, path in here.items())
+
+
+def _is_same(path: Path, there: RepoFile) -> bool:
+    content = path.read_bytes()
+    if there.lfs is not None:
+        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
+    # what git calls a file's content
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
+
+
+def _open_proposal(repo_id: str, repo_type: str, titles: tuple[str, ...]) -> int | None:
+    api = HfApi()
+    found = api.get_repo_discussions(
+        repo_id, repo_type=repo_type, author=api.whoami()["name"], discussion_type="pull_request",
+        discussion_status="open",
+    )  # fmt: skip
+    return next((one.num for one in found if one.title in titles), None)
+
+
+def _send(
+    folder: Path,
+    repo_id: str,
+    repo_type: str,
+    stale: list[str],
+    message: str,
+    revision: str | None,
+    create_pr: bool = False,
+) -> int | None:
+    """Upload everything, then the card, to one branch; return the number of the pull request that was opened."""
+    api = HfApi()
+    pushed = api.upload_folder(
+        repo_id=repo_id, repo_type=repo_type, folder_path=folder, ignore_patterns=["README.md"],
+        delete_patterns=stale, commit_message=message, revision=revision, create_pr=create_pr,
+    )  # fmt: skip
+    if create_pr and pushed.pr_revision is not None:  # none is opened where only the card differs
+        revision, create_pr = pushed.pr_revision, False
+    described = api.upload_file(
+        repo_id=repo_id, repo_type=repo_type, path_or_fileobj=folder / "README.md", path_in_repo="README.md",
+        commit_message=_last_word(repo_type), revision=revision, create_pr=create_pr,
+    )  # fmt: skip
+    return described.pr_num if create_pr else pushed.pr_num
+
+
+def _last_word(repo_type: str) -> str:
+    return f"Describe the {'data' if repo_type == 'dataset' else repo_type}"
+
+
+def _address(repo_id: str, repo_type: str) -> str:
+    return f"{HfApi().endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
 
 
 def _reason(repo_id: str, error: HfHubHTTPError) -> str:

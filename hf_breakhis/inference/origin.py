@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.hub_noise import quiet_hub
 
 DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", "decision.json"]
 MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
@@ -183,6 +184,7 @@ def _fetch(model: str, revision: str | None) -> Path:
     except HFValidationError as error:
         raise InputError(f"There is no {model}, and it is no Hub id; give {_KINDS}.") from error
     at = f"{model} at revision {revision}" if revision else model
+    quiet_hub()
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=DESCRIPTION))
         require_classifier(folder, at)

@@ -19,10 +19,12 @@ TOKEN = "hf_loopback"  # noqa: S105 (known to nobody else)
 
 @dataclass
 class Repo:
-    """A repository: the files of each commit of each branch, the newest last."""
+    """A repository: the files of each commit of each branch, the newest last; titles of pull requests."""
 
     private: bool = False
     branches: dict[str, list[tuple[str, dict[str, bytes]]]] = field(default_factory=lambda: {"main": []})
+
+    proposals: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self):
         self.commit({})

@@ -155,6 +155,14 @@ class Handler(BaseHTTPRequestHandler):
             "tags": [], "converts": [],
         })  # fmt: skip
 
+    def on_discussions(self, name, repo, _revision, _path):
+        found = [
+            {"title": title, "num": number, "author": {"name": self.user}, "createdAt": WHEN, "status": "open",
+             "repo": {"name": name, "type": "model"}, "isPullRequest": True}
+            for number, title in repo.proposals.items()
+        ]  # fmt: skip
+        self.answer({"count": len(found), "start": 0, "discussions": found})
+
     def on_branch(self, _name, repo, _revision, _path):
         branch = unquote(urlsplit(self.path).path.rpartition("/")[2])
         if branch in repo.branches:
@@ -170,7 +178,11 @@ class Handler(BaseHTTPRequestHandler):
             yield {"type": "directory", "path": parent, "oid": blob(parent.encode()), "size": 0}
         for path, content in sorted(inside.items()):
             if recursive or path.count("/") == depth:
-                yield {"type": "file", "path": path, "oid": blob(content), "size": len(content)}
+                entry = {"type": "file", "path": path, "oid": blob(content), "size": len(content)}
+                if path.endswith(self.hub.large):  # the blob is a pointer then
+                    oid = hashlib.sha256(content).hexdigest()
+                    entry |= {"oid": blob(oid.encode()), "lfs": {"oid": oid, "size": len(content), "pointerSize": 130}}
+                yield entry
 
     def on_tree(self, _name, repo, revision, path):
         files = repo.at(revision)[1]
@@ -210,6 +222,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(403, "Forbidden: you may not write")
         number = sum(branch.startswith("refs/pr/") for branch in repo.branches) + 1
         if self.query.get("create_pr") == ["1"]:
+            repo.proposals[number] = json.loads(self.body.splitlines()[0])["value"]["summary"]
             repo.branches[f"refs/pr/{number}"] = list(repo.branches[revision])
             revision = f"refs/pr/{number}"
         files = dict(repo.at(revision)[1])

@@ -18,7 +18,7 @@ from transformers import pipeline
 
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import publish as publishing
-from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push, require_impersonal
+from hf_breakhis.hub.publish import claim_model, propose, publications, push, require_impersonal
 
 NAME = "user/breakhis-tiny"
 # Prints the probability of malignant of each file, by `pipeline` and by hand, from what was pulled.
@@ -186,12 +186,35 @@ def test_the_card_of_one_branch_names_it(trained_run, tmp_path):
     assert all("/resolve/try%2F1/examples/" in entry["src"] for entry in card.data.widget)
 
 
-def test_a_pull_request_leaves_the_main_branch_alone(at_loopback, ready):
+def test_a_pull_request_leaves_the_main_branch_alone_and_is_renewed(at_loopback, ready, trained_run, tmp_path):
     claim_model(NAME, False, [])
-    assert push(ready, NAME, create_pr=True).endswith("/discussions/1")
+    assert propose(ready, NAME).endswith("/discussions/1")
     repo = at_loopback.repos["model", NAME]
     assert repo.files == {}
+    commits = list(repo.branches["refs/pr/1"])
+    assert commits[-1][1] == files_of(ready.folder)
+    assert propose(ready, NAME).endswith("/discussions/1")  # the open one, in which nothing is new
+    assert repo.branches["refs/pr/1"] == commits
+    (other,) = publications(trained_run, NAME, "fold:1", tmp_path / "other")
+    assert propose(other, NAME).endswith("/discussions/2")
+    assert repo.at("refs/pr/2")[1] == files_of(other.folder)
+
+
+def test_what_the_main_branch_holds_is_not_proposed(at_loopback, ready):
+    claim_model(NAME, False, [])
+    push(ready, NAME)
+    repo = at_loopback.repos["model", NAME]
+    assert propose(ready, NAME) is None
+    assert set(repo.branches) == {"main"}
+    # A card alone is proposed too, and never pushed past the proposal.
+    repo.commit(repo.files | {"README.md": b"other"})
+    assert propose(ready, NAME).endswith("/discussions/1")
+    assert repo.files["README.md"] == b"other"
     assert repo.at("refs/pr/1")[1] == files_of(ready.folder)
+    # Nor is a file that has no place any more kept from being noticed.
+    repo.commit(files_of(ready.folder) | {"examples/old.png": b"old"})
+    assert propose(ready, NAME) is not None
+    assert "examples/old.png" not in repo.at("refs/pr/1")[1]
 
 
 def test_an_upload_that_breaks_off_leaves_what_was_up_and_the_next_push_finishes(at_loopback, ready, monkeypatch):
@@ -236,35 +259,6 @@ def test_a_full_disk_leaves_no_half_folder(trained_run, tmp_path, monkeypatch):
     said = refusal(lambda: list(publications(trained_run, NAME, "fold:0", tmp_path / "publish")))
     assert "No space left on device" in said
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("which", "message"),
-    [
-        ("fold:9", "has no fold-9/model"),
-        ("fold:x", "has to be the number of a fold"),
-        ("best", "--weights is 'best'"),
-        ("refit", "`train --fold refit` trains one"),
-    ],
-)
-def test_weights_that_are_not_there_are_told(which, message, trained_run):
-    assert message in refusal(choose_weights, trained_run, which)
-
-
-def test_bad_input_is_told_before_any_work(hub, trained_run, tmp_path):
-    unfinished = tmp_path / "unfinished"
-    shutil.copytree(trained_run, unfinished)
-    (unfinished / "finished.json").unlink()
-    for arguments, token, message in [
-        ((trained_run, "--repo_id", "no name"), "hf_loopback", "is no name of a repository"),
-        ((trained_run, "--repo_id", NAME), None, "Not logged in"),
-        ((unfinished, "--repo_id", NAME), "hf_loopback", "is not finished"),
-    ]:
-        done = hub.command("publish", *arguments, token=token)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
-    assert hub.repos == {}
 
 
 def test_a_dry_run_speaks_to_nobody(hub, trained_run, tmp_path):
