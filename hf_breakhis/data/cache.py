@@ -13,14 +13,16 @@ from typing import Any
 
 import datasets
 import numpy as np
+import PIL
 import torch
 import torchvision
 from filelock import FileLock, Timeout
+from PIL import features
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from hf_breakhis.data.sources import cache_folder
-from hf_breakhis.data.transforms import DecodedPixels, PixelSource, stream
+from hf_breakhis.data.transforms import DecodedPixels, PixelSource
 from hf_breakhis.files import InputError, write_json, write_whole
 from hf_breakhis.hardware import count_cores
 
@@ -107,8 +109,8 @@ def open_cache(
 def describe_cache(dataset: datasets.Dataset, image_size: int, manifest_sha256: str) -> dict[str, Any]:
     """Return all that decides the pixels and their order."""
     names = hashlib.sha256()
-    for name in stream(dataset, "file_name"):
-        names.update(f"{name}\n".encode())
+    for part in dataset.select_columns(["file_name"]).iter(batch_size=10_000):
+        names.update(("\n".join(part["file_name"]) + "\n").encode())
     return {
         "format": FORMAT,
         "manifest_sha256": manifest_sha256,
@@ -118,6 +120,10 @@ def describe_cache(dataset: datasets.Dataset, image_size: int, manifest_sha256: 
         "resize": "bilinear, antialias, uint8",
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        # They decode what is no PNG; of a PNG every decoder gives the same pixels.
+        "pillow": PIL.__version__,
+        "libjpeg": features.version("jpg"),
+        "libtiff": features.version("libtiff"),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # decides how uint8 is rounded
     }
 

@@ -116,6 +116,12 @@ def test_all_that_decides_the_pixels_is_in_the_name(images, manifest, monkeypatc
     paths.append(path())
     monkeypatch.setattr(cache, "FORMAT", 0)
     paths.append(path())
+    monkeypatch.setattr("PIL.__version__", "1.0")
+    paths.append(path())
+    version = cache.features.version
+    for library in ("jpg", "libtiff"):
+        monkeypatch.setattr(cache.features, "version", lambda name, of=library: version(name) if name != of else "1.0")
+        paths.append(path())
     assert len(set(paths)) == len(paths)
     assert {found.parent for found in paths} == {cache_folder()}
 
