@@ -19,6 +19,7 @@ from hf_breakhis.data.duplicates import shape_code
 from hf_breakhis.data.twin import is_twin
 
 FORMAT = 3  # raised whenever the same file would be judged or remembered otherwise
+UNREAD = "cannot be read"  # begins the problem of a file that the system refused
 MIN_SIDE = 32
 MAX_PIXELS = 50_000_000
 COLORS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
@@ -69,7 +70,7 @@ def check_image(key: int, image: dict) -> Checked:
     try:
         content = Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
     except OSError as error:
-        return Checked(key, problem=f"cannot be read ({error.strerror})")
+        return Checked(key, problem=f"{UNREAD} ({error.strerror})")
     nothing = Checked(key, hashlib.sha256(content).hexdigest())
     problem = find_fault(content)
     if problem:

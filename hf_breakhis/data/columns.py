@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES
-from hf_breakhis.data.images import COLUMNS, TARGETS, Images, few
+from hf_breakhis.data.images import TARGETS, Images, few, in_order
 from hf_breakhis.files import InputError
 
 _FORMULA = ("=", "+", "-", "@")
@@ -46,7 +46,7 @@ def describe(
     unknown = [None] * len(images)
     table = {name: [_text(value) for value in columns.get(name, unknown)] for name in OPTIONAL}
     file_names, labels = [str(name) for name in columns["file_name"]], list(columns["label"])
-    _require_once(file_names, location)
+    require_once(file_names, location)
     _require_plain({"file_name": file_names, "class": classes, **table}, location)
     rows = _rows_at(table["magnification"], data_args.magnifications, location)
     if data_args.target != "malignancy":
@@ -56,9 +56,9 @@ def describe(
         {"label": datasets.ClassLabel(names=list(classes))} | dict.fromkeys([*OPTIONAL, "file_name"], text)
     )
     beside = datasets.Dataset.from_dict({"label": labels} | table | {"file_name": file_names}, features=features)
-    dataset = datasets.concatenate_datasets([images, beside], axis=1).select_columns(list(COLUMNS))
     order = sorted(rows, key=lambda row: file_names[row])
-    return Images(dataset.select(order, keep_in_memory=True), source, location, list(warnings), stamp=stamp)
+    dataset = in_order(datasets.concatenate_datasets([images, beside], axis=1), order)
+    return Images(dataset, source, location, list(warnings), stamp=stamp)
 
 
 def label_classes(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
@@ -79,7 +79,12 @@ def _text(value: Any) -> str | None:
     return None if value is None or value != value or value == "" else str(value)
 
 
-def _require_once(file_names: Sequence[str], location: str) -> None:
+def require_once(file_names: Sequence[str], location: str) -> None:
+    """Refuse images of one name.
+
+    Raises:
+        InputError: a name is there twice.
+    """
     seen: set[str] = set()
     twice = sorted({name for name in file_names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
     if twice:

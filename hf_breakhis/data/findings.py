@@ -1,9 +1,14 @@
-"""One kind of oddity, and all images that show it."""
+"""What the check of all images found: oddities, each of one kind with all images that show it, and a table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+import pyarrow as pa
+
+from hf_breakhis.data.checked import COLORS
 from hf_breakhis.data.images import few
+from hf_breakhis.files import InputError
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,49 @@ class Finding:
 def those_with_images(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that found something."""
     return [finding for finding in findings if finding.images]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the check of all images found.
+
+    Attributes:
+        oddities: what is strange about images that are used, one for each kind.
+        unusable: file name -> what is wrong with it; with these no run starts.
+        table: one row an image in the order of the data set: `file_name` and the fields of `Checked` but its key.
+        manifest_sha256: names these images with their labels and groups, wherever they lie.
+    """
+
+    oddities: list[Finding]
+    unusable: dict[str, str]
+    table: pa.Table
+    manifest_sha256: str
+
+    @property
+    def colors(self) -> pd.DataFrame:
+        """`file_name` and `COLORS`: mean and deviation of red, green and blue over the whole frame, 0 to 1."""
+        return self.table.select(["file_name", *COLORS]).to_pandas()
+
+    @property
+    def files(self) -> pd.DataFrame:
+        """`file_name` and the fields of `Checked` but its key and colours."""
+        return self.table.select([name for name in self.table.column_names if name not in COLORS]).to_pandas()
+
+    @property
+    def findings(self) -> list[str]:
+        """The oddities as sentences."""
+        return [str(oddity) for oddity in self.oddities]
+
+    def raise_if_unusable(self) -> None:
+        """Refuse to go on without some of the images.
+
+        Raises:
+            InputError: there are unusable images; up to three are named.
+        """
+        if self.unusable:
+            shown = few([f"{name} {problem}" for name, problem in self.unusable.items()])
+            count = len(self.unusable)
+            raise InputError(
+                f"{count:,} image{'s' * (count > 1)} cannot be used: {shown}. Fetch the original files again, or "
+                "convert them to 8-bit RGB PNG, or delete them; no image is left out silently."
+            )

@@ -9,6 +9,7 @@ import datasets
 import pandas as pd
 from tqdm import tqdm
 
+from hf_breakhis.data.arranged import arrange_once, folder_state
 from hf_breakhis.data.columns import OPTIONAL, describe, label_classes
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images, few
@@ -35,6 +36,11 @@ def load_folder(data_args: Any) -> Images:
     folder = Path(data_args.data_dir).expanduser()
     if not folder.is_dir():
         raise InputError(f"`data_dir` is {folder}, which is no folder; give one that holds a folder for each class.")
+    asked = ("imagefolder", list(data_args.magnifications), data_args.target)
+    return arrange_once(str(folder), asked, lambda: folder_state(folder), lambda: _load(folder, data_args))
+
+
+def _load(folder: Path, data_args: Any) -> Images:
     names = _list_pictures(folder)
     labels, classes = label_classes([PurePosixPath(name).parts[0] for name in names])
     columns: dict[str, Sequence[Any]] = {"file_name": names, "label": labels}

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -40,6 +40,7 @@ class Images:
         places: all places behind three of the findings: "unnamed" (left out), "misplaced", "surplus" (used).
         stamp: path, size and time of an archive in short; empty for a folder, whose files have their own.
         revision: the commit of a data set from the Hub, None for other sources.
+        is_unchanged: tells whether the files still are as they were when they were listed; None if nobody looks.
     """
 
     dataset: datasets.Dataset
@@ -48,8 +49,9 @@ class Images:
     warnings: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     stamp: str = ""
-    places: dict[str, list[str]] = field(default_factory=dict)
+    places: Mapping[str, list[str]] = field(default_factory=dict)
     revision: str | None = None
+    is_unchanged: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ def arrange(
     magnifications: Sequence[str] = MAGNIFICATIONS,
     target: str = "malignancy",
     stamp: str = "",
+    others: Sequence[str] = (),
 ) -> Images:
     """Give images their seven columns, from the file names alone.
 
@@ -93,11 +96,13 @@ def arrange(
         magnifications: which to keep.
         target: a key of `TARGETS`; decides the column `label`.
         stamp: see `Images`.
+        others: where pictures were found that are no PNG, and so none of BreakHis.
 
     Raises:
         InputError: a name is there twice, or no image of these magnifications.
     """
     columns, odd = _read_names(places, target)
+    odd["unnamed"].extend(others)
     file_names = columns["file_name"]
     chosen = [row for row, found in enumerate(columns["magnification"]) if found in magnifications]
     if not chosen:
@@ -109,8 +114,7 @@ def arrange(
     features = {"label": datasets.ClassLabel(names=list(TARGETS[target]))} | dict.fromkeys(COLUMNS[2:], text)
     told = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     order = sorted(chosen, key=file_names.__getitem__)
-    table = datasets.concatenate_datasets([images, told], axis=1).select_columns(list(COLUMNS))
-    dataset = table.select(order, keep_in_memory=True)
+    dataset = in_order(datasets.concatenate_datasets([images, told], axis=1), order)
     file_names = [file_names[row] for row in order]
     odd["surplus"] = sorted(set(file_names) - set(expected_file_names()))
     findings = tell(odd)
@@ -118,6 +122,22 @@ def arrange(
         twin = f"All {len(dataset):,} images are generated (the twin): scores say nothing about real tissue."
         return Images(dataset, "twin", location, [twin], findings, stamp, odd)
     return Images(dataset, "breakhis", location, _warn_of_subset(file_names, magnifications), findings, stamp, odd)
+
+
+def in_order(
+    images: datasets.Dataset, order: Sequence[int] | datasets.table.Table | None, name: str | None = None
+) -> datasets.Dataset:
+    """Return the rows of `COLUMNS` in this order, as an index over a table that stays as it is.
+
+    Args:
+        images: has `COLUMNS`.
+        order: rows of `images`, None for all as they are; a table of one column is taken without a look at its rows.
+        name: the fingerprint of the result; by default datasets finds one.
+    """
+    if order is not None and not isinstance(order, datasets.table.Table):
+        order = datasets.table.InMemoryTable(pa.table({"order": pa.array(order, pa.uint64())}))
+    chosen = images.select_columns(list(COLUMNS))
+    return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order, fingerprint=name)
 
 
 def keep_types(images: Images, tumor_types: Sequence[str], target: str) -> Images:
@@ -157,8 +177,7 @@ def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], di
     for place in places:
         parts = place.replace(os.sep, "/").split("/")
         if parts[-1] in seen:
-            first = next(other for other in places if other.replace(os.sep, "/").split("/")[-1] == parts[-1])
-            raise InputError(f"The image {parts[-1]} is there twice, as {first} and {place}; delete one.")
+            raise _twice(places, parts[-1])
         seen.add(parts[-1])
         try:
             name = parse_file_name(parts[-1])
@@ -178,7 +197,16 @@ def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], di
     return columns, odd
 
 
-def tell(places: dict[str, list[str]]) -> list[str]:
+def _twice(places: Sequence[str], name: str) -> InputError:
+    """Name two places of an image, and say how many more there are of this kind."""
+    names = [place.replace(os.sep, "/").rpartition("/")[2] for place in places]
+    first, second = [place for place, found in zip(places, names, strict=True) if found == name][:2]
+    more = sum(count > 1 for count in Counter(names).values()) - 1
+    others = f" and {more:,} more name{'s are' if more > 1 else ' is'} there twice" if more else ""
+    return InputError(f"The image {name} is there twice, as {first} and {second}{others}; delete one of each.")
+
+
+def tell(places: Mapping[str, Sequence[str]]) -> list[str]:
     """Turn odd places into sentences, one a kind."""
     return [f"{sentence}: {few(places[kind])}." for kind, sentence in ODD_PLACES.items() if places.get(kind)]
 

@@ -4,93 +4,84 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from hf_breakhis.data.checked import COLORS, FORMAT, Checked, check_image
-from hf_breakhis.data.findings import Finding, those_with_images
-from hf_breakhis.data.images import Images, few
+from hf_breakhis.data.arranged import arranged_name
+from hf_breakhis.data.checked import COLORS, FORMAT, UNREAD, Checked, check_image
+from hf_breakhis.data.findings import Finding, Findings, those_with_images
+from hf_breakhis.data.images import Images
 from hf_breakhis.data.manifest import manifest_sha256
-from hf_breakhis.data.memory import NOTHING, as_table, positions, recall, remember
-from hf_breakhis.data.sources import cache_folder
-from hf_breakhis.files import InputError
+from hf_breakhis.data.memory import (
+    NOTHING,
+    as_table,
+    positions,
+    recall,
+    recall_findings,
+    remember,
+    remember_findings,
+)
+from hf_breakhis.data.prepared import cache_folder
 from hf_breakhis.hardware import count_cores
 
+__all__ = ["COLORS", "Findings", "check_image", "check_images"]
+
 CHUNK = 1_000  # images checked before what they showed is packed
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the check of all images found.
-
-    Attributes:
-        oddities: what is strange about images that are used, one for each kind.
-        unusable: file name -> what is wrong with it; with these no run starts.
-        table: one row an image in the order of the data set: `file_name` and the fields of `Checked` but its key.
-        manifest_sha256: names these images with their labels and groups, wherever they lie.
-    """
-
-    oddities: list[Finding]
-    unusable: dict[str, str]
-    table: pa.Table
-    manifest_sha256: str
-
-    @property
-    def colors(self) -> pd.DataFrame:
-        """`file_name` and `COLORS`: mean and deviation of red, green and blue over the whole frame, 0 to 1."""
-        return self.table.select(["file_name", *COLORS]).to_pandas()
-
-    @property
-    def files(self) -> pd.DataFrame:
-        """`file_name` and the fields of `Checked` but its key and colours."""
-        return self.table.select([name for name in self.table.column_names if name not in COLORS]).to_pandas()
-
-    @property
-    def findings(self) -> list[str]:
-        """The oddities as sentences."""
-        return [str(oddity) for oddity in self.oddities]
-
-    def raise_if_unusable(self) -> None:
-        """Refuse to go on without some of the images.
-
-        Raises:
-            InputError: there are unusable images; up to three are named.
-        """
-        if self.unusable:
-            shown = few([f"{name} {problem}" for name, problem in self.unusable.items()])
-            count = len(self.unusable)
-            raise InputError(
-                f"{count:,} image{'s' * (count > 1)} cannot be used: {shown}. Fetch the original files again, or "
-                "convert them to 8-bit RGB PNG, or delete them; no image is left out silently."
-            )
 
 
 def check_images(images: Images, num_threads: int | None = None) -> Findings:
     """Decode every image that was not checked before, and say what is odd.
 
-    What an unchanged file (path, size, time of change) showed is remembered in the datasets cache. A thousand images
-    are checked at a time; what they showed is packed into a table, so that memory hardly grows with their number.
+    What an unchanged file (path, size, time of change) showed is remembered in the datasets cache, and what was found
+    in all of an unchanged source besides, so that the next check looks at no image. A thousand images are checked at a
+    time; what they showed is packed into a table, so that memory hardly grows with their number.
 
     Args:
         images: what `load_images` returned.
         num_threads: images decoded at a time; by default one for each core this process may use.
     """
+    name = arranged_name(images.dataset)
+    place = _place("found", name.rpartition("-")[0])
+
+    def is_as_listed() -> bool:
+        return bool(name) and images.is_unchanged is not None and images.is_unchanged()
+
+    if is_as_listed() and (remembered := recall_findings(place, name)):
+        return remembered
+    findings = _check_each(images, num_threads)
+    # Of files that changed since they were listed, nothing is known but what each file showed.
+    if is_as_listed() and not pc.any(_unread(findings.table)).as_py():
+        remember_findings(place, name, findings)
+    return findings
+
+
+def _unread(table: pa.Table) -> pa.ChunkedArray:
+    """Tell for each image whether the system refused it: rights and disks change without a trace in the file."""
+    return pc.starts_with(table["problem"], UNREAD)
+
+
+def _place(kind: str, words: str) -> Path:
+    """Return the file of the datasets cache that remembers something."""
+    return cache_folder() / f"{kind}-{FORMAT}-{hashlib.sha256(words.encode()).hexdigest()[:16]}.arrow"
+
+
+def _check_each(images: Images, num_threads: int | None) -> Findings:
+    """Ask the memory for every file, and look at those it does not know."""
     rows = images.dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
     keys = _keys(images, rows)
-    memory = cache_folder() / f"checked-{FORMAT}-{hashlib.sha256(images.location.encode()).hexdigest()[:16]}.arrow"
+    memory = _place("checked", images.location)
     known = recall(memory)
     at = positions(known, keys)
     new = np.flatnonzero(at == NOTHING)
     if len(new):
         known = pa.concat_tables([known, *_check(rows, keys, new, num_threads)])
         # Processes of one run write the same rows, whole each time, so that none can read a mixture.
-        remember(memory, known)
+        remember(memory, known.filter(pc.invert(_unread(known))))
         at = positions(known, keys)
     in_order = len(at) == len(known) and bool((at == np.arange(len(at))).all())
     found = (known if in_order else known.take(pa.array(at))).drop_columns(["key"])

@@ -62,13 +62,16 @@ def is_web_page(start: bytes) -> bool:
 
 
 def walk_archive(
-    path: Path, is_wanted: Callable[[str], bool] = lambda name: is_picture(name) or name == FOLDS_CSV
+    path: Path,
+    is_wanted: Callable[[str], bool] = lambda name: is_picture(name) or name == FOLDS_CSV,
+    is_listed: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of every PNG in the archive, in its order, and of a `Folds.csv` at the end.
 
     Args:
         path: the archive.
         is_wanted: says by the name of a file, without folders, whether to yield it.
+        is_listed: says so of what is to be yielded at the end, without its content.
 
     Raises:
         InputError: the archive is cut short, damaged, encrypted or of another kind, holds nothing wanted, or holds a
@@ -77,8 +80,9 @@ def walk_archive(
     walk = _walk_zip if archive_form(path) == "zip" else _walk_tar
     pictures, tables = 0, []
     try:
-        for place, content in walk(path, is_wanted):
-            if PurePosixPath(place).name == FOLDS_CSV:
+        for place, content in walk(path, is_wanted, is_listed):
+            name = PurePosixPath(place).name
+            if name == FOLDS_CSV or is_listed(name):
                 tables.append((place, content))
             else:
                 pictures += 1
@@ -108,7 +112,9 @@ class _Metered:
         return content
 
 
-def _walk_tar(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+def _walk_tar(
+    path: Path, is_wanted: Callable[[str], bool], is_listed: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of each wanted member of a tar archive, read from front to end."""
     packed = archive_form(path) == "tar.gz"
     if not packed:
@@ -131,6 +137,8 @@ def _walk_tar(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[st
                 if member.isfile() and is_wanted(PurePosixPath(member.name).name):
                     content = archive.extractfile(member)
                     yield member.name, content.read() if content else b""
+                elif member.isfile() and is_listed(PurePosixPath(member.name).name):
+                    yield member.name, b""
                 bar.update(raw.tell() - bar.n)
             # Only the end of the gzip stream proves that nothing is missing: a cut between members looks whole to tar.
             while metered.read(2**16):
@@ -138,7 +146,9 @@ def _walk_tar(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[st
         bar.update(raw.tell() - bar.n)
 
 
-def _walk_zip(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+def _walk_zip(
+    path: Path, is_wanted: Callable[[str], bool], is_listed: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of each wanted member of a zip archive; each has a checksum."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -155,6 +165,8 @@ def _walk_zip(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[st
             for member in members:
                 if not member.is_dir() and is_wanted(PurePosixPath(member.filename).name):
                     yield member.filename, _read(archive, member, path)
+                elif not member.is_dir() and is_listed(PurePosixPath(member.filename).name):
+                    yield member.filename, b""
                 bar.update(member.compress_size)
 
 

@@ -1,6 +1,6 @@
 """Images as rows of a table with pictures in it: Parquet files as `hf-breakhis data export` writes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_breakhis.data.columns import OPTIONAL, describe
+from hf_breakhis.data.arranged import arrange_once
+from hf_breakhis.data.columns import OPTIONAL, describe, require_once
 from hf_breakhis.data.filenames import CLASSES, BreakHisName, parse_file_name
 from hf_breakhis.data.images import Images, arrange, few
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
@@ -94,11 +95,15 @@ def as_pictures(rows: datasets.Dataset, place: str) -> datasets.Dataset:
 
 def load_parquet(files: Sequence[Path], place: Path, data_args: Any) -> Images:
     """Read Parquet files as images; what they are follows from the file names, if these are of BreakHis."""
-    return from_rows(read_parquet(files, str(place)), "parquet", str(place), data_args, file_stamp(files))
+    stamp = file_stamp(files)
+    rows = read_parquet(files, str(place))
+    return from_rows(rows, "parquet", str(place), data_args, stamp, lambda: file_stamp(files))
 
 
-def from_rows(rows: datasets.Dataset, source: str, location: str, data_args: Any, stamp: str) -> Images:
-    """Turn a table with our columns into images.
+def from_rows(
+    rows: datasets.Dataset, source: str, location: str, data_args: Any, stamp: str, state: Callable[[], str]
+) -> Images:
+    """Turn a table with our columns into images, once for each state of its files.
 
     BreakHis names are believed before columns: they go the way of every other form of BreakHis, and columns that
     disagree are a finding. Where no name is of BreakHis, the columns are all there is.
@@ -109,8 +114,17 @@ def from_rows(rows: datasets.Dataset, source: str, location: str, data_args: Any
         location: see `Images`.
         data_args: has `magnifications` and `target`.
         stamp: see `Images`.
+        state: see `arrange_once`.
     """
+    asked = (source, list(data_args.magnifications), data_args.target)
+    return arrange_once(
+        location, asked, state, lambda: _from_rows(rows, source, location, data_args, stamp), rows, stamp
+    )
+
+
+def _from_rows(rows: datasets.Dataset, source: str, location: str, data_args: Any, stamp: str) -> Images:
     names = [str(name) for name in rows["file_name"]]
+    require_once(names, location)
     parsed = [_parse(name) for name in names]
     if any(parsed):
         places = [name if one is None else one.path for name, one in zip(names, parsed, strict=True)]

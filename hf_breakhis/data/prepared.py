@@ -10,7 +10,12 @@ import pyarrow as pa
 
 from hf_breakhis.files import InputError
 
-FORMAT = 2  # raised whenever the same files would be copied otherwise
+FORMAT = 3  # raised whenever the same files would be copied otherwise
+
+
+def cache_folder() -> Path:
+    """Return the folder of this package in the datasets cache."""
+    return Path(datasets.config.HF_DATASETS_CACHE) / "hf_breakhis"
 
 
 def file_stamp(paths: Sequence[Path]) -> str:

@@ -32,7 +32,7 @@ def load_published(data_args: Any) -> Images:
         )
     place, revision = data_args.dataset, data_args.dataset_revision
     rows, commit, notes = fetch_published(place, revision, data_args.magnifications)
-    images = from_rows(rows, place, place, data_args, rows_stamp(rows))
+    images = from_rows(rows, place, place, data_args, rows_stamp(rows), lambda: rows_stamp(rows))
     images.warnings.extend(notes)
     return replace(images, revision=commit)
 

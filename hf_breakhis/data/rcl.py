@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from hf_breakhis.data.arranged import arrange_once
 from hf_breakhis.data.columns import describe
 from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.images import Images
@@ -38,26 +39,38 @@ def load_rcl(data_args: Any) -> Images:
         rows, commit, notes = fetch_published(
             HUB_ID, data_args.dataset_revision, required=_REQUIRED, without="rcl7500"
         )
-        stamp = rows_stamp(rows)
+        stamp, state = rows_stamp(rows), lambda: rows_stamp(rows)
     else:
         place = Path(data_args.data_dir).expanduser()
         location = str(place)
         files = find_parquet(place, ())
         if not files:
             raise InputError(f"`data_dir` is {place}, which holds no Parquet file; leave it out to fetch {HUB_ID}.")
+        stamp, state = file_stamp(files), lambda: file_stamp(files)
         rows = read_parquet(files, location, _REQUIRED)
-        stamp = file_stamp(files)
+    if {"file_name", "patient_id"} & set(rows.column_names):
+        raise InputError(
+            f"{location} has names or patients, which RCL-7500 has not: this is an export of BreakHis. "
+            "Use --dataset breakhis."
+        )
+    asked = ("rcl7500", list(data_args.magnifications), data_args.target)
+    images = arrange_once(location, asked, state, lambda: _describe(rows, location, data_args, stamp), rows, stamp)
+    images.warnings.extend(notes)
+    return replace(images, revision=commit)
+
+
+def _describe(rows: datasets.Dataset, location: str, data_args: Any, stamp: str) -> Images:
+    """Give the rows names and labels, and count these."""
     labels = _labels(rows, location)
     counts = Counter(labels)
+    warnings = [COPIES]
     if (counts[0], counts[1]) != (PER_CLASS, PER_CLASS):
-        notes.append(
+        warnings.append(
             f"RCL-7500 has 3,750 images of each class; here are {counts[0]:,} benign, {counts[1]:,} malignant."
         )
     columns: dict[str, Sequence[Any]] = {"file_name": row_names(len(rows)), "label": labels}
-    images = describe(
-        rows.select_columns("image"), columns, CLASSES, "rcl7500", location, data_args, stamp, [COPIES, *notes]
-    )
-    return replace(images, revision=commit)
+    images = rows.select_columns("image")
+    return describe(images, columns, CLASSES, "rcl7500", location, data_args, stamp, warnings)
 
 
 def row_names(number: int) -> list[str]:

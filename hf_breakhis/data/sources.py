@@ -8,22 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from accelerate import PartialState
 
-from hf_breakhis.data.archive import read_archive
+from hf_breakhis.data.archive import load_archive
 from hf_breakhis.data.download import download_breakhis
 from hf_breakhis.data.folder import load_folder
-from hf_breakhis.data.images import COLUMNS, Images, arrange, keep_types
-from hf_breakhis.data.kaggle import find_folds_csv, read_folds_csv
+from hf_breakhis.data.images import COLUMNS, Images, keep_types
 from hf_breakhis.data.parquet import find_parquet, load_parquet
-from hf_breakhis.data.prepared import file_stamp
+from hf_breakhis.data.prepared import cache_folder
 from hf_breakhis.data.published import load_published
 from hf_breakhis.data.rcl import load_rcl
 from hf_breakhis.data.rcl_twin import FORMAT as RCL_FORMAT
 from hf_breakhis.data.rcl_twin import read_rcl_twin
-from hf_breakhis.data.tree import find_tree, read_tree
+from hf_breakhis.data.tree import find_tree, load_tree
 from hf_breakhis.data.twin import FORMAT, TwinSettings, write_twin
 from hf_breakhis.files import InputError
 
@@ -88,31 +86,20 @@ def load_breakhis(data_args: Any) -> Images:
         raise InputError(f"`data_dir` is {place}, but there is no such file or folder; give {_ANY_PLACE}.")
     if place.suffix == ".parquet":
         return load_parquet([place], place, data_args)
-    return _load_archive(place, data_args)
+    return load_archive(place, data_args)
 
 
 def _load_folder(folder: Path, data_args: Any) -> Images:
     """Read a folder that holds the tree, or else Parquet files, or else the archive."""
     try:
-        tree = find_tree(folder)
+        find_tree(folder)
     except InputError:
         if files := find_parquet(folder, data_args.magnifications):
             return load_parquet(files, folder, data_args)
         if (folder / ARCHIVE).is_file():
-            return _load_archive(folder / ARCHIVE, data_args)
+            return load_archive(folder / ARCHIVE, data_args)
         raise
-    images = arrange(*read_tree(folder), str(folder), data_args.magnifications, data_args.target)
-    if folds := find_folds_csv(folder, tree):
-        images.findings.extend(read_folds_csv(folds))
-    return images
-
-
-def _load_archive(path: Path, data_args: Any) -> Images:
-    pictures, places, findings = read_archive(path)
-    stamp = file_stamp([path])
-    images = arrange(pictures, places, str(path), data_args.magnifications, data_args.target, stamp)
-    images.findings.extend(findings)
-    return images
+    return load_tree(folder, data_args)
 
 
 def load_twin(data_args: Any) -> Images:
@@ -122,7 +109,7 @@ def load_twin(data_args: Any) -> Images:
     # A twin that lies there already is read as it is, unless other settings are asked for by name.
     if data_args.twin_kwargs or not (folder / "twin.json").is_file():
         write_twin(folder, settings)
-    return arrange(*read_tree(folder), str(folder), data_args.magnifications, data_args.target)
+    return load_tree(folder, data_args)
 
 
 def load_rcl_twin(data_args: Any) -> Images:
@@ -149,8 +136,3 @@ SOURCES: dict[str, Callable[[Any], Images]] = {
     "twin": load_twin,
 }  # and any Hub id: load_published
 TWINS = ("twin", "rcl7500_twin")
-
-
-def cache_folder() -> Path:
-    """Return the folder of this package in the datasets cache."""
-    return Path(datasets.config.HF_DATASETS_CACHE) / "hf_breakhis"

@@ -81,6 +81,16 @@ def test_other_members_are_ignored(pack, data_args):
     assert (len(images.dataset), images.findings) == (24, [])
 
 
+def test_pictures_that_are_no_png_are_told(pack, data_args):
+    names = ["BreaKHis_v1/a.jpg", "BreaKHis_v1/histology_slides/b.TIF"]
+    members = [(tarfile.TarInfo(name), b"whatever") for name in [*names, "BreaKHis_v1/._a.jpg"]]
+    members.insert(1, (tarfile.TarInfo("BreaKHis_v1/Folds.csv"), b"fold\n"))
+    images = load_images(data_args(pack(members)))
+    assert (len(images.dataset), images.places["unnamed"]) == (24, names)
+    assert images.findings[0] == f"Left out, since not named as BreakHis images are: {', '.join(names)}."
+    assert "Folds.csv lacks the column" in images.findings[1]
+
+
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
 def test_an_archive_cut_short_is_refused(pack, data_args, share):
     path = pack()

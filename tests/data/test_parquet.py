@@ -115,7 +115,11 @@ def test_labels_that_are_no_numbers_are_refused(tmp_path, rows, data_args):
 
 
 def test_the_same_name_twice_is_refused(tmp_path, rows, data_args):
-    assert "is there twice" in refusal(data_args(write([*rows, rows[0]], tmp_path / "a.parquet")))
+    path = write([*rows, rows[0], *rows[:5]], tmp_path / "a.parquet")
+    names = sorted(row["file_name"] for row in rows[:5])
+    assert refusal(data_args(path)) == (
+        f"{path} holds a name twice: {', '.join(names[:3])} and 2 more; give every image a name of its own."
+    )
 
 
 @pytest.mark.parametrize("change", [lambda b: b[:-20], lambda b: b"PAR1", lambda b: b[:4] + bytes(20) + b[24:]])

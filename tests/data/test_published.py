@@ -61,7 +61,8 @@ def table(draw_png, tmp_path):
         pictures = [{"bytes": draw_png(tmp_path / name).read_bytes(), "path": name} for name in names]
         labels = [int("_M_" in name) for name in names]
         stream = io.BytesIO()
-        pd.DataFrame({"image": pictures, "label": labels, "file_name": names} | columns).to_parquet(stream)
+        known = {"image": pictures, "label": labels, "file_name": names} | columns
+        pd.DataFrame({name: values for name, values in known.items() if values is not None}).to_parquet(stream)
         return stream.getvalue()
 
     return build
@@ -84,10 +85,12 @@ def test_breakhis_and_rcl_are_read_at_a_commit(hub, table):
     first = repo.commit({"README.md": CARD.encode()} | shards)
     second = repo.commit({"README.md": CARD.encode()} | shards | {"data/40X-0.parquet": table(names_at("40X")[:1])})
     repo = hub.repos["dataset", "LuminaAI/RCL-Breast-Cancer-Biopsy-7500"] = loopback.Repo()
-    third = repo.commit({"data/train-0.parquet": table(["_B_0.png", "_M_1.png"])})
+    third = repo.commit({"data/train-0.parquet": table(["_B_0.png", "_M_1.png"], file_name=None)})
     here = {"dataset": "user/breakhis"}
     wanted = [here, here | {"dataset_revision": first}, here | {"magnifications": ["200X"]}]
-    newest, pinned, some, rcl = read(hub, *wanted, {"dataset": "rcl7500", "dataset_revision": third})
+    wanted.append({"dataset": "rcl7500", "dataset_revision": third})
+    newest, pinned, some, rcl = found = read(hub, *wanted)
+    assert read(hub, *reversed(wanted)) == list(reversed(found))  # from memory, in another process
     assert (newest["revision"], pinned["revision"]) == (second, first)
     assert (len(newest["names"]), len(pinned["names"])) == (7, 8)
     assert newest["stamp"] != pinned["stamp"]

@@ -156,3 +156,12 @@ def test_turned_copies_are_pictures_of_their_own_size(tmp_path, data_args):
     for row in truth[truth["turn"] > 0].itertuples():
         with Image.open(tmp_path / "out" / f"{row.file_name}.png") as picture:
             assert picture.size == ((32, 48) if row.turn in (90, 270) else (48, 32))
+
+
+@pytest.mark.parametrize("column", ["file_name", "patient_id"])
+def test_an_export_of_breakhis_is_not_taken_for_rcl(rcl, data_args, column):
+    path = rcl([0, 1]) / "data/train.parquet"
+    table = pd.read_parquet(path)
+    table.assign(**{column: ["a", "b"]}).to_parquet(path)
+    message = refusal(data_args(path.parent, dataset="rcl7500"))
+    assert message.endswith("this is an export of BreakHis. Use --dataset breakhis.")

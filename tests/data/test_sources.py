@@ -111,6 +111,17 @@ def test_other_files_are_ignored_and_strange_pictures_told(small_breakhis, data_
     assert "figure.png" in finding
 
 
+@pytest.mark.parametrize("name", ["SOB_B_A-14-22549AB-40-003.jpg", "x.JPEG", "a.tif", "b.tiff", "c.bmp"])
+def test_pictures_that_are_no_png_are_told(small_breakhis, data_args, name):
+    path = next(small_breakhis.rglob("*.png")).with_name(name)
+    path.write_bytes(b"whatever")
+    path.with_name(f"._{name}").write_bytes(b"of macOS")
+    images = load_images(data_args(small_breakhis))
+    assert len(images.dataset) == 24
+    assert images.findings == [f"Left out, since not named as BreakHis images are: {path}."]
+    assert images.places["unnamed"] == [str(path)]
+
+
 def test_a_name_that_breakhis_does_not_have_is_told(small_breakhis, data_args, draw_png):
     draw_png(small_breakhis / parse_file_name("SOB_B_A-14-22549AB-40-999.png").path)
     images = load_images(data_args(small_breakhis))
@@ -126,6 +137,10 @@ def test_the_same_name_twice_is_refused_with_both_places(small_breakhis, data_ar
     message = refusal(data_args(small_breakhis))
     assert str(path) in message
     assert str(copy) in message
+    assert "more" not in message
+    for other in list(path.parent.glob("*.png")):
+        shutil.copy(other, copy.parent)
+    assert "and 1 more name is there twice; delete one of each" in refusal(data_args(small_breakhis))
 
 
 def test_an_absent_folder_is_refused(tmp_path, data_args):
