@@ -113,14 +113,27 @@ def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
 
 
 def _unbeaten(summary: dict[str, Any]) -> list[str]:
-    """Return a warning when a baseline that knows nothing of tissue is as accurate as the model."""
+    """Return a warning for each baseline, which knows nothing of tissue, that the model does not clearly beat."""
     names = {"majority": "answering the majority class", "mean_color": "a logistic regression on mean colour"}
-    accuracy = summary["image"]["pooled"]["accuracy"]["value"]
-    scores = {names[name]: (summary["baselines"].get(name) or {}).get("accuracy") for name in names}
-    better = [f"{name} ({score:.3f})" for name, score in scores.items() if score is not None and score >= accuracy]
-    if not better:
-        return []
-    return [f"The model (accuracy {accuracy:.3f}) is no better than {' and '.join(better)}."]
+    pooled = summary["image"]["pooled"]
+    found = []
+    for name, words in names.items():
+        baseline = summary["baselines"].get(name) or {}
+        below, near = [], []
+        for score, short in (("accuracy", "accuracy"), ("roc_auc", "ROC AUC")):
+            ours, theirs = pooled.get(score) or {}, baseline.get(score)
+            if theirs is None or ours.get("value") is None:
+                continue
+            told = f"{short} {ours['value']:.3f} against {theirs:.3f}"
+            if theirs >= ours["value"]:
+                below.append(told)
+            elif ours["low"] is not None and theirs >= ours["low"]:
+                near.append(told)
+        if below:
+            found.append(f"The model is no better than {words}: {', '.join(below)}.")
+        elif near:
+            found.append(f"The model is not clearly better than {words}, within the interval: {', '.join(near)}.")
+    return found
 
 
 def _doubtful_intervals(interval: dict[str, Any]) -> list[str]:

@@ -216,6 +216,8 @@ def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
     undefined = np.isnan(told.scores)
     if np.isnan(told.value) or undefined.mean() > MAX_UNDEFINED:
         return unbounded(told.value)
+    if np.ptp(told.scores[~undefined]) < TINY:  # all right or all wrong: how sure that is, resampling cannot tell
+        return unbounded(told.value)
     low, high = METHODS[method](replace(told, scores=told.scores[~undefined]))
     return {"value": told.value, "low": low, "high": high}
 

@@ -87,7 +87,7 @@ def test_a_leak_is_the_first_thing_said(write_run, tmp_path):
 
 def test_an_honest_run_is_not_accused(summary):
     # The cohort's colours give its classes away, which is another warning.
-    told = [text for text in summary["warnings"] if "no better than" not in text]
+    told = [text for text in summary["warnings"] if "better than" not in text]
     assert len(told) == 1
     assert told[0].startswith("One split seed and one initial seed")
 
@@ -202,7 +202,7 @@ def test_repeats_stand_above_their_runs(write_run, tmp_path):
     assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracy))
     assert summary["sd"]["accuracy"] == pytest.approx(np.std(accuracy, ddof=1))
     assert [row["split_seed"] for row in summary["repeats"]] == [42, 43, 44]
-    assert all("no better than" in text or "a fold tells little" in text for text in summary["warnings"])
+    assert all("better than" in text or "a fold tells little" in text for text in summary["warnings"])
     bounds = summary["intervals"]["accuracy"]
     assert bounds["low"] < summary["mean"]["accuracy"] < bounds["high"]
     assert (summary["headline"]["low"], summary["headline"]["high"]) == (bounds["low"], bounds["high"])
@@ -237,12 +237,15 @@ def test_no_such_run_is_said(tmp_path):
 
 
 def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
-    def warned(accuracy):
-        summary = {
-            "image": {"pooled": {"accuracy": {"value": accuracy}}},
-            "baselines": {"majority": {"accuracy": 0.7}, "mean_color": None},
-        }
-        return sentences._unbeaten(summary)
+    def warned(accuracy, low, area=0.9):
+        pooled = {"accuracy": {"value": accuracy, "low": low}, "roc_auc": {"value": area, "low": area - 0.05}}
+        baselines = {"majority": {"accuracy": 0.7, "roc_auc": 0.5}, "mean_color": None}
+        return sentences._unbeaten({"image": {"pooled": pooled}, "baselines": baselines})
 
-    assert warned(0.7) == ["The model (accuracy 0.700) is no better than answering the majority class (0.700)."]
-    assert warned(0.71) == []
+    majority = "answering the majority class"
+    assert warned(0.7, 0.65) == [f"The model is no better than {majority}: accuracy 0.700 against 0.700."]
+    near = f"The model is not clearly better than {majority}, within the interval: accuracy 0.710 against 0.700."
+    assert warned(0.71, 0.65) == [near]
+    assert warned(0.8, 0.75) == []
+    assert warned(0.8, None) == [], "without an interval only what is lower is told"
+    assert warned(0.8, 0.75, area=0.4) == [f"The model is no better than {majority}: ROC AUC 0.400 against 0.500."]
