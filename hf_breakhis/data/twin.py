@@ -21,11 +21,12 @@ from hf_breakhis.data.traits import TwinSettings
 from hf_breakhis.files import InputError, read_json, write_json
 from hf_breakhis.hardware import count_cores
 
-__all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "twin_file_names", "write_twin"]
+__all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "read_settings", "twin_file_names", "write_twin"]
 
 FORMAT = 4  # raised whenever the same settings give other pictures
 _SOFTWARE = "hf_breakhis twin"
 _ABOUT = "twin.json"
+_EXPORT = "export.json"  # of `data export`, which hands the settings on
 
 
 def twin_file_names(settings: TwinSettings) -> list[str]:
@@ -37,6 +38,29 @@ def twin_file_names(settings: TwinSettings) -> list[str]:
             for number in numbers[: math.ceil(settings.scale * len(numbers))]:
                 names.append(f"{folder.patient_id}-{magnification.removesuffix('X')}-{number:03d}.png")
     return sorted(names)
+
+
+def read_settings(folder: Path) -> TwinSettings | None:
+    """Return how the twin in a folder, or an export of one, was drawn; None if nothing there says so.
+
+    Raises:
+        InputError: what says so is of another form.
+    """
+    for name in (_ABOUT, _EXPORT):
+        about = folder / name
+        if not about.is_file():
+            continue
+        found = read_json(about)
+        settings = found.get("settings") if isinstance(found, dict) else None
+        if settings is None and name == _EXPORT:  # of an archive, which does not say it
+            return None
+        if not isinstance(settings, dict):
+            raise InputError(f"{about} holds no settings of a twin; generate the twin again.")
+        try:
+            return TwinSettings.from_kwargs(settings)
+        except InputError as error:
+            raise InputError(f"{about} holds settings of no twin ({error}); generate the twin again.") from error
+    return None
 
 
 def encode(file_name: str, settings: TwinSettings) -> bytes:

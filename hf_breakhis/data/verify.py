@@ -13,8 +13,8 @@ from hf_breakhis.data.findings import Finding, those_with_images
 from hf_breakhis.data.images import ODD_PLACES, Images, few, tell
 from hf_breakhis.data.integrity import Findings
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
-from hf_breakhis.data.twin import TwinSettings, twin_file_names
-from hf_breakhis.files import InputError, read_json
+from hf_breakhis.data.twin import read_settings, twin_file_names
+from hf_breakhis.files import InputError
 
 FORMAT = 1
 ASPECTS = {"class": "label", "tumor_type": "tumor_type", "magnification": "magnification", "slide": "patient_id"}
@@ -69,10 +69,8 @@ def expected_names(images: Images) -> list[BreakHisName] | None:
     """Return the names that a whole copy has, None where nobody knows."""
     if images.source not in ("breakhis", "twin"):
         return None
-    about = Path(images.location) / "twin.json"
-    names = expected_file_names()
-    if images.source == "twin" and about.is_file():
-        names = twin_file_names(TwinSettings.from_kwargs(read_json(about)["settings"]))
+    settings = read_settings(Path(images.location)) if images.source == "twin" else None
+    names = expected_file_names() if settings is None else twin_file_names(settings)
     return [parse_file_name(name) for name in names]
 
 

@@ -11,7 +11,7 @@ from hf_breakhis.data.contact import columns_of, count_images, magnifications_of
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, expected_file_names, official_folds
-from hf_breakhis.files import read_json
+from hf_breakhis.data.twin import read_settings
 from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 from hf_breakhis.hub.templates import card_text
 
@@ -36,7 +36,7 @@ def write_card(images: Images, manifest_sha256: str, told: list[str], repo_id: s
     return markdown.from_string(card_text(TEMPLATE)).render(
         metadata=_metadata(images.source, len(table), magnifications).to_yaml().rstrip(),
         twin=images.source == "twin",
-        settings=_settings(images),
+        settings=twin_settings(images),
         place=repo_id or "FOLDER_OR_REPOSITORY",
         example=magnifications[0],
         num_images=len(table),
@@ -107,7 +107,7 @@ def _specimen_counts(table: pd.DataFrame) -> list[tuple[int, int, int, int]]:
     return rows
 
 
-def _settings(images: Images) -> dict[str, Any]:
-    """Return the settings of a twin, where the folder it was read from tells them."""
-    about = Path(images.location) / "twin.json"
-    return read_json(about)["settings"] if images.source == "twin" and about.is_file() else {}
+def twin_settings(images: Images) -> dict[str, Any]:
+    """Return the settings of a twin, where the place it was read from tells them."""
+    settings = read_settings(Path(images.location)) if images.source == "twin" else None
+    return {} if settings is None else settings.to_dict()

@@ -18,7 +18,7 @@ from hf_breakhis.data.integrity import check_images
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
 from hf_breakhis.data.manifest import manifest_sha256
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
-from hf_breakhis.hub.dataset_card import write_card
+from hf_breakhis.hub.dataset_card import twin_settings, write_card
 from hf_breakhis.hub.specimen_folds import SPECIMEN_FOLDS
 
 FORMAT = 1  # raised whenever the same images would be exported otherwise
@@ -72,6 +72,7 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
         if manifest != findings.manifest_sha256:
             raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
         about = {"format": FORMAT, "source": images.source, "num_images": len(images.dataset)}
+        about |= {"settings": twin_settings(images) or None} if images.source == "twin" else {}
         write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
         told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
         write_text(part / CARD, write_card(images, manifest, told, repo_id))

@@ -11,7 +11,7 @@ from PIL import Image
 from hf_breakhis.data import twin
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.tissue import draw
-from hf_breakhis.data.twin import TwinSettings, is_twin, twin_file_names, write_twin
+from hf_breakhis.data.twin import TwinSettings, is_twin, read_settings, twin_file_names, write_twin
 from hf_breakhis.files import InputError
 
 TINY = TwinSettings(scale=0.001, width=36, height=32)
@@ -169,3 +169,25 @@ def test_processes_that_die_end_in_one_line_and_leave_nothing(tmp_path, monkeypa
     with pytest.raises(InputError, match=r"ended early.*Give num_proc=1"):
         write_twin(tmp_path / "twin", TINY, num_proc=2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "scale"),
+    [
+        ("twin.json", '{"settings": {"scale": 0.5}}', 0.5),
+        ("export.json", '{"settings": {"scale": 0.5}}', 0.5),
+        ("export.json", '{"settings": null}', None),
+        ("other.json", "{}", None),
+    ],
+)
+def test_settings_are_read_where_they_are_told(tmp_path, name, content, scale):
+    (tmp_path / name).write_text(content)
+    settings = read_settings(tmp_path)
+    assert scale == (settings and settings.scale)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "7", '{"settings": 1}', '{"settings": {"scale": 9}}', "{"])
+def test_settings_of_another_form_are_refused(tmp_path, content):
+    (tmp_path / "twin.json").write_text(content)
+    with pytest.raises(InputError, match=r"twin\.json (holds|is not JSON)"):
+        read_settings(tmp_path)

@@ -231,6 +231,9 @@ def test_of_a_twin_as_many_images_are_expected_as_its_scale_says(tmp_path):
     assert len(expected_names(images)) == 7909
     (tmp_path / "twin.json").write_text('{"format": 1, "settings": {"scale": 0.01}}')
     assert len(expected_names(images)) == 328
+    (tmp_path / "twin.json").write_text("{}")
+    with pytest.raises(InputError, match=r"twin\.json holds no settings of a twin"):
+        expected_names(images)
 
 
 def test_a_source_without_inventory_expects_nothing(tmp_path, data_args, draw_png):

@@ -110,10 +110,24 @@ def test_a_twins_card_says_first_that_it_is_generated(small_breakhis, data_args)
     (small_breakhis / "twin.json").write_text('{"format": 1, "settings": {"seed": 7}}', encoding="utf-8")
     metadata, body = split_card(write_card(load_images(data_args(small_breakhis)), MANIFEST, []))
     assert body.lstrip().startswith("# BreakHis twin: generated images, not BreakHis\n\n**Every image here is drawn")
-    assert '{"seed": 7}' in body
+    assert '"seed": 7' in body
     assert metadata["license"] == "apache-2.0"
     assert "synthetic" in metadata["tags"]
     assert "CC BY" not in body
+
+
+def test_a_twin_without_settings_is_refused_in_one_line(small_breakhis, data_args):
+    for path in small_breakhis.rglob("*.png"):
+        path.write_bytes(encode(path.name, TwinSettings(width=64, height=48)))
+    (small_breakhis / "twin.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"twin\.json holds no settings of a twin; generate the twin again\.$"):
+        write_card(load_images(data_args(small_breakhis)), MANIFEST, [])
+
+
+def test_the_card_claims_no_more_of_the_files_than_is_known(whole_card):
+    said = " ".join(whole_card.split())
+    assert "those it was exported from, byte for byte; no checksum of the authors' archive is known" in said
+    assert "those of the authors' archive" not in said
 
 
 @pytest.mark.parametrize("card", ["whole_card", "small_card"])

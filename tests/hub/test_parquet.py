@@ -12,6 +12,7 @@ from hf_breakhis.data.integrity import check_images
 from hf_breakhis.data.inventory import expected_file_names, official_folds
 from hf_breakhis.data.sources import load_images
 from hf_breakhis.data.splits import make_folds
+from hf_breakhis.data.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub import parquet
 from hf_breakhis.hub.parquet import FEATURES, export_images, require_place
@@ -216,3 +217,11 @@ def test_real_images_come_back_byte_for_byte(real_breakhis, data_args, tmp_path)
     for row in undecoded(load(exported.folder)):
         path = real_breakhis / parse_file_name(row["file_name"]).path
         assert row["image"]["bytes"] == path.read_bytes()
+
+
+def test_of_an_exported_twin_as_many_images_are_expected_as_it_had(tmp_path, data_args, monkeypatch, capsys):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
+    write_twin(tmp_path / "twin", TwinSettings(scale=0.001, width=48, height=32))
+    export_images(load_images(data_args(tmp_path / "twin")), tmp_path / "export")
+    assert main(["data", "verify", str(tmp_path / "export")]) == 0
+    assert "Whole and clean." in capsys.readouterr().out
