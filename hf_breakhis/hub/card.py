@@ -1,6 +1,7 @@
 """The card of a model: what it is, what its score is worth, on whom it fails, and how to call it."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -131,8 +132,7 @@ def card_metadata(
 def _for_widget(examples: list[Example]) -> list[Example]:
     """Return right and wrong ones in turn: a widget that shows right answers only is an advertisement."""
     kinds = [[example for example in examples if example.kind == kind] for kind in ("right", "wrong")]
-    turns = [example for pair in zip(*kinds, strict=False) for example in pair]
-    return (turns or examples)[:NUM_WIDGETS]
+    return [example for pair in zip_longest(*kinds) for example in pair if example is not None][:NUM_WIDGETS]
 
 
 def _eval_results(facts: Facts, summary: dict[str, Any]) -> list[EvalResult]:

@@ -66,12 +66,17 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
 
 
 def choose(test: pd.DataFrame, num_images: int) -> list[dict[str, Any]]:
-    """Return the most confident wrong images, then the most confident right ones; equals keep their order."""
+    """Return the most confident wrong images, then the right ones, of each truth and answer in turn.
+
+    So that misses have their place beside false alarms. Equals keep their order.
+    """
     confidence = test.filter(like="prob_").max(axis=1)
     right = test["predicted"] == test["label"]
     chosen = []
     for kind, rows in (("wrong", ~right), ("right", right)):
-        for i in confidence[rows].sort_values(ascending=False, kind="mergesort").index[:num_images]:
+        surest = confidence[rows].sort_values(ascending=False, kind="mergesort").index
+        turns = test.loc[surest].groupby(["label", "predicted"]).cumcount()
+        for i in turns.sort_values(kind="mergesort").index[:num_images]:
             row = test.loc[i]
             chosen.append({
                 "file_name": str(row["file_name"]), "label": int(row["label"]), "predicted": int(row["predicted"]),

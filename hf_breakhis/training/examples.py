@@ -1,4 +1,4 @@
-"""A few pictures of a fold's test part: the most confident right answers and the most confident wrong ones."""
+"""A few pictures of a fold's test part: the most confident right answers and wrong ones of each class in turn."""
 
 from pathlib import Path
 
@@ -28,7 +28,10 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
     index, pictures = [], {}
     for kind, chosen in (("right", right), ("wrong", ~right)):
         # mergesort keeps the order of equal values, so the same run shows the same pictures
-        for i in confidence[chosen].sort_values(ascending=False, kind="mergesort").index[:NUM_EXAMPLES]:
+        surest = confidence[chosen].sort_values(ascending=False, kind="mergesort").index
+        # one of each truth and answer in turn: misses have their place beside false alarms
+        turns = predictions.loc[surest].groupby(["label", "predicted"]).cumcount()
+        for i in turns.sort_values(kind="mergesort").index[:NUM_EXAMPLES]:
             row = predictions.loc[i]
             name = picture_name(row["file_name"])
             pictures[name] = dataset[int(rows[i])]["image"]

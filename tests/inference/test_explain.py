@@ -55,6 +55,17 @@ def test_the_most_confident_of_each_kind_are_chosen():
     assert [(row["file_name"], row["kind"]) for row in choose(test, 1)] == [("b", "wrong"), ("e", "right")]
 
 
+def test_misses_are_shown_beside_surer_false_alarms():
+    prob = np.array([0.99, 0.98, 0.97, 0.45, 0.9, 0.9, 0.3])
+    test = pd.DataFrame({"file_name": list("abcdefg"), "label": [0, 0, 0, 1, 1, 1, 0],
+                         "predicted": (prob > 0.5).astype(int),
+                         "prob_benign": 1 - prob, "prob_malignant": prob})  # fmt: skip
+    assert [row["file_name"] for row in choose(test, 2)] == ["a", "d", "e", "g"]
+    assert [row["file_name"] for row in choose(test, 3)] == ["a", "d", "b", "e", "g", "f"]
+    only_alarms = test[test["file_name"] != "d"].reset_index(drop=True)
+    assert [row["file_name"] for row in choose(only_alarms, 2)] == ["a", "b", "e", "g"]
+
+
 def test_pictures_and_their_index_lie_in_the_fold(run):
     folder = run / "fold-0" / "explain"
     index = read_json(folder / "index.json")

@@ -1,0 +1,45 @@
+"""The examples of a fold show every kind of answer, and the same ones each time."""
+
+import json
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hf_breakhis.training.examples import write_examples
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Ten images: false alarms surer than every miss, benign ones surer than malignant ones."""
+    label = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
+    prob = np.array([0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.93, 0.4, 0.45, 0.9])
+    table = pd.DataFrame({"file_name": [f"{i}.png" for i in range(10)], "label": label,
+                          "predicted": (prob > 0.5).astype(int),
+                          "prob_benign": 1 - prob, "prob_malignant": prob})  # fmt: skip
+    images = datasets.Dataset.from_dict({"image": [Image.new("RGB", (8, 6), (25 * i, 0, 0)) for i in range(10)]})
+
+    def write(rows, name="examples"):
+        table_of_rows = table.iloc[rows].reset_index(drop=True)
+        write_examples(tmp_path / name, table_of_rows, images, np.array(rows))
+        return json.loads((tmp_path / name / "index.json").read_text()), tmp_path / name
+
+    return write
+
+
+def test_misses_have_a_place_beside_surer_false_alarms(told):
+    index, folder = told(range(10))
+    names = [row["file_name"] for row in index]
+    assert names == ["9.png", "0.png", "7.png", "1.png", "8.png", "2.png", "3.png"]
+    assert [row["kind"] for row in index] == ["right"] + ["wrong"] * 6
+    assert sorted(names) == sorted(path.name for path in folder.glob("*.png"))
+    for name in names:  # each name shows its own picture
+        with Image.open(folder / name) as picture:
+            assert picture.getpixel((0, 0)) == (25 * int(name[0]), 0, 0)
+    assert told(range(10), "again")[0] == index
+
+
+def test_one_kind_alone_fills_the_places(told):
+    assert [row["file_name"] for row in told(range(7))[0]] == [f"{i}.png" for i in range(6)]
