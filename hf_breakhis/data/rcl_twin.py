@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hf_breakhis.data.columns import describe
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
 from hf_breakhis.data.images import Images
+from hf_breakhis.data.leftovers import remove_leftovers, writing
 from hf_breakhis.data.rcl import PER_CLASS, row_names
 from hf_breakhis.data.traits import generator
 from hf_breakhis.data.twin import TwinSettings, twin_file_names, write_twin
@@ -72,12 +73,13 @@ def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataF
         def write(row: Any) -> None:
             _write_picture(twin / parse_file_name(row.original).path, beside / f"{row.file_name}.png", row.turn)
 
-        with ThreadPoolExecutor(count_cores()) as pool:
+        with writing(beside), ThreadPoolExecutor(count_cores()) as pool:
             work = pool.map(write, rows.itertuples(index=False))
             for _ in tqdm(work, total=len(rows), desc="Writing the twin of RCL-7500", unit=" images", disable=None):
                 pass
-        write_csv(beside / TRUTH, rows)
+            write_csv(beside / TRUTH, rows)
 
+    remove_leftovers(folder)
     write_whole_folder(folder, fill)
     return rows
 

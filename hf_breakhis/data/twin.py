@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
+from hf_breakhis.data.leftovers import remove_leftovers, writing
 from hf_breakhis.data.tissue import draw
 from hf_breakhis.data.traits import TwinSettings
 from hf_breakhis.files import InputError, read_json, write_json
@@ -97,13 +98,15 @@ def write_twin(folder: str | Path, settings: TwinSettings, num_proc: int | None 
         return folder
     # resolve() gives a name to lay the temporary folder beside even for "." and for links.
     beside = folder.resolve().with_name(f".{folder.resolve().name}.{uuid.uuid4().hex[:8]}.part")
+    remove_leftovers(folder)
     try:
         beside.mkdir(parents=True)
-        _write_pictures(beside, settings, num_proc or count_cores())
-        write_json(beside / _ABOUT, about)
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(beside, folder.resolve())
+        with writing(beside):
+            _write_pictures(beside, settings, num_proc or count_cores())
+            write_json(beside / _ABOUT, about)
+            if folder.is_dir():
+                folder.rmdir()
+            os.replace(beside, folder.resolve())
     except OSError as error:
         if _holds(folder, about):  # another process finished the same twin first
             return folder

@@ -16,6 +16,7 @@ from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
 from hf_breakhis.data.images import COLUMNS, Images, few, placeless
 from hf_breakhis.data.integrity import check_images
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
+from hf_breakhis.data.leftovers import remove_leftovers, writing
 from hf_breakhis.data.manifest import manifest_sha256
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
@@ -67,16 +68,18 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
     findings.raise_if_unusable()
 
     def fill(part: Path) -> None:
-        files, hashes = write_shards(images.dataset, part / "data")
-        manifest = manifest_sha256(images.dataset, hashes)
-        if manifest != findings.manifest_sha256:
-            raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
-        about = {"format": FORMAT, "source": images.source, "num_images": len(images.dataset)}
-        about |= {"settings": twin_settings(images) or None} if images.source == "twin" else {}
-        write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
-        told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
-        write_text(part / CARD, write_card(images, manifest, told, repo_id))
+        with writing(part):
+            files, hashes = write_shards(images.dataset, part / "data")
+            manifest = manifest_sha256(images.dataset, hashes)
+            if manifest != findings.manifest_sha256:
+                raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
+            about = {"format": FORMAT, "source": images.source, "num_images": len(images.dataset)}
+            about |= {"settings": twin_settings(images) or None} if images.source == "twin" else {}
+            write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
+            told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
+            write_text(part / CARD, write_card(images, manifest, told, repo_id))
 
+    remove_leftovers(folder)
     write_whole_folder(folder, fill)
     about = read_json(folder / ABOUT)
     size = sum(path.stat().st_size for path in (folder / "data").iterdir())
