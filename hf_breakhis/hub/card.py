@@ -14,10 +14,10 @@ from jinja2 import Environment, StrictUndefined
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub.facts import Facts, parts_of, read_facts
+from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.weights import Weights
 
-PAPER_RECIPES = ("c1", "c2", "c3")
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "accuracy": ("accuracy", "Accuracy"),
     "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy"),
@@ -97,7 +97,7 @@ def model_card(
         environment=recipe["environment"], examples=examples, parts=_count(parts_of(weights)), fold=weights.fold,
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
-        words=_words(recipe), types=TUMOR_TYPES, maps=maps,
+        words=paper_words(recipe), types=TUMOR_TYPES, maps=maps,
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")
 
@@ -172,12 +172,6 @@ def _count(parts: pd.DataFrame) -> list[tuple[str, int, int, int]]:
         (str(part), len(group), group["patient_id"].nunique(), group["specimen_id"].nunique())
         for part, group in parts.groupby("part")
     ]
-
-
-def _words(recipe: dict[str, Any]) -> str:
-    """Return what is particular to the paper's classifiers, where the recipe is one of them."""
-    named = Path(str(recipe["output_dir"])).name.split("-")[0]
-    return card_text(f"{named}.md") if named in PAPER_RECIPES else ""
 
 
 def _is_hub_id(name: str) -> bool:
