@@ -1,5 +1,6 @@
 """Any pictures in a folder for each class, and a `metadata.csv` that may say whose they are."""
 
+import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -46,8 +47,9 @@ def _load(folder: Path, data_args: Any) -> Images:
     columns: dict[str, Sequence[Any]] = {"file_name": names, "label": labels}
     warnings = []
     if (folder / METADATA).is_file():
-        more = read_metadata(folder / METADATA, names)
+        more, unread = read_metadata(folder / METADATA, names)
         columns |= more
+        warnings += unread
         if "patient_id" in more and "specimen_id" not in more:
             columns["specimen_id"] = more["patient_id"]
             warnings.append(f"{METADATA} has no column specimen_id: every patient counts as one specimen.")
@@ -119,8 +121,8 @@ def _is_breakhis(name: str) -> bool:
         return False
 
 
-def read_metadata(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the columns of `OPTIONAL` that a metadata.csv has, one value for each of `names`.
+def read_metadata(path: Path, names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the columns of `OPTIONAL` that a metadata.csv has, one value for each of `names`, and warnings.
 
     Args:
         path: has the column file_name: a path below its folder, or a bare name where that is unique.
@@ -149,7 +151,18 @@ def read_metadata(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
         empty = [file for file, value in zip(names, values, strict=True) if not value]
         if empty and len(empty) < len(values):
             raise InputError(f"{path} has an empty {name} for {few(empty)}; fill it in, or leave the column out.")
-    return {name: values for name, values in columns.items() if any(values)}
+    return {name: values for name, values in columns.items() if any(values)}, _warn_of_others(list(table.columns))
+
+
+def _warn_of_others(columns: Sequence[str]) -> list[str]:
+    """Name the columns that nobody reads, each with the one that may be meant."""
+    told = []
+    for column in columns:
+        near = difflib.get_close_matches(column.strip().lower(), OPTIONAL, n=1)
+        if column not in OPTIONAL:
+            told.append(f"{column} (did you mean {near[0]}?)" if near and near[0] not in columns else column)
+    known = f"it knows file_name, {', '.join(OPTIONAL)}"
+    return [f"Columns of {METADATA} that this package does not read: {few(told)}; {known}."] if told else []
 
 
 def _resolve(given: Sequence[str], names: Sequence[str], path: Path) -> list[str]:

@@ -69,10 +69,29 @@ def test_metadata_gives_patients(folder, args, data_args):
     patients = dict(zip(images.dataset["file_name"], images.dataset["patient_id"], strict=True))
     assert patients == dict(zip(NAMES, "abcdef", strict=True))
     assert list(images.dataset["specimen_id"]) == list(images.dataset["patient_id"])
-    assert images.warnings == ["metadata.csv has no column specimen_id: every patient counts as one specimen."]
-    recipe = data_args(split_by="specimen", num_folds=2, test_size=0.5, reserve_size=0.0)
+    assert images.warnings == [
+        "Columns of metadata.csv that this package does not read: note; it knows file_name, tumor_type, patient_id, "
+        "specimen_id, magnification.",
+        "metadata.csv has no column specimen_id: every patient counts as one specimen.",
+    ]
+    recipe = data_args(split_by="specimen", num_folds=2, test_size=0.5, reserve_size=0.0, test_patients=[])
     recipe.validation_size, recipe.stratify, recipe.split_seed = 0.0, True, 0
     assert len(split_images(images.dataset, recipe)) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [("Patient", "Patient (did you mean patient_id?)"), ("tumour_type", "tumour_type (did you mean tumor_type?)")],
+)
+def test_a_column_that_nobody_reads_is_told_with_the_nearest_name(folder, args, column, told):
+    describe(folder, **{column: list("abcdef")})
+    (warning,) = load_images(args()).warnings
+    assert warning.startswith(f"Columns of metadata.csv that this package does not read: {told}; it knows file_name")
+
+
+def test_columns_that_are_read_are_not_warned_of(folder, args):
+    describe(folder, patient_id=list("abcdef"), specimen_id=list("abcdef"))
+    assert load_images(args()).warnings == []
 
 
 def test_a_bare_name_will_do_where_there_is_only_one(folder, args):
