@@ -82,7 +82,12 @@ def describe(images: Images) -> str:
     """Return what `data info` prints: where the images are from, warnings, counts, and what the groups mean."""
     table = columns_of(images.dataset)
     heading = f"{images.source}: {len(table):,} images from {images.location}"
-    paragraphs = [[heading], [*images.warnings, *images.findings], _count_lines(images.dataset), _group_lines(table)]
+    paragraphs = [
+        [heading],
+        [*images.warnings, *images.findings],
+        _count_lines(images.dataset),
+        _group_lines(table, images.source),
+    ]
     return "\n\n".join("\n".join(map(_fold, lines)) for lines in paragraphs if lines)
 
 
@@ -109,15 +114,15 @@ def _count_lines(dataset: datasets.Dataset) -> list[str]:
     return lines
 
 
-def _group_lines(table: pd.DataFrame) -> list[str]:
-    """Say how images spread over patients, and which specimens have several slide folders."""
+def _group_lines(table: pd.DataFrame, source: str) -> list[str]:
+    """Say how images spread over patients, and of BreakHis which specimens have several slide folders."""
     unknown = int(table["patient_id"].isna().sum())
     if unknown:
         return [f"The patient of {unknown:,} of {len(table):,} images is not known: no split by patient is possible."]
     sizes = table.groupby("patient_id").size()
     median = f"{sizes.median():g}"
     lines = [f"Images of a patient: {sizes.min()} to {sizes.max()}, median {median}."]
-    if table["specimen_id"].notna().any():
+    if source in ("breakhis", "twin"):
         lines.append("A patient is a slide folder, as the authors of BreakHis count; a specimen is its number alone.")
         folders = table.groupby("specimen_id")["patient_id"].nunique()
         several = folders[folders > 1].index.tolist()

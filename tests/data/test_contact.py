@@ -80,6 +80,14 @@ def test_images_without_groups_are_counted():
     assert list(count_images(images.dataset)["images"]) == [1, 2, 3]
 
 
+def test_what_breakhis_means_by_a_patient_is_said_of_breakhis_alone(all_images):
+    words = "A patient is a slide folder, as the authors of BreakHis count"
+    assert words in describe(all_images)
+    images = of_columns(["a", "b"], label=[0, 1, 1], patient_id=["x", "y", "y"], specimen_id=["x", "y", "y"])
+    assert "Images of a patient: 1 to 2" in describe(images)
+    assert words not in describe(images)
+
+
 def test_partly_known_patients_and_foreign_types_are_counted():
     images = of_columns(
         ["benign", "malignant"], label=[0, 1, 1, 1], patient_id=["a", None, "b", "b"],
