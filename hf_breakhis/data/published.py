@@ -110,8 +110,9 @@ def _load(place: str, revision: str | None, magnifications: Sequence[str], witho
         if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError):
             raise  # of the system: the cache has no room
         raise InputError(
-            f"The Hub cannot be reached for {place}{at} ({_short(error)}); try again later, or fetch it elsewhere "
-            f"(hf download {place} --repo-type dataset --local-dir DIR) and give --dataset {without} --data_dir DIR."
+            f"The Hub cannot be reached for {place}{at}: {_short(error).rstrip('.')}. Try again later, or fetch it "
+            f"elsewhere by `hf download {place} --repo-type dataset --local-dir DIR` and give --dataset {without} "
+            "--data_dir DIR."
         ) from error
     return [part for parts in loaded for part in parts.values()]
 

@@ -138,5 +138,6 @@ def test_without_a_network_one_line_says_what_to_do(hub, monkeypatch):
     monkeypatch.setattr(hub, "environment", lambda _token: environment)
     rcl, other = read(hub, {"dataset": "rcl7500"}, {"dataset": "user/breakhis"})
     assert "The Hub cannot be reached for LuminaAI/RCL-Breast-Cancer-Biopsy-7500" in rcl["refused"]
-    assert "--local-dir DIR) and give --dataset rcl7500 --data_dir DIR." in rcl["refused"]
+    assert "--local-dir DIR` and give --dataset rcl7500 --data_dir DIR." in rcl["refused"]
+    assert "for LuminaAI/RCL-Breast-Cancer-Biopsy-7500: " in rcl["refused"]
     assert "give --dataset breakhis --data_dir DIR." in other["refused"]
