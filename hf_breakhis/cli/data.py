@@ -42,8 +42,9 @@ def twin(
 
 @app.command()
 def verify(
-    data_dir: Annotated[str | None, typer.Argument(help="As --data_dir: archive or folder.")] = None,
+    place: Annotated[str | None, typer.Argument(help="The same as --data_dir.")] = None,
     dataset: DatasetName = "breakhis",
+    data_dir: DataDir = None,
     dataset_revision: Revision = None,
     twin_kwargs: TwinKwargs = None,
     folds: Annotated[Path | None, typer.Option(help="folds.csv of a run: look for copies across its parts.")] = None,
@@ -55,10 +56,12 @@ def verify(
     from hf_breakhis.data.verify import read_folds, verify, verify_table
     from hf_breakhis.files import write_json
 
-    images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
+    if place is not None and data_dir is not None:
+        raise InputError(f"The images are given twice, as {place} and as --data_dir {data_dir}; give one of them.")
+    images = load_images(wanted_images(dataset, place or data_dir, dataset_revision, twin_kwargs))
     parts = None if folds is None else read_folds(folds, images)
     report = verify(images, check_images(images), parts)
-    path = write_json(to or cache_folder() / "verify.json", report)
+    path = write_json(to or cache_folder() / f"verify-{report['manifest_sha256'][:16]}.json", report)
     typer.echo(verify_table(report))
     typer.echo(f"json: {path}")
     if not report["whole"]:

@@ -10,7 +10,7 @@ import pandas as pd
 from hf_breakhis.data.duplicates import THRESHOLD, copies_across_parts, find_copies
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, BreakHisName, parse_file_name
 from hf_breakhis.data.findings import Finding, those_with_images
-from hf_breakhis.data.images import ODD_PLACES, Images, few, tell
+from hf_breakhis.data.images import ODD_PLACES, Images, few, placeless, tell
 from hf_breakhis.data.integrity import Findings
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.twin import read_settings, twin_file_names
@@ -213,8 +213,8 @@ def verify_table(report: dict[str, Any]) -> str:
         lines += rows.values()
     lines += ["", f"Manifest sha256 {report['manifest_sha256']}", ""]
     lines += [line for text in report["known"] for line in _wrap(f"Known: {text}")]
-    for finding in report["findings"]:
-        lines += _wrap(f"Finding: {finding['sentence']}")
+    for sentence in placeless([finding["sentence"] for finding in report["findings"]], report["location"]):
+        lines += _wrap(f"Finding: {sentence}")
     return "\n".join([*lines, "Whole and clean." if report["whole"] else f"Findings: {len(report['findings'])}."])
 
 
