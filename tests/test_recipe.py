@@ -55,6 +55,12 @@ def test_recipe_holds_table_i(name):
     wait = training.scheduler_kwargs.get("step_size") or training.scheduler_kwargs["patience"]
     factor = training.scheduler_kwargs.get("gamma") or training.scheduler_kwargs["factor"]
     assert (wait, factor) == (3, 0.1)
+    # Where the paper is silent: nothing is clipped, smoothed, weighed or chosen, and images are drawn as they come.
+    assert (training.max_grad_norm, training.label_smoothing_factor, training.class_weights) == (0, 0, "none")
+    assert (training.load_best_model_at_end, training.early_stopping_patience, training.bf16) == (False, None, False)
+    assert (training.decay_norm_and_bias, training.sampler, model.init) == (True, "none", "pretrained")
+    assert (data.stratify, data.validation_size, data.target, data.dataset) == (False, 0, "malignancy", "breakhis")
+    assert data.test_size == (0.15 if name == "c1" else 0.2)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)

@@ -189,6 +189,7 @@ def learning_curves(record: Record) -> Figure | None:
 def _scale(ax: Axes, name: str, values: list[float]) -> None:
     if name == "learning_rate" and min(values) > 0 and max(values) >= 10 * min(values):
         ax.set_yscale("log")
+        ax.set_ylim(bottom=max(min(values), max(values) / 1e4) / 1.5)  # a cosine's last rate is all but nothing
         ax.minorticks_off()
     elif name == "learning_rate":
         ax.set_ylim(0, 1.15 * max(values) or 1)
