@@ -13,8 +13,9 @@ from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.hub.facts import Facts, parts_of, read_facts
+from hf_breakhis.hub.facts import parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
+from hf_breakhis.hub.pictures import Pictures, pictures_of
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.weights import Weights
 
@@ -91,33 +92,36 @@ def model_card(
     if "repeats" in summary:
         raise InputError(f"{run} holds repeats; publish one of them: {run / 'repeat-0'}.")
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
-    metadata = card_metadata(facts, summary, recipe, place, examples)
+    pictures = pictures_of(str(summary["data"]["source"]))
+    metadata = card_metadata(pictures, summary, recipe, place, examples)
     text = markdown.from_string(card_text("template.md")).render(
         place=place, facts=facts, summary=summary, data=data, recipe=recipe, decision=decision, cost=cost,
-        environment=recipe["environment"], examples=examples, parts=_count(parts_of(weights)), fold=weights.fold,
+        environment=recipe["environment"], examples=examples, fold=weights.fold,
+        parts=_count(parts_of(weights), facts.labels),
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
-        words=paper_words(recipe), types=TUMOR_TYPES, maps=maps,
+        words=paper_words(recipe), types=TUMOR_TYPES, maps=maps, pictures=pictures,
+        optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")
 
 
 def card_metadata(
-    facts: Facts, summary: dict[str, Any], recipe: dict[str, Any], place: Place, examples: list[Example]
+    pictures: Pictures, summary: dict[str, Any], recipe: dict[str, Any], place: Place, examples: list[Example]
 ) -> ModelCardData:
     """Return the block that the Hub reads: task, base, licence, scores for each magnification, and the widget."""
-    base = recipe["model_name_or_path"]
-    hub_data = str(recipe["dataset"])
+    base, dataset = recipe["model_name_or_path"], str(recipe["dataset"])
+    data = pictures.hub_id or (dataset if _is_hub_id(dataset) else None)  # an export of BreakHis is on the Hub too
     return ModelCardData(
         model_name=place.repo_id.split("/")[-1],
         library_name="transformers",
         pipeline_tag="image-classification",
         base_model=base if recipe["init"] == "pretrained" and _is_hub_id(base) else None,
-        datasets=[hub_data] if _is_hub_id(hub_data) else None,
+        datasets=[data] if data else None,
         metrics=[hub for name, (hub, _) in SCORES.items() if name in summary["image"]["pooled"]],
         license="apache-2.0",
-        tags=["histopathology", "breast-cancer", "breakhis", "research-only", "not-for-diagnosis"],
-        eval_results=_eval_results(facts, summary),
+        tags=[*pictures.tags, "research-only", "not-for-diagnosis"],
+        eval_results=_eval_results(pictures, summary),
         widget=[
             {
                 "src": place.address(f"examples/{example.file_name}"),
@@ -135,12 +139,11 @@ def _for_widget(examples: list[Example]) -> list[Example]:
     return [example for pair in zip_longest(*kinds) for example in pair if example is not None][:NUM_WIDGETS]
 
 
-def _eval_results(facts: Facts, summary: dict[str, Any]) -> list[EvalResult]:
+def _eval_results(pictures: Pictures, summary: dict[str, Any]) -> list[EvalResult]:
     """Return the pooled scores of the cross-validation, over all magnifications and for each."""
     protocol = summary["protocol"]
-    name = "Twin of BreakHis (generated pictures)" if facts.twin else "BreakHis"
     split = f"{len(protocol['folds_present'])} folds, split by {protocol['split_by']}"
-    parts = {"all magnifications": summary["image"]["pooled"], **summary["by_magnification"]}
+    parts = {"all magnifications": summary["image"]["pooled"], **(summary["by_magnification"] or {})}
     patient = (summary["patient"] or {}).get("pooled") or {}
     results = []
     for part, scores in parts.items():
@@ -152,8 +155,8 @@ def _eval_results(facts: Facts, summary: dict[str, Any]) -> list[EvalResult]:
         results += [
             EvalResult(
                 task_type="image-classification",
-                dataset_type="twin" if facts.twin else "breakhis",
-                dataset_name=name,
+                dataset_type=pictures.type,
+                dataset_name=pictures.name,
                 dataset_config=part,
                 dataset_split=split,
                 metric_type=metric,
@@ -166,12 +169,38 @@ def _eval_results(facts: Facts, summary: dict[str, Any]) -> list[EvalResult]:
     return results
 
 
-def _count(parts: pd.DataFrame) -> list[tuple[str, int, int, int]]:
-    """Return name, images, patients and specimens of each part."""
+def _count(parts: pd.DataFrame, labels: list[str]) -> list[tuple[str, int, list[int], int, int]]:
+    """Return name, images, images of each class, patients and specimens of each part; 0 where none are known."""
     return [
-        (str(part), len(group), group["patient_id"].nunique(), group["specimen_id"].nunique())
+        (
+            str(part),
+            len(group),
+            [int((group["label"] == str(i)).sum()) for i in range(len(labels))],
+            group.loc[group["patient_id"] != "", "patient_id"].nunique(),
+            group.loc[group["specimen_id"] != "", "specimen_id"].nunique(),
+        )
         for part, group in parts.groupby("part")
     ]
+
+
+def _optimizer(recipe: dict[str, Any]) -> str:
+    """Return the optimizer with its arguments, and none of those that another optimizer would read."""
+    if recipe["optimizer_name"] is not None:
+        return _called(recipe["optimizer_name"], recipe["optimizer_kwargs"])
+    adam = {name: recipe[name] for name in ("adam_beta1", "adam_beta2", "adam_epsilon")}
+    return _called(recipe["optim"], adam if "adam" in str(recipe["optim"]) else recipe["optim_args"])
+
+
+def _schedule(recipe: dict[str, Any]) -> str:
+    if recipe["scheduler_name"] is not None:
+        return _called(recipe["scheduler_name"], recipe["scheduler_kwargs"])
+    return _called(recipe["lr_scheduler_type"], {"warmup_steps": recipe["warmup_steps"]})
+
+
+def _called(name: str, arguments: Any) -> str:
+    if isinstance(arguments, dict):
+        arguments = ", ".join(f"{key} {value}" for key, value in arguments.items())
+    return f"{name} ({arguments})" if arguments else str(name)
 
 
 def _is_hub_id(name: str) -> bool:

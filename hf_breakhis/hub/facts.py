@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from hf_breakhis.files import InputError, read_json
+from hf_breakhis.hub.pictures import pictures_of
 from hf_breakhis.inference.weights import Weights, square_size
 
 RESEARCH_ONLY = "Research software: not for diagnosis."
@@ -66,24 +67,24 @@ def read_facts(weights: Weights) -> Facts:
         threshold=decision.get("threshold"),
         temperature=decision.get("temperature"),
         image_size=square_size(weights),
-        trained_on=_trained_on(weights, summary, recipe, twin),
+        trained_on=_trained_on(weights, summary, recipe),
         headline=summary["headline"]["sentence"],
-        leak=[text.replace("`", "") for text in leak],
-        warnings=[text.replace("`", "") for text in summary["warnings"] if text not in leak],
+        leak=leak,
+        warnings=[text for text in summary["warnings"] if text not in leak],
         twin=twin,
     )
 
 
-def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any], twin: bool) -> str:
+def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any]) -> str:
     data = summary["data"]
-    pictures = "generated pictures, not tissue," if twin else "images of breast tissue, stained with H&E,"
+    pictures = pictures_of(str(data["source"]))
     part = _share(weights, str(recipe.get("carry_over")))
     start = "random weights" if recipe.get("init") == "random" else public_name(str(recipe.get("model_name_or_path")))
-    sizes = [f"{data['num_images']:,} {pictures}"]
+    sizes = [f"{data['num_images']:,} {pictures.what}"]
     if data.get("num_patients"):
         sizes.append(f"{data['num_patients']} patients (slide folders)")
-    where = "drawn by this package" if twin else "from one laboratory"
-    return f"It was trained on {part} {' '.join(sizes)} {where} (source {data['source']}), starting from {start}."
+    known = f"{' '.join(sizes)} {pictures.where} (source {data['source']})"
+    return f"It was trained on {part} {known}, starting from {start}."
 
 
 def _share(weights: Weights, carry_over: str) -> str:

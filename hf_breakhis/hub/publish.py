@@ -15,6 +15,7 @@ from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
+from hf_breakhis.hub.pictures import pictures_of
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
 from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
 
@@ -128,7 +129,7 @@ def public_recipe(path: Path) -> str:
 def copy_examples(weights: Weights, folder: Path) -> list[Example]:
     """Copy the fold's example pictures, and ask the model what it says of each as it stands there."""
     index = weights.beside / "examples" / "index.json"
-    if not index.is_file():  # a refitted model has seen every image
+    if not index.is_file() or not _may_be_shown(weights):  # a refit has no test part
         return []
     (folder / "examples").mkdir()
     # `pipeline` as a visitor calls it, on the files as a visitor finds them
@@ -161,10 +162,15 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
     return examples
 
 
+def _may_be_shown(weights: Weights) -> bool:
+    """Say whether the licence of the run's images is known: others, maybe a patient's, never go up by themselves."""
+    return pictures_of(str(read_json(Path(str(weights.run)) / "data.json")["source"])).credit is not None
+
+
 def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
     """Copy the heat maps that `explain` left of these very weights; return their index, None where there are none."""
     place = weights.beside / "explain"
-    if not (place / "index.json").is_file():
+    if not (place / "index.json").is_file() or not _may_be_shown(weights):
         return None
     index = read_json(place / "index.json")
     if index["weights_sha256"] != checksum(weights.folder):  # of weights that were trained anew since

@@ -136,3 +136,99 @@ def test_a_model_that_went_on_from_fold_to_fold_was_trained_on_them_all(trained_
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert "the training part of fold 0 of" in read_facts(find_weights(run, "0")).trained_on
     assert "the training parts of folds 0 to 1 of" in read_facts(find_weights(run, "1")).trained_on
+
+
+def sourced(run, folder, source, **fields):
+    """Return a copy of a run that says its images are of another source, since no real ones are here."""
+    copy = shutil.copytree(run, folder)
+    for name in ("summary.json", "data.json"):
+        told = json.loads((copy / name).read_text())
+        (told["data"] if name == "summary.json" else told)["source"] = source
+        (copy / name).write_text(json.dumps(told))
+    recipe = yaml.safe_load((copy / "recipe.yaml").read_text()) | fields
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def mapped(trained_run, tmp_path_factory):
+    """A copy of the run with heat maps of fold 0."""
+    copy = shutil.copytree(trained_run, tmp_path_factory.mktemp("mapped") / "run")
+    explain_fold(find_weights(copy), num_images=1, num_curves=2)
+    return copy
+
+
+def test_real_pictures_stand_with_what_cc_by_asks_for(trained_run, mapped, tmp_path):
+    run = sourced(trained_run, tmp_path / "run", "breakhis", dataset="breakhis")
+    text = card_of(run, tmp_path / "plain").text
+    for part in (
+        "Breast Cancer Histopathological Database (BreakHis)", "Spanhol, Oliveira, Petitjean and Heutte",
+        "(https://creativecommons.org/licenses/by/4.0/)", "(https://web.inf.ufpr.br/vri/databases/",
+        "Changes: they were made smaller.", "from one laboratory",
+    ):  # fmt: skip
+        assert part in text
+    assert text.index("](examples/") < text.index("Changes:")
+    assert "generated" not in text.partition("## How to use")[2]
+    with_maps = sourced(mapped, tmp_path / "mapped", "breakhis")
+    assert "heat maps were drawn over copies of them" in card_of(with_maps, tmp_path / "maps").text
+    assert "creativecommons" not in card_of(trained_run, tmp_path / "twin").text
+
+
+def test_the_other_data_set_is_named_by_its_hub_id(trained_run, tmp_path):
+    run = sourced(trained_run, tmp_path / "run", "rcl7500", dataset="rcl7500", init="pretrained")
+    card = card_of(run, tmp_path / "publish")
+    assert card.data.datasets == ["LuminaAI/RCL-Breast-Cancer-Biopsy-7500"]
+    assert card.data.base_model == "microsoft/resnet-50"
+    assert {result.dataset_name for result in card.data.eval_results} == {"RCL-7500"}
+    assert "by LuminaAI" in card.text
+    twin = card_of(trained_run, tmp_path / "twin")
+    assert (twin.data.datasets, twin.data.base_model) == (None, None)
+
+
+def test_an_export_on_the_hub_is_named_by_its_id(trained_run, tmp_path):
+    run = sourced(trained_run, tmp_path / "run", "breakhis", dataset="ada/breakhis", dataset_revision="abc123")
+    card = card_of(run, tmp_path / "publish")
+    assert card.data.datasets == ["ada/breakhis"]
+    assert "revision `abc123`" in card.text
+    assert "has no revision" in card_of(trained_run, tmp_path / "twin").text
+
+
+def test_pictures_of_unknown_licence_are_not_shown(mapped, tmp_path):
+    run = sourced(mapped, tmp_path / "run", "imagefolder", dataset="imagefolder")
+    card = card_of(run, tmp_path / "publish")
+    assert not (tmp_path / "publish" / "examples").exists()
+    assert not (tmp_path / "publish" / "explain").exists()
+    assert not card.data.widget
+    assert "knows no licence of imagefolder" in card.text
+    for claim in ("creativecommons", "Brazil", "H&E", "One laboratory"):
+        assert claim not in card.text
+    assert "breakhis" not in card.data.tags
+
+
+def test_a_reviewer_finds_parts_rates_and_arguments(trained_run, tmp_path):
+    changes = {"optimizer_name": "sgd", "optimizer_kwargs": {"momentum": 0.9}, "max_grad_norm": 0.0}
+    text = card_of(sourced(trained_run, tmp_path / "run", "twin", **changes), tmp_path / "publish").text
+    summary = json.loads((trained_run / "summary.json").read_text())
+    assert "| part of fold 0 | images | benign | malignant | patients | specimens |" in text
+    assert re.search(r"^\| train \| 164 \| 48 \| 116 \| 41 \| \d+ \|$", text, re.MULTILINE)
+    row = summary["image"]["per_fold"][1]
+    values = [row[key] for key in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")]
+    assert "| 1 | 164 | " + " | ".join(f"{value:.3f}" for value in values) + " |" in text
+    near = summary["by_magnification"]["40X"]["specificity"]
+    assert f"| {near['value']:.3f} ({near['low']:.3f} to {near['high']:.3f}) |\n| 100X |" in text
+    assert "sgd (momentum 0.9), rate 0.05" in text
+    assert "not clipped" in text
+    assert "adamw_torch_fused (adam_beta1 0.9" in card_of(trained_run, tmp_path / "other").text
+    assert "Energy was not\nmeasured" in text
+
+
+def test_patient_sensitivity_is_told_where_the_summary_has_it(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("sensitivity", "specificity"):
+        summary["patient"]["pooled"].pop(name, None)
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert "Patient sensitivity" not in card_of(run, tmp_path / "without").text
+    summary["patient"]["pooled"]["sensitivity"] = {"value": 0.75, "low": None, "high": None}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert "| Patient sensitivity of the mean probability | 0.750 | none |" in card_of(run, tmp_path / "with").text
