@@ -4,11 +4,13 @@ import base64
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from hf_breakhis.files import InputError, read_json, write_text, write_whole_folder
 from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
@@ -68,11 +70,17 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
 
 def _html(facts: Any, told: dict[str, Any], vendored: bool) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["code"] = _code
     # "<" as an escape, so that no text of a run can end the script element
     content = json.dumps(told).replace("<", "\\u003c")
     return environment.from_string(card_text("page/index.html.j2")).render(
         facts=facts, told=content, research_only=RESEARCH_ONLY, elsewhere="" if vendored else CDN
     )
+
+
+def _code(text: str) -> Markup:
+    """Return text whose names of fields, in backticks as a card has them, are marked as such."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped)
 
 
 def _require_runtime(ort: Path) -> None:

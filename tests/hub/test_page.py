@@ -1,5 +1,6 @@
 """The page in a real browser says what the pipeline says, with the network cut, and is polite about wrong files."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -86,6 +87,13 @@ def test_a_leaking_run_says_so_on_the_page(run, tmp_path):
     facts = read_facts(weights)
     assert facts.leak == [summary["warnings"][0]]
     assert 'class="leak"' in module._html(facts, {}, True)
+
+
+def test_names_of_fields_are_marked_as_such(run):
+    facts = dataclasses.replace(read_facts(find_weights(run)), warnings=["`repeats` measures it; <b> does not."])
+    html = module._html(facts, {}, True)
+    assert "<code>repeats</code> measures it; &lt;b&gt; does not." in html
+    assert "`" not in html.partition("<script")[0]
 
 
 def test_text_of_a_run_cannot_end_the_script(run):

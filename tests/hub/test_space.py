@@ -60,6 +60,9 @@ def test_the_card_is_a_spaces_card_and_warns(app):
     assert yaml.safe_load((app / "README.md").read_text().split("---")[1])["app_file"] == "app.py"
     assert "not for diagnosis" in card.text
     assert "generated pictures only" in card.text
+    # of Markdown, as the app shows it too
+    assert "`repeats` measures it" in card.text
+    assert "`repeats` measures it" in str(json.loads((app / "facts.json").read_text())["warnings"])
 
 
 def contradictions(lines, bounds):
