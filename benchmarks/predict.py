@@ -5,7 +5,7 @@
 A ResNet-50 at 224 pixels, trained for an epoch on generated pictures so that there is a run to export; what it answers
 is of no interest, but how its score changes in eight bits is told. All ways score the same files, one after the other
 in each round; the best round counts, and of the pipeline the best batch size. "Decoding alone" reads and resizes as
-`predict` does, "network alone" scores images that are ready. Start-up is left out.
+`predict` does, "network alone" scores images that are ready. Start-up is left out, that of compiling is told apart.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from transformers import pipeline
 
 from hf_breakhis.files import read_json, write_json
 from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.compiled import CompiledClassifier
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.inputs import find_images
 from hf_breakhis.inference.onnx_classifier import OnnxClassifier
@@ -59,6 +60,9 @@ def main() -> None:
         Classifier(weights.folder),
         *(OnnxClassifier(weights.folder, name) for name in ("onnx", "int8")),
     )
+    begin = time.perf_counter()
+    compiled = CompiledClassifier(weights.folder, BATCH)
+    compiling = time.perf_counter() - begin
     piped = pipeline("image-classification", model=str(weights.folder), device="cpu")
 
     def predicted(classifier: Classifier) -> Callable[[], None]:
@@ -77,10 +81,12 @@ def main() -> None:
     ways: dict[str, tuple[Callable[[], object], int]] = {
         **{f"pipeline, batch {size}": (_piped(piped, files, size), len(files)) for size in BATCHES},
         "predict, torch": (predicted(torch), len(files)),
+        "predict, torch, --compile": (predicted(compiled), len(files)),
         "predict, onnx": (predicted(onnx), len(files)),
         "predict, int8": (predicted(int8), len(files)),
         "decoding alone": (decoded, len(files)),
         "network alone, torch": (lambda: torch.logits(ready), len(ready)),
+        "network alone, --compile": (lambda: compiled.logits(ready), len(ready)),
         "network alone, onnx": (lambda: onnx.logits(ready), len(ready)),
         "network alone, int8": (lambda: int8.logits(ready), len(ready)),
     }  # fmt: skip
@@ -97,7 +103,7 @@ def main() -> None:
     change = read_json(weights.beside / "onnx" / "export.json")["files"]["model_int8.onnx"]["against_fp32"]
     print(f"int8 against fp32: {change}")
     result = {"unit": "images/s", "rows": speeds, "times_the_pipeline": {k: v / best for k, v in speeds.items()},
-              "int8_against_fp32": change, "num_images": len(files), "machine": machine()}  # fmt: skip
+              "int8_against_fp32": change, "num_images": len(files), "compiling_seconds": compiling, "machine": machine()}  # fmt: skip
     print(f"json: {write_json(args.json, result)}")
 
 

@@ -55,7 +55,9 @@ def cross_validate(recipe: Recipe) -> bool:
     check_reporting(training)
     use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing
-    transformers_logging.get_logger("transformers.trainer_utils").setLevel("ERROR")  # how it orders checkpoints
+    transformers_logging.get_logger("transformers.trainer_utils").setLevel(
+        transformers_logging.ERROR
+    )  # how it orders checkpoints
     if training.disable_tqdm:
         disable_progress_bars()
     state = PartialState()
