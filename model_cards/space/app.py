@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import torch
@@ -44,10 +45,14 @@ def open_image(path: str) -> torch.Tensor:
         raise gr.Error("This file is not an image that can be read here.", print_exception=False) from error
 
 
-def answer(path: str | None, method: str) -> tuple[dict | None, str, Image.Image | None]:
-    """Return probabilities by class, words about the threshold, and the heat map over the whole frame."""
+Shown = tuple[str, dict | None, Image.Image | None, Image.Image | None]
+NOTHING: Shown = ("", None, None, None)
+
+
+def answer(path: str | None, method: str) -> Shown:
+    """Return words about the threshold, probabilities by class, the image, and the heat map over the whole of it."""
     if path is None:
-        return None, "Choose an image first.", None
+        return "Choose an image first.", *NOTHING[1:]
     pixels = open_image(path)
     values = processor(pixels, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
@@ -66,8 +71,19 @@ def answer(path: str | None, method: str) -> tuple[dict | None, str, Image.Image
     heat = (occlusion if method == "Occlusion" else grad_cam)(model, values, first)
     small = F.resize(pixels, list(values.shape[-2:]), InterpolationMode.BILINEAR, antialias=True)
     picture = Image.fromarray(overlay(small, heat).permute(1, 2, 0).numpy())
-    shape = (700, round(700 * pixels.shape[1] / pixels.shape[2])) if pixels.shape[2] else picture.size
-    return dict(zip(FACTS["labels"], probabilities, strict=True)), words, picture.resize(shape)
+    shape = (700, max(1, round(700 * pixels.shape[1] / pixels.shape[2])))
+    shown = F.to_pil_image(pixels).resize(shape)
+    return words, dict(zip(FACTS["labels"], probabilities, strict=True)), shown, picture.resize(shape)
+
+
+def ask(path: str | None, method: str) -> tuple[Any, ...]:
+    """Return nothing to see yet, and the answer with what it is about."""
+    return *NOTHING, (path, method, answer(path, method))
+
+
+def show(path: str | None, method: str, found: tuple[str | None, str, Shown]) -> Shown:
+    """Return an answer if it is about what is chosen now: none stands beside another image or method than its own."""
+    return found[2] if (path, method) == found[:2] else NOTHING
 
 
 def warning() -> str:
@@ -106,9 +122,16 @@ def build() -> gr.Blocks:
             with gr.Column():
                 words = gr.Markdown(elem_id="said")
                 label = gr.Label(label="Probability", elem_id="label")
-                heat = gr.Image(label="Heat map", elem_id="heat", format="png")
+        with gr.Row():
+            image = gr.Image(label="Image", elem_id="image", format="png", interactive=False)
+            heat = gr.Image(label="Heat map", elem_id="heat", format="png", interactive=False)
         gr.Markdown(trust())
-        button.click(answer, [file, method], [label, words, heat], api_name="answer")
+        told = [words, label, image, heat]
+        found = gr.State()
+        asked = button.click(ask, [file, method], [*told, found], api_visibility="private")
+        asked.success(show, [file, method, found], told, api_visibility="private")
+        for chosen in (file, method):
+            chosen.change(lambda: NOTHING, None, told, queue=False, api_visibility="private")
     return page
 
 

@@ -207,6 +207,45 @@ def test_a_visitor_sees_probability_threshold_and_heat_map(app, address, tmp_pat
             tab.screenshot(path=Path(os.environ["SCREENSHOTS"]) / "space.png", full_page=True)
 
 
+def test_no_answer_stands_beside_another_image_or_method(address, tmp_path):
+    for name, level in (("first", 40), ("second", 200)):
+        Image.new("RGB", (70, 46), (level, 90, 120)).save(tmp_path / f"{name}.png")
+    with browser.tab() as tab:
+        tab.goto(address)
+        tab.wait_for_selector("#ask")
+        ask(tab, tmp_path / "first.png")
+        tab.wait_for_selector("#heat img", timeout=30_000)
+        assert tab.is_visible("#image img")  # what was asked about, beside where the model looks
+        assert "called" in tab.inner_text("#said")
+        tab.click("text=Occlusion")
+        tab.wait_for_selector("#heat img", state="detached")
+        assert tab.query_selector("#image img") is None
+        assert tab.inner_text("#said").strip() == ""
+        tab.click("#ask")
+        tab.wait_for_selector("#heat img", timeout=30_000)
+        tab.click("#file [aria-label='Clear'], #file [aria-label='Remove this file']")
+        tab.wait_for_selector("#heat img", state="detached")
+        assert "%" not in tab.inner_text("#label")
+        ask(tab, tmp_path / "second.png")
+        tab.wait_for_selector("#heat img", timeout=30_000)
+        if os.environ.get("SCREENSHOTS"):
+            tab.set_viewport_size({"width": 360, "height": 800})
+            tab.wait_for_timeout(500)
+            tab.screenshot(path=Path(os.environ["SCREENSHOTS"]) / "space-phone.png", full_page=True)
+
+
+def test_an_answer_that_comes_late_is_not_shown(app, address):
+    """`address` skips where there is no gradio."""
+    code = (
+        "import app; said = ('words', {}, None, None); found = ('a.png', 'Occlusion', said); "
+        "print([app.show(*now, found) == said for now in "
+        "(('a.png', 'Occlusion'), ('b.png', 'Occlusion'), ('a.png', 'Grad-CAM'), (None, 'Occlusion'))])"
+    )
+    python = os.environ.get("GRADIO_PYTHON", sys.executable)
+    told = subprocess.run([python, "-c", code], cwd=app, capture_output=True, text=True, check=False)
+    assert told.stdout.splitlines()[-1:] == ["[True, False, False, False]"], told.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "told"), [("notes", "not an image"), ("bomb", "9000 x 9000"), ("clear", "RGBA, but a colour image")]
 )
