@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test style types bench audit
+.PHONY: setup demo test style types bench audit mutants
 
 setup: $(READY)
 
@@ -35,3 +35,9 @@ bench: $(READY)
 audit: $(READY)
 	$(BIN)/pip install --quiet pip-audit
 	$(BIN)/python scripts/audit.py
+
+# Changes the code of splits, statistics, audit and metrics in a thousand small ways; a test has to notice each.
+mutants: $(READY)
+	$(BIN)/pip install --quiet mutmut
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results

@@ -108,6 +108,7 @@ def data_args():
             "twin_kwargs": None,
             "magnifications": list(MAGNIFICATIONS),
             "tumor_types": [],
+            "test_patients": [],
             "target": "malignancy",
         }
         return SimpleNamespace(**fields | changes)
