@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageStat
 
 from hf_breakhis.data.contact import choose_pair, choose_sheet, original_bytes
 from hf_breakhis.data.filenames import TUMOR_TYPES
@@ -76,14 +76,14 @@ def contact_sheet(images: Images, seed: int = 0) -> Figure:
 
 def class_figure(images: Images, seed: int = 0) -> Figure:
     """The paper's Figures 1 and 2: an image of each class, each with its caption."""
-    chosen = choose_pair(images.dataset, seed)[:4]
+    chosen = choose_pair(images.dataset, seed, lambda row: _contrast(images.dataset, row))[:4]
     wide = COLUMN / MM
     tall = [wide * _shape(images.dataset, row) for row in chosen]
     page = _Page(wide, sum(tall) + _CAPTION * len(chosen))
     y = 0.0
     for i, row in enumerate(chosen):
         _show(page.box(0, y, wide, tall[i]), images.dataset, row, side=2 * THUMBNAIL)
-        said = f"Fig. {i + 1}. {_caption(images.dataset, row)} {CREDITS.get(images.source, '')}"
+        said = f"Fig. {i + 1}. {_caption(images, row)}"
         page.write(0, y + tall[i] + 2, "\n".join(textwrap.wrap(said, 64)), linespacing=1.35)
         y += tall[i] + _CAPTION
     return page.figure
@@ -111,15 +111,28 @@ class _Page:
         self.figure.text(*place, text, va="top", **kwargs)
 
 
-def _caption(dataset: datasets.Dataset, row: int) -> str:
-    """Say what an image shows, as far as its source knows it."""
-    known = dataset.remove_columns("image")[row]
-    label = dataset.features["label"].names[known["label"]]
-    if known["tumor_type"] not in TUMOR_TYPES:
-        return f"Image of class {label} ({known['file_name']})."
-    said = f"Biopsy section of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"
+def _caption(images: Images, row: int) -> str:
+    """Say what an image shows, as far as its source knows it, and whose it is."""
+    known = images.dataset.remove_columns("image")[row]
+    label = images.dataset.features["label"].names[known["label"]]
     rest = {"magnification": known["magnification"], "slide": known["patient_id"]}
-    return ", ".join([said, *(f"{name} {value}" for name, value in rest.items() if value)]) + "."
+    if known["tumor_type"] not in TUMOR_TYPES:
+        said = [f"Image of class {label} ({known['file_name']})"]
+    elif images.source == "twin":  # no biopsy, and no slide
+        rest["named as slide"] = rest.pop("slide")
+        said = [f"Drawn picture in the manner of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
+    else:
+        said = [f"Biopsy section of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
+    if known["tumor_type"] in TUMOR_TYPES:
+        said += [f"{name} {value}" for name, value in rest.items() if value]
+    credit = "No real tissue." if images.source == "twin" else CREDITS.get(images.source, "")
+    return f"{', '.join(said)}. {credit}".rstrip()
+
+
+def _contrast(dataset: datasets.Dataset, row: int) -> float | None:
+    """Return how far the grey levels of an image spread, None if it does not decode; where no tumour is, little."""
+    picture = _picture(dataset, row, 128)
+    return None if picture is None else float(ImageStat.Stat(picture.convert("L")).stddev[0])
 
 
 def _name_row(page: _Page, y: float, tall: float, label: int, name: str, tumor: str | None) -> None:

@@ -1,14 +1,17 @@
 """Pictures of a data set: whole PNG files, the same each time, with words that say what they are."""
 
+from functools import partial
+
 import pytest
 from matplotlib.text import Text
 from PIL import Image
 
 from hf_breakhis.cli import main
+from hf_breakhis.data.contact import choose_pair
 from hf_breakhis.data.sources import load_images
 from hf_breakhis.data.twin import TwinSettings, encode
 from hf_breakhis.files import InputError
-from hf_breakhis.results.contact_sheet import class_figure, contact_sheet, write_picture
+from hf_breakhis.results.contact_sheet import _contrast, class_figure, contact_sheet, write_picture
 
 DRAW = {"figure": class_figure, "sheet": contact_sheet}
 
@@ -55,16 +58,40 @@ def test_a_twin_is_never_credited_to_breakhis(small_breakhis, data_args):
         path.write_bytes(encode(path.name, TwinSettings(width=64, height=48)))
     images = load_images(data_args(small_breakhis))
     assert images.source == "twin"
-    for draw in DRAW.values():
-        said = words(draw(images))
-        assert "Generated images, no real tissue." in said
-        assert "CC BY" not in said
+    said = words(class_figure(images))
+    assert "Fig. 2. Drawn picture in the manner of a malignant breast tumour: " in said
+    assert "named as slide SOB_M_" in said
+    assert said.count("No real tissue.") == 2
+    assert "Biopsy" not in said
+    assert "CC BY" not in said
+    said = words(contact_sheet(images))
+    assert "Generated images, no real tissue." in said
+    assert "CC BY" not in said
 
 
 def test_an_image_that_does_not_decode_is_said_to(images, small_breakhis):
     for path in small_breakhis.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:100])
     assert words(contact_sheet(images)).count("cannot be read") == 20
+
+
+def test_the_figure_shows_no_frame_without_structure(small_breakhis, data_args):
+    """One flat frame of each class, whatever the seed; and with nothing that decodes there is still a figure."""
+    paths = sorted(small_breakhis.rglob("*-200-*.png"))
+    flat = [next(path for path in paths if letter in path.name) for letter in ("_B_", "_M_")]
+    for path in flat:
+        Image.new("RGB", (70, 46), "plum").save(path)
+    images = load_images(data_args(small_breakhis))
+    score = partial(_contrast, images.dataset)
+    plain = set()
+    for seed in range(20):
+        chosen = images.dataset.select(choose_pair(images.dataset, seed, score))["file_name"]
+        assert not {path.name for path in flat} & set(chosen)
+        plain |= set(images.dataset.select(choose_pair(images.dataset, seed))["file_name"])
+    assert plain & {path.name for path in flat}
+    for path in paths:
+        path.write_bytes(b"")
+    assert words(class_figure(load_images(data_args(small_breakhis)))).count("cannot be read") == 2
 
 
 def test_only_png_is_written(images, tmp_path):
