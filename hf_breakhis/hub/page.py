@@ -25,12 +25,13 @@ ORT_FILES = {
     "ort.wasm.bundle.min.mjs": "sha384-PLWz+nHEVHpjwBsO0YVdvQj6n5814Iv8E3b8FG0Rp/uIAtjFMCKOpP66iPzedrIG",
     "ort-wasm-simd-threaded.wasm": "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
 }
+SCRIPTS = ("page.js", "header.js")
 MAX_BYTES = 50 * 2**20  # of a file that is looked into at all
 MAX_PIXELS = 16_000_000  # the resize holds 24 bytes for each
 
 
 def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
-    """Write `index.html`, `page.js` and `model.onnx`, and with `ort` the runtime too; return the path of the page.
+    """Write `index.html`, its scripts and `model.onnx`, and with `ort` the runtime too; return the path of the page.
 
     Args:
         weights: of a run; the page tells its scores.
@@ -61,7 +62,8 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
             "max_pixels": MAX_PIXELS,
         }
         write_text(beside / "page.json", json.dumps({"format": 1, "export": exported["parity"]}) + "\n")
-        write_text(beside / "page.js", card_text("page/page.js"))
+        for name in SCRIPTS:
+            write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, told, ort is not None))
 
     write_whole_folder(folder, fill)

@@ -1,4 +1,6 @@
 // The model runs here, in the browser: the runtime and the model are loaded once, then no network is needed.
+import { Polite, look, requireSize, unreadable } from "./header.js";
+
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const at = (id) => document.getElementById(id);
 
@@ -28,32 +30,18 @@ async function load() {
   return { ort, session };
 }
 
-class Polite extends Error {} // what is wrong with a file, in words for the visitor
-
-function pngSize(bytes) {
-  const view = new DataView(bytes);
-  const isPng = bytes.byteLength > 24 && view.getUint32(0) === 0x89504e47 && view.getUint32(4) === 0x0d0a1a0a;
-  return isPng ? [view.getUint32(16), view.getUint32(20)] : null;
-}
-
-function requireSize(width, height) {
-  if (width * height > facts.max_pixels)
-    throw new Polite(`The image has ${width} x ${height} pixels; at most ${facts.max_pixels / 1e6} million are taken.`);
-}
-
 // Raw levels of the whole frame at its own size: a canvas that resizes does so without antialias.
 async function pixelsOf(file) {
   if (file.size > facts.max_bytes)
     throw new Polite(`${file.name} has ${Math.round(file.size / 2 ** 20)} MB; at most ${facts.max_bytes / 2 ** 20} are taken.`);
-  const size = pngSize(await file.slice(0, 32).arrayBuffer()); // before anything is unpacked
-  if (size) requireSize(...size);
+  const content = look(await file.arrayBuffer(), file.name, facts.max_pixels);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    bitmap = await createImageBitmap(content, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    throw new Polite(`${file.name} is not an image that this browser can read. PNG, JPEG and WebP are; TIFF is not.`);
+    throw new Polite(unreadable(file.name));
   }
-  requireSize(bitmap.width, bitmap.height);
+  requireSize(bitmap.width, bitmap.height, facts.max_pixels);
   const canvas = at("view");
   canvas.width = bitmap.width;
   canvas.height = bitmap.height;

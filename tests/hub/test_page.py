@@ -1,5 +1,6 @@
 """The page in a real browser says what the pipeline says, with the network cut, and is polite about wrong files."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import pipeline
 
 from hf_breakhis.cli import main
@@ -73,7 +74,8 @@ def test_only_the_runtime_comes_from_elsewhere_and_with_its_sum(site):
     told = json.loads(re.search(r'type="application/json">(.*?)</script>', html, re.DOTALL)[1])
     assert all(value.startswith("sha384-") for value in told["runtime"]["files"].values())
     assert re.findall(r'<script[^>]*src="([^"]*)"', html) == ["page.js"]
-    assert "http" not in (site / "page.js").read_text()
+    for name in module.SCRIPTS:
+        assert "http" not in (site / name).read_text()
 
 
 def test_a_leaking_run_says_so_on_the_page(run, tmp_path):
@@ -176,6 +178,78 @@ def test_wrong_and_huge_files_are_answered_politely(whole_site, frames, tmp_path
         assert tab.is_hidden("#result")
         assert answer_of(tab, frames[0]).keys() == {"benign", "malignant"}
         assert tab.is_hidden("#problem")
+
+
+@contextlib.contextmanager
+def opened(site):
+    """A tab with the page, ready."""
+    with browser.served(site) as (address, _), browser.tab() as tab:
+        tab.goto(address)
+        tab.wait_for_selector("body[data-ready]", timeout=60_000)
+        yield tab
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_picture_turned_by_its_camera_is_scored_as_it_is_stored(run, whole_site, tmp_path, ending):
+    """As `predict` does: the model was trained on pixels, and no note of a camera was among them."""
+
+    def odds(told):  # a surer measure than probabilities near 1
+        return np.log(told["malignant"] / told["benign"])
+
+    ramp = Image.linear_gradient("L").resize((700, 460))  # turning it is no small change
+    picture = Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.FLIP_TOP_BOTTOM), ramp))
+    note = Image.Exif()
+    note[0x0112] = 6
+    path = tmp_path / f"turned.{ending}"
+    picture.save(path, exif=note, **({"lossless": True} if ending == "webp" else {"quality": 95, "subsampling": 0}))
+    classify = pipeline("image-classification", model=str(run / "fold-0" / "model"), device="cpu")
+    with Image.open(path) as kept:
+        assert kept.getexif()[0x0112] == 6
+        as_stored, turned = [
+            odds({row["label"]: row["score"] for row in classify(one)})
+            for one in (Image.fromarray(np.array(kept)), ImageOps.exif_transpose(kept))
+        ]
+    with opened(whole_site) as tab:
+        told = odds(answer_of(tab, path))
+        assert "700 x 460" in tab.inner_text("#status")
+    assert told == pytest.approx(as_stored, abs=0.02)
+    assert turned != pytest.approx(as_stored, abs=0.2)
+
+
+def test_what_is_no_colour_image_is_refused_as_predict_does(whole_site, frames, tmp_path):
+    levels = np.random.default_rng(3).integers(0, 256, (40, 50), dtype=np.uint8)
+    grey = Image.fromarray(levels)
+    told = {
+        "grey.png": "grey of 8 bits", "deep.png": "grey of 16 bits", "table.png": "palette of 8 bits",
+        "clear.png": "RGB with transparent parts of 8 bits", "grey.jpg": "grey of 8 bits",
+        "print.jpg": "CMYK of 8 bits",
+        "old.gif": "not an image that this browser can read", "cut.png": "not an image that this browser can read",
+        "bomb.jpg": "9000 x 9000", "bomb.webp": "9000 x 9000",
+    }  # fmt: skip
+    grey.save(tmp_path / "grey.png")
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    grey.convert("P").save(tmp_path / "table.png")
+    grey.convert("RGBA").save(tmp_path / "clear.png")
+    grey.save(tmp_path / "grey.jpg")
+    grey.convert("CMYK").save(tmp_path / "print.jpg")
+    grey.convert("RGB").save(tmp_path / "old.gif")
+    (tmp_path / "cut.png").write_bytes(frames[0].read_bytes()[:20])
+    for ending in ("jpg", "webp"):
+        Image.new("RGB", (9000, 9000)).save(tmp_path / f"bomb.{ending}")
+    with opened(whole_site) as tab:
+        assert {name: words for name, words in told.items() if words not in problem_of(tab, tmp_path / name)} == {}
+        grey.convert("RGB").save(tmp_path / "fine.png")
+        assert answer_of(tab, tmp_path / "fine.png").keys() == {"benign", "malignant"}
+
+
+def test_nothing_is_wider_than_a_phone(whole_site, frames):
+    with opened(whole_site) as tab:
+        tab.set_viewport_size({"width": 360, "height": 800})
+        answer_of(tab, frames[0])
+        assert tab.evaluate("document.documentElement.scrollWidth") == 360
+        assert tab.evaluate("document.querySelector('meter').getBoundingClientRect().width") >= 30
+        if os.environ.get("SCREENSHOTS"):
+            tab.screenshot(path=Path(os.environ["SCREENSHOTS"]) / "page-phone.png", full_page=True)
 
 
 def test_a_runtime_that_was_tampered_with_is_not_run(whole_site, tmp_path):
