@@ -3,8 +3,9 @@
     python benchmarks/scale_data.py [--sizes 1000 10000 100000] [--folder FOLDER] [--json scale_data.json]
 
 Small twin images (64x42) under names like those of BreakHis go through index, check with manifest, split, pixel cache
-and one epoch of training, each size in a process of its own; then a second process opens what the first prepared.
-Memory is the highest resident set of a stage, as Linux counts it. Prints a table and writes JSON.
+and one epoch of training, each size in a process of its own; then a second process opens what the first prepared. The
+same images, exported as Parquet, are opened once and then again, in two more processes. Memory is the highest resident
+set of a stage, as Linux counts it. Prints a table and writes JSON.
 """
 
 import argparse
@@ -42,6 +43,7 @@ RECIPE: dict[str, Any] = {
 }
 FIRST = ("start", "index", "check", "split", "cache", "epoch")
 AGAIN = ("start", "index", "check", "cache")
+PARTS = {"first": FIRST, "again": AGAIN, "opened once, Parquet": AGAIN, "opened again, Parquet": AGAIN}
 
 
 def write_images(folder: Path, num_images: int) -> None:
@@ -52,7 +54,8 @@ def write_images(folder: Path, num_images: int) -> None:
 
     from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
     from hf_breakhis.data.inventory import INVENTORY
-    from hf_breakhis.data.twin import TwinSettings, draw
+    from hf_breakhis.data.twin import FORMAT, TwinSettings, draw
+    from hf_breakhis.files import write_json
 
     series = [f"{slide.patient_id}-{m.removesuffix('X')}" for slide in INVENTORY for m in MAGNIFICATIONS]
     settings = TwinSettings(width=WIDTH, height=HEIGHT)
@@ -72,7 +75,7 @@ def write_images(folder: Path, num_images: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(stream.getvalue())
             bar.update()
-    (folder / "twin.json").write_text("{}")
+    write_json(folder / "twin.json", {"format": FORMAT, "settings": settings.to_dict()})
 
 
 class Stages:
@@ -102,7 +105,8 @@ def prepare(folder: Path, run: Path, train: bool) -> dict[str, dict[str, float]]
         from hf_breakhis.data.splits import split_images
         from hf_breakhis.recipe import build_recipe
         from hf_breakhis.training.fold import Job, make_trainer
-    recipe = build_recipe({**RECIPE, "data_dir": str(folder), "output_dir": str(run)}, {})
+    dataset = "twin" if (folder / "twin.json").is_file() else "breakhis"
+    recipe = build_recipe({**RECIPE, "dataset": dataset, "data_dir": str(folder), "output_dir": str(run)}, {})
     with stages.stage("index"):
         images = load_images(recipe[0])
     with stages.stage("check"):
@@ -130,12 +134,26 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
     cache = folder / f"cache-{num_images}"
     shutil.rmtree(cache, ignore_errors=True)
     environment = {**os.environ, "HF_DATASETS_CACHE": str(cache)}
+    parquet = folder / f"parquet-{num_images}"
     result: dict[str, Any] = {"num_images": num_images}
-    for part in ("first", "again"):
-        command = [sys.executable, __file__, "--stages", part, str(images), str(folder / "run")]
+    for part in PARTS:
+        place = parquet if "Parquet" in part else images
+        command = [sys.executable, __file__, "--stages", part, str(place), str(folder / "run")]
+        if place == parquet and not parquet.exists():
+            export = [sys.executable, __file__, "--stages", "export", str(images), str(parquet)]
+            subprocess.run(export, env=environment, check=True)  # noqa: S603
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
         result[part] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def write_parquet(images: Path, parquet: Path) -> None:
+    """Export the images, as `hf-breakhis data export` does."""
+    from hf_breakhis.cli.data import wanted_images
+    from hf_breakhis.data.sources import load_images
+    from hf_breakhis.hub.parquet import export_images
+
+    export_images(load_images(wanted_images("twin", str(images), None, None)), parquet)
 
 
 def print_table(results: list[dict[str, Any]], write: Callable[[str], Any] = print) -> None:
@@ -143,10 +161,11 @@ def print_table(results: list[dict[str, Any]], write: Callable[[str], Any] = pri
     head = " | ".join(f"{result['num_images']:,} images" for result in results)
     write(f"| stage | {head} |")
     write("|---" * (len(results) + 1) + "|")
-    for part, names in (("first", FIRST), ("again", AGAIN)):
+    for part, names in PARTS.items():
         for name in names:
             cells = [f"{r[part][name]['seconds']:.2f} s, {r[part][name]['highest_mib']:,.0f} MiB" for r in results]
-            write(f"| {'opened again: ' if part == 'again' else ''}{name} | {' | '.join(cells)} |")
+            told = {"first": "", "again": "opened again: "}.get(part, f"{part}: ")
+            write(f"| {told}{name} | {' | '.join(cells)} |")
     highest = [max(row["highest_mib"] for row in result["first"].values()) for result in results]
     for before, after, small, large in zip(results, results[1:], highest, highest[1:], strict=False):
         sizes = f"from {before['num_images']:,} to {after['num_images']:,} images"
@@ -163,6 +182,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.stages:
         part, images, run = args.stages
+        if part == "export":
+            write_parquet(Path(images), Path(run))
+            return
         print(json.dumps(prepare(Path(images), Path(run), part == "first")))
         return
     with tempfile.TemporaryDirectory() as temporary:
