@@ -50,9 +50,11 @@ def predict(
     from PIL import Image
 
     from hf_breakhis.files import InputError, write_whole
+    from hf_breakhis.inference.hub_noise import quiet_hub
     from hf_breakhis.inference.inputs import find_images
     from hf_breakhis.inference.origin import find_origin
 
+    quiet_hub()
     origin = find_origin(model, fold, revision)
     found = find_images(paths, _say)
 

@@ -100,7 +100,9 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
         for name in RECORDS:
             shutil.copyfile(run / name, beside / name)
         summary = read_json(run / "summary.json")
-        write_json(beside / "summary.json", summary | {"name": place.repo_id.split("/")[-1]})
+        write_json(
+            beside / "summary.json", summary | {"name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
+        )
         write_text(beside / "recipe.yaml", public_recipe(run / "recipe.yaml"))
         for name in FIGURES:
             if (run / "figures" / f"{name}.png").is_file():

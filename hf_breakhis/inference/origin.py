@@ -23,6 +23,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference.hub_noise import quiet_hub
 
+RECORDS = ["folds.csv", "recipe.yaml", "summary.json"]  # of a published run: what its model was trained on
 DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", "decision.json"]
 MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
@@ -84,13 +85,15 @@ def find_origin(model: str, fold: str | None = None, revision: str | None = None
         InputError: there is no such model, the run is not finished, or the Hub refuses.
     """
     place = Path(model).expanduser()
-    if fold is not None and not (place / "recipe.yaml").is_file():
+    # a publication is a model folder that has the recipe beside it
+    is_run = (place / "recipe.yaml").is_file() and not (place / "config.json").is_file()
+    if fold is not None and not is_run:
         raise InputError(f"`fold` is {fold}, but {model} is no run; leave --fold out, or give the folder of a run.")
     if revision is not None and place.exists():
         raise InputError(f"`revision` is {revision}, but {model} is on this machine; --revision is for a Hub id.")
     if not place.exists():
         return _of_folder(_fetch(model, revision))
-    if (place / "recipe.yaml").is_file():
+    if is_run:
         return _of_run(place, fold)
     if (place / "model" / "config.json").is_file():
         place = place / "model"
@@ -104,7 +107,10 @@ def find_origin(model: str, fold: str | None = None, revision: str | None = None
 
 def _of_folder(folder: Path) -> Origin:
     decision, reason = _read_decision(folder / "decision.json", "the model comes without decision.json")
-    return Origin(folder, decision, reason=reason)
+    told = read_json(folder / "summary.json") if all((folder / name).is_file() for name in RECORDS) else {}
+    published = told.get("published_fold") if isinstance(told, dict) else None
+    seen = _read_seen(folder, published) if isinstance(published, str) else None
+    return Origin(folder, decision, seen, reason)
 
 
 def _of_run(run: Path, fold: str | None) -> Origin:
@@ -189,7 +195,7 @@ def _fetch(model: str, revision: str | None) -> Path:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=DESCRIPTION))
         require_classifier(folder, at)
         # From the same commit, which is the folder's name, should the branch move in between.
-        wanted = [*DESCRIPTION, "*.safetensors", "model.safetensors.index.json"]
+        wanted = [*DESCRIPTION, *RECORDS, "*.safetensors", "model.safetensors.index.json"]
         return Path(snapshot_download(model, revision=folder.name, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise InputError(f"The model {at} asks for consent; give it on its page, then `hf auth login`.") from error

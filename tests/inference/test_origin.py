@@ -9,6 +9,7 @@ from huggingface_hub.utils import close_session
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
+from hf_breakhis.hub.publish import publications
 from hf_breakhis.inference.classifier import Classifier, saved_size
 from hf_breakhis.inference.origin import find_origin
 
@@ -39,7 +40,7 @@ def refusal(*arguments, **options):
 
 def put(hub, folder, name="user/small"):
     repo = hub.repos["model", name] = hub.new_repo()
-    repo.commit({path.name: path.read_bytes() for path in folder.iterdir()})
+    repo.commit({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
     return repo
 
 
@@ -50,6 +51,23 @@ def test_a_run_its_fold_and_its_model_folder_are_the_same_weights(run):
     assert found[0].decision == found[1].decision == found[2].decision
     assert found[0].seen == found[1].seen == found[2].seen
     assert find_origin(str(run), "1").seen != found[0].seen
+
+
+def test_what_was_published_knows_what_it_was_trained_on(at_loopback, run, tmp_path):
+    """Pulled from the Hub, or a folder that was pulled: the recipe beside the model makes no run of it."""
+    (publication,) = publications(run, "user/small", "fold:1", tmp_path / "publish")
+    put(at_loopback, publication.folder)
+    own = find_origin(str(run), "1")
+    for place in ("user/small", str(publication.folder)):
+        found = find_origin(place)
+        assert found.seen == own.seen
+        assert found.decision == own.decision
+    assert find_origin(str(run), "0").seen != own.seen
+    summary = json.loads((publication.folder / "summary.json").read_text())
+    del summary["published_fold"]
+    (publication.folder / "summary.json").write_text(json.dumps(summary))
+    assert find_origin(str(publication.folder)).seen is None, "nobody says which fold it is"
+    assert "is no run" in refusal(publication.folder, fold="1")
 
 
 def test_the_refit_has_seen_everything_but_the_reserve(copied):
