@@ -10,7 +10,7 @@ from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity import Findings
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
-from hf_breakhis.results.predictions import known
+from hf_breakhis.results.predictions import by_fold, known
 
 KINDS = {
     "exact_copy": "Exact copy",
@@ -47,14 +47,14 @@ def audit_folds(
     ]
     across = None if pairs is None else copies_across_parts(pairs, folds)
     rows, seen = [], set[str]()
-    for number, fold in sorted(folds.groupby("fold"), key=lambda item: int(str(item[0]))):
+    for number, fold in by_fold(folds):
         train, test = (fold[fold["part"] == part] for part in ("train", "test"))
         names = set(test["file_name"])
         rows.append(
             {
-                "fold": int(str(number)),
+                "fold": number,
                 "test_images": len(test),
-                **_copies(across, int(str(number)), names),
+                **_copies(across, number, names),
                 **{f"same_{group}": _shared(train, test, f"{group}_id") for group in ("patient", "specimen")},
                 "seen_in_training": len(names & (seen | set(train["file_name"]))),
             }

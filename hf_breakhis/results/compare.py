@@ -127,6 +127,7 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
         "paper": classifier and {
             "name": classifier.name,
             "averages": classifier.averages,
+            "settings": classifier.settings,
             "difference": {k: _less(ours[k], classifier.averages[k], comparable) for k in AVERAGES},
             "folds": _beside(one["image"]["per_fold"], classifier.folds, comparable) if same_folds else [],
         },
@@ -225,7 +226,8 @@ def _ranks(accuracy: dict[str, Any], repeats: int, group: str) -> int | None:
 
 def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     if not pairs:
-        return "One run stands beside the paper's numbers; a comparison of runs needs two."
+        beside = "stands beside the paper's numbers" if rows[0]["paper"] else "is shown, none of the paper's"
+        return f"One run {beside}; a comparison of runs needs two."
     if all(pair["reason"] for pair in pairs):
         return "These runs tested no images in common, so nothing ranks them."
     if any(pair["ranks"] is None for pair in pairs):

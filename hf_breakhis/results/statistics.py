@@ -165,7 +165,11 @@ def intervals(
     for name, value in values.items():
         degrees, inflation = weigh(value, left_out[name], classes) if name in left_out else (fewest - 1.0, 1.0)
         compares = name.split(" ")[0] in COMPARING or name.startswith("macro.")
-        if min(degrees + 1, fewest if compares else np.inf) < MIN_GROUPS:
+        few = min(degrees + 1, fewest if compares else np.inf) < MIN_GROUPS
+        # all right or all wrong: how sure that is, resampling cannot tell; two runs without a difference have none
+        defined = replicates[name][~np.isnan(replicates[name])]
+        certain = shares and len(defined) > 0 and np.ptp(defined) < TINY
+        if few or certain:
             found[name] = unbounded(value)
         else:
             is_share = shares and name != "mcc"
@@ -215,8 +219,6 @@ def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
     """Return a value with its interval, None where there is no value, or where it often cannot be computed."""
     undefined = np.isnan(told.scores)
     if np.isnan(told.value) or undefined.mean() > MAX_UNDEFINED:
-        return unbounded(told.value)
-    if np.ptp(told.scores[~undefined]) < TINY:  # all right or all wrong: how sure that is, resampling cannot tell
         return unbounded(told.value)
     low, high = METHODS[method](replace(told, scores=told.scores[~undefined]))
     return {"value": told.value, "low": low, "high": high}

@@ -210,7 +210,7 @@ def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
     return {
         "source": images.source,
         "location": images.location,
-        "revision": None,
+        "revision": images.revision,
         "manifest_sha256": findings.manifest_sha256,
         "num_images": len(table),
         **groups,
