@@ -64,7 +64,7 @@ def require_enough_groups(
         return
     extra = " and ".join(name for name, asked in (("a reserve", reserve), ("a validation part", validation)) if asked)
     asked = f"num_folds={num_folds}" + (f" with {extra}" if extra else "")
-    if left >= least and num_folds > 1:
+    if left >= least:
         possible = f"at most {left} are possible: set num_folds={left}"
     elif extra:
         possible = "do without the extra part, or give more data"
@@ -106,7 +106,7 @@ def named_part(
     ids = np.array([str(patient) for patient in patient_ids])
     absent = sorted(set(wanted) - set(ids))
     if absent:
-        near = difflib.get_close_matches(absent[0], set(ids), n=1)
+        near = difflib.get_close_matches(absent[0], set(ids))
         hint = f" Did you mean `{near[0]}`?" if near else ""
         raise InputError(f"`test_patients` has {absent[0]}, of whom there is no image here.{hint}")
     part = np.isin(ids, list(wanted))

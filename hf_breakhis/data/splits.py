@@ -135,7 +135,7 @@ def make_folds(
             return folds
     hint = "give all of BreakHis, or use split_by=specimen" if official else "set fewer folds or other shares"
     hint = "name other patients in test_patients" if test_patients else hint
-    raise InputError(f"No split by {split_by} fits: {missing.rstrip('.')}; {hint}.")
+    raise InputError(f"No split by {split_by} fits: {missing}; {hint}.")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class _Splitter:
             raise InputError(
                 f"`{name}` is {share}, too much or little for {len(rows):,} images ({_brief(error)})"
             ) from error
-        counts = np.zeros((len(names), labels.max() + 1), dtype=np.int64)  # images of each group and class
+        counts = np.zeros((len(names), labels.max() + 1))  # images of each group and class
         np.add.at(counts, (group, labels), 1)
 
         def distance(draw: tuple[np.ndarray, np.ndarray]) -> float:
@@ -219,7 +219,7 @@ class _Splitter:
 
 def _brief(error: ValueError) -> str:
     """Return the first sentence of scikit-learn's message."""
-    return str(error).split(". ")[0].rstrip(".")
+    return str(error).split(". ")[0].removesuffix(".")
 
 
 def find_missing_class(folds: Sequence[Fold], labels: np.ndarray, classes: Sequence[str]) -> str:
@@ -260,7 +260,7 @@ def leaks(fold: Fold, columns: Mapping[str, Sequence[str | None]]) -> dict[str, 
     """Count the test images of whose patient, or specimen, other images train; None where ids are unknown."""
     counts: dict[str, int | None] = {"test_images": len(fold.test)}
     for level in ("patient", "specimen"):
-        ids = np.array(list(columns.get(f"{level}_id") or [None]), dtype=object)
+        ids = np.array(list(columns.get(f"{level}_id") or [None]))
         known = all(ids)
         counts[f"same_{level}"] = int(np.isin(ids[fold.test], list(set(ids[fold.train]))).sum()) if known else None
     return counts
