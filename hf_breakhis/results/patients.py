@@ -8,7 +8,7 @@ import pandas as pd
 from hf_breakhis.metrics import recognition_rate
 from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores
 from hf_breakhis.results.predictions import by_fold, known, probabilities_of
-from hf_breakhis.results.scores import images_of, patient_rates
+from hf_breakhis.results.scores import images_of, patient_rates, patient_sides
 from hf_breakhis.results.statistics import intervals
 
 RATES = ("recognition_rate", "accuracy_of_mean_probability")
@@ -36,11 +36,12 @@ def _rates(rows: pd.DataFrame) -> dict[str, float | int | None]:
 
 
 def _bounded(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return both rates with their intervals, and the number of patients."""
+    """Return the rates with their intervals, sensitivity and specificity of two classes, and the number of patients."""
     images = images_of(rows)
-    rates = intervals(
-        patient_rates(images, rows["patient_id"].to_numpy()), images.num_groups, classes=images.group_classes
-    )
+    patients = rows["patient_id"].to_numpy()
+    rates = intervals(patient_rates(images, patients), images.num_groups, classes=images.group_classes)
+    if len(images.classes) == 2:
+        rates |= intervals(patient_sides(images, patients), images.num_groups, classes=images.group_classes)
     return {**rates, "num_patients": int(rows["patient_id"].nunique())}
 
 

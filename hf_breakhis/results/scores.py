@@ -123,6 +123,25 @@ def patient_rates(images: Images, patients: np.ndarray) -> Callable[[Weights], d
     return lambda weights: {name: _ratio(weights @ values, weights @ count) for name, values in totals.items()}
 
 
+def patient_sides(images: Images, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+    """Return a function from weights to sensitivity and specificity of two classes' mean probability by patient.
+
+    Args:
+        images: the predicted images of two classes.
+        patients: (n,) patient of each image; one whose images are of both classes is left out.
+    """
+    _, first, patient = np.unique(patients, return_index=True, return_inverse=True)
+    verdict = np.stack([np.bincount(patient, weights=column) for column in images.probabilities.T], axis=1).argmax(1)
+    label, group = images.labels[first], images.groups[first]
+    one_class = np.bincount(patient, weights=images.labels != label[patient]) == 0
+    counts = {}
+    for name, side in (("sensitivity", 1), ("specificity", 0)):
+        kept = one_class & (label == side)
+        right = np.bincount(group[kept], weights=verdict[kept] == side, minlength=images.num_groups)
+        counts[name] = right, np.bincount(group[kept], minlength=images.num_groups)
+    return lambda weights: {name: _ratio(weights @ right, weights @ whole) for name, (right, whole) in counts.items()}
+
+
 def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[np.ndarray, np.ndarray]]:
     """Return a function from weights to area under the ROC curve and average precision of one class.
 

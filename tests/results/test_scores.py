@@ -5,7 +5,7 @@ import pytest
 
 from hf_breakhis.metrics import image_report, recognition_rate
 from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores
-from hf_breakhis.results.scores import Images, image_scores, patient_rates
+from hf_breakhis.results.scores import Images, image_scores, patient_rates, patient_sides
 
 TWO, FOUR = ("benign", "malignant"), ("A", "F", "PT", "TA")
 
@@ -74,3 +74,14 @@ def test_a_patient_of_two_classes_leaves_the_verdict_undefined():
     rates = patient_rates(images, np.zeros(len(images.labels)))(np.ones((1, images.num_groups)))
     assert np.isnan(rates["accuracy_of_mean_probability"][0])
     assert rates["recognition_rate"][0] == pytest.approx(np.mean(images.labels == images.predicted))
+
+
+def test_patients_called_by_their_mean_probability():
+    """By hand: of three malignant patients two are called so, of two benign ones one; the mixed one is left out."""
+    patients = np.array(["a", "a", "b", "c", "d", "e", "f", "f"])
+    labels = np.array([1, 1, 1, 1, 0, 0, 0, 1])
+    positive = np.array([0.9, 0.3, 0.8, 0.2, 0.1, 0.7, 0.9, 0.9])
+    images = Images(labels, (positive > 0.5).astype(int), np.stack([1 - positive, positive], 1), np.arange(8))
+    found = patient_sides(images, patients)(np.ones((1, 8)))
+    assert found["sensitivity"] == pytest.approx([2 / 3])
+    assert found["specificity"] == pytest.approx([1 / 2])
