@@ -9,6 +9,7 @@ from typing import Any
 from machine import in_words
 
 from hf_breakhis.files import read_json, write_text
+from hf_breakhis.results.table import terminal_table
 
 HERE = Path(__file__).parent
 
@@ -222,6 +223,9 @@ def main() -> None:
             where = f"\n\n{in_words(found['machine'])}" if "machine" in found else ""
             parts.append(f"## {title}\n\n{words} `python benchmarks/{name}.py`\n\n{show(found)}{where}")
     print(write_text(HERE / "README.md", "\n\n".join(parts) + "\n"))
+    demo = HERE.parent / "outputs" / "demo" / "summary.json"
+    if demo.is_file():  # `make demo` left it
+        put(HERE.parent / "README.md", "demo", f"```\n{terminal_table(read_json(demo))}\n```")
     put(HERE.parent / "README.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
     put(HERE.parent / "README.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
