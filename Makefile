@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test style types bench audit mutants
+.PHONY: setup demo test browser style types bench audit mutants
 
 setup: $(READY)
 
@@ -18,6 +18,15 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# What visitors see: the page and the app clicked through in Chromium. Needs Debian's chromium, and npm for the runtime.
+browser:
+	$(PYTHON) -m venv .venv-browser
+	.venv-browser/bin/pip install --quiet --editable '.[dev,space]' playwright
+	npm pack --silent --pack-destination .venv-browser onnxruntime-web@1.30.0
+	tar -C .venv-browser -xzf .venv-browser/onnxruntime-web-1.30.0.tgz
+	ONNXRUNTIME_WEB=$(CURDIR)/.venv-browser/package/dist GRADIO_PYTHON=$(CURDIR)/.venv-browser/bin/python \
+	  .venv-browser/bin/python -m pytest tests/hub/test_page.py tests/hub/test_space.py
 
 style: $(READY)
 	$(BIN)/ruff format .
