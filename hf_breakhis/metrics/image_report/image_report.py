@@ -1,5 +1,6 @@
 """Image report: every score of an image classifier that one confusion matrix and one ranking give."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,11 +123,15 @@ def probability_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str
     judged = [k for k in ([1] if num_classes == 2 else range(num_classes)) if 0 < (truth == k).sum() < len(truth)]
     areas = [metrics.roc_auc_score(truth == k, probabilities[:, k]) for k in judged]
     average = [metrics.average_precision_score(truth == k, probabilities[:, k]) for k in judged]
+    with warnings.catch_warnings():
+        # `as_probabilities` allows for rounding, as of a softmax in single precision; scikit-learn warns of it.
+        warnings.filterwarnings("ignore", "The y_prob values do not sum to one", UserWarning)
+        brier = metrics.brier_score_loss(truth, probabilities, labels=range(num_classes))
     return plain(
         {
             "roc_auc": np.mean(areas) if judged else None,
             "average_precision": np.mean(average) if judged else None,
-            "brier": metrics.brier_score_loss(truth, probabilities, labels=range(num_classes)),
+            "brier": brier,
         }
     )
 
@@ -143,7 +148,7 @@ def as_classes(values: ArrayLike, what: str, num_classes: int) -> np.ndarray:
 
 
 def as_probabilities(values: ArrayLike, num_images: int, num_classes: int) -> np.ndarray:
-    """Return (num_images, num_classes) probabilities that sum to 1, or say what is wrong with them."""
+    """Return (num_images, num_classes) probabilities in 0..1 that sum to 1, or say what is wrong with them."""
     numbers = np.asarray(values, dtype=float)
     if numbers.ndim == 1 and num_classes == 2:
         numbers = np.stack([1 - numbers, numbers], axis=1)
@@ -152,7 +157,7 @@ def as_probabilities(values: ArrayLike, num_images: int, num_classes: int) -> np
     # NaN fails the comparison too.
     if not ((numbers >= -1e-6).all() and (np.abs(numbers.sum(1) - 1) <= 1e-4).all()):
         raise ValueError("`probabilities` must lie in 0..1 and sum to 1 per image; give a softmax, not logits.")
-    return numbers
+    return numbers.clip(0, 1)
 
 
 def plain(value: Any) -> Any:
