@@ -164,7 +164,7 @@ def intervals(
     found = {}
     for name, value in values.items():
         degrees, inflation = weigh(value, left_out[name], classes) if name in left_out else (fewest - 1.0, 1.0)
-        compares = name.split(" ")[0] in COMPARING or name.startswith("macro.")
+        compares = name.partition(" ")[0] in COMPARING or name.startswith("macro.")
         few = min(degrees + 1, fewest if compares else np.inf) < MIN_GROUPS
         # all right or all wrong: how sure that is, resampling cannot tell; two runs without a difference have none
         defined = replicates[name][~np.isnan(replicates[name])]

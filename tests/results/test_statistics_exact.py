@@ -1,0 +1,257 @@
+"""Every argument of an interval has its effect, limits lie where they are said to, small cases come out exactly."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from scipy.stats import t
+
+from hf_breakhis.results.statistics import (
+    TINY,
+    Groups,
+    Replicates,
+    bootstrap_error,
+    bounded,
+    choose_groups,
+    describe,
+    draw,
+    groups_by_class,
+    intervals,
+    percentile,
+    unbounded,
+    weigh,
+)
+
+NOTHING = {"value": None, "low": None, "high": None}
+
+
+def mean_of(values, *names):
+    """Scores of each name: the mean of the groups' values, each as often as it is drawn."""
+    return lambda weights: dict.fromkeys(names, weights @ values / weights.sum(1))
+
+
+@pytest.fixture
+def twelve():
+    return np.random.default_rng(0).uniform(0.5, 0.9, 12)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"level": 0.8}, {"resamples": 300}, {"seed": 5}, {"shares": False}, {"method": "percentile"}],
+    ids=str,
+)
+def test_an_interval_is_made_as_asked(twelve, asked):
+    given = {"level": 0.95, "resamples": 2000, "seed": 0, "shares": True, "method": "bootstrap error"} | asked
+    scores = draw(12, given["resamples"], given["seed"]) @ twelve / 12
+    there, back = (logit, expit) if given["shares"] else (np.positive, np.positive)
+    half = t.ppf((1 + given["level"]) / 2, 11) * there(scores).std(ddof=1) * np.sqrt(12 / 11)
+    ends = back(there(twelve.mean()) - half), back(there(twelve.mean()) + half)
+    if given["method"] == "percentile":
+        ends = np.quantile(scores, 0.025), np.quantile(scores, 0.975)
+    found = intervals(mean_of(twelve, "accuracy"), 12, **asked)["accuracy"]
+    assert list(found) == ["value", "low", "high"]
+    assert list(found.values()) == pytest.approx([twelve.mean(), *ends], rel=1e-9)
+
+
+def test_a_correlation_is_no_share(twelve):
+    """It lies between -1 and 1, and so has no log odds."""
+    found = intervals(mean_of(twelve, "mcc", "accuracy"), 12)
+    assert found["mcc"] == intervals(mean_of(twelve, "accuracy"), 12, shares=False)["accuracy"]
+    assert found["mcc"] != found["accuracy"]
+
+
+@pytest.mark.parametrize("name", ["mcc", "roc_auc", "roc_auc of DC", "macro.f1"])
+@pytest.mark.parametrize("fewest", [9, 10])
+def test_a_score_that_compares_classes_needs_ten_groups_of_each(name, fewest):
+    classes = np.repeat([1, 3], [12, fewest])
+    values = np.random.default_rng(0).uniform(0.5, 0.9, len(classes))
+    found = intervals(mean_of(values, name, "accuracy"), len(classes), classes=classes, resamples=50)
+    assert (found[name]["low"] is not None) == (fewest == 10)
+    assert found[name]["value"] == found["accuracy"]["value"] == pytest.approx(values.mean())
+    assert found["accuracy"]["low"] is not None
+
+
+@pytest.mark.parametrize("fewest", [9, 10])
+def test_a_score_of_one_class_needs_ten_groups_of_it(fewest):
+    classes = np.repeat([0, 1], [12, fewest])
+    values = np.random.default_rng(0).uniform(0.5, 0.9, len(classes))
+
+    def specificity(weights):
+        own = weights * (classes == 1)
+        return {"specificity": own @ values / own.sum(1)}
+
+    found = intervals(specificity, len(classes), classes=classes)["specificity"]
+    assert (found["low"] is not None) == (fewest == 10)
+
+
+def test_nine_groups_have_only_a_value(twelve):
+    assert intervals(mean_of(twelve[:9], "accuracy"), 9)["accuracy"] == NOTHING | {
+        "value": pytest.approx(twelve[:9].mean())
+    }
+
+
+@pytest.mark.parametrize(("num_groups", "asked"), [(2000, [1, 3, 2000]), (2001, [1, 3])])
+def test_of_more_than_two_thousand_groups_none_is_left_out(num_groups, asked):
+    values = np.random.default_rng(0).uniform(0.5, 0.9, num_groups)
+    seen = []
+
+    def scores(weights):
+        seen.append(len(weights))
+        return mean_of(values, "accuracy")(weights)
+
+    found = intervals(scores, num_groups, resamples=3, shares=False)["accuracy"]
+    assert seen == asked
+    inflation = num_groups / (num_groups - 1) if len(asked) == 3 else 1
+    spread = (draw(num_groups, 3) @ values / num_groups).std(ddof=1) * np.sqrt(inflation)
+    assert found["high"] - found["value"] == pytest.approx(t.ppf(0.975, num_groups - 1) * spread, rel=1e-9)
+
+
+def test_weights_of_two_classes_worked_out_by_hand():
+    """Influences .2, 0, .1 vary by .02 x 2/3, .3 and -.1 by .08 x 1/2: in hundredths 4/3 with 2 degrees, 4 with 1."""
+    left_out = 0.5 - np.array([0.2, 0.0, 0.1, 0.3, -0.1])
+    degrees, inflation = weigh(0.5, left_out, np.array([4, 4, 4, 7, 7]))
+    assert degrees == pytest.approx((16 / 3) ** 2 / ((4 / 3) ** 2 / 2 + 4**2))
+    assert inflation == pytest.approx((16 / 3) / (4 / 3 * 2 / 3 + 4 * 1 / 2))
+
+
+@pytest.mark.parametrize(
+    ("influence", "told"),
+    [
+        ([0, 0, 0, 0, 0], (4, 1)),  # no group moves the score
+        ([TINY, -TINY, 0, 0, 0], (4, 1)),  # what is as small as a rounding error is none
+        ([0.1, -0.1, np.nan, 0, 0], (2, 1.5)),  # a score undefined without a group is as if it had not moved
+        ([0.1, 0.1, 0.1, 0, 0], (2, 1)),  # all groups of a class move it alike
+        ([0.1, 0.1, 0.1, 0.2, 0.2], (1, 1)),
+    ],
+    ids=str,
+)
+def test_weights_of_what_hardly_moves(influence, told):
+    assert weigh(0.0, -np.array(influence, float), np.array([0, 0, 0, 1, 1])) == pytest.approx(told)
+
+
+def test_one_group_of_a_class_that_moves_has_no_spread():
+    assert weigh(0.0, np.array([0.1, -0.1, 0.2]), np.array([0, 0, 1])) == (0, 1)
+
+
+def test_percentiles_leave_the_same_on_either_side():
+    told = Replicates(0.5, np.arange(101.0), 9, level=0.9)
+    assert percentile(told) == pytest.approx((5, 95))
+    assert percentile(Replicates(0.5, np.arange(1001.0), 9)) == pytest.approx((25, 975))
+
+
+@pytest.mark.parametrize(
+    ("value", "scores"),
+    [(0.5, [0.0, 0.5, 0.9]), (0.5, [0.1, 0.5, 1.0]), (0.0, [0.1, 0.2, 0.3]), (1.0, [0.7, 0.8, 0.9])],
+)
+def test_where_a_share_is_0_or_1_the_shares_themselves_are_taken(value, scores):
+    half = t.ppf(0.95, 40) * np.std(scores, ddof=1) * np.sqrt(1.1)
+    found = bootstrap_error(Replicates(value, np.array(scores), 40, 1.1, level=0.9))
+    assert found == pytest.approx((max(0, value - half), min(1, value + half)))
+
+
+def test_a_difference_may_lie_outside_of_0_and_1():
+    scores = np.array([-0.9, 0.5, 1.4])
+    low, high = bootstrap_error(Replicates(0.9, scores, 40, is_share=False))
+    half = t.ppf(0.975, 40) * scores.std(ddof=1)
+    assert (low, high) == pytest.approx((0.9 - half, 0.9 + half))
+
+
+@pytest.mark.parametrize(("undefined", "has_interval"), [(0, True), (5, True), (6, False)])
+def test_one_resample_in_twenty_may_be_undefined(undefined, has_interval):
+    scores = np.append(np.full(undefined, np.nan), np.linspace(0.2, 0.8, 100 - undefined))
+    found = bounded(Replicates(0.5, scores, 9, level=0.8), "percentile")
+    ends = np.quantile(scores[undefined:], [0.1, 0.9]) if has_interval else (None, None)
+    assert found == {"value": 0.5, "low": pytest.approx(ends[0]), "high": pytest.approx(ends[1])}
+
+
+@pytest.mark.parametrize(("spread", "has_interval"), [(0, False), (TINY / 2, False), (2 * TINY, True)])
+def test_a_share_that_no_resample_moves_has_no_interval(spread, has_interval):
+    """All right or all wrong; of two runs that do not differ the difference is 0, and that for sure."""
+
+    def first_group(weights):
+        return {"accuracy": spread * (weights @ np.eye(12)[0] > 0)}
+
+    found = intervals(first_group, 12)["accuracy"]
+    assert (found["low"] is not None) == (found["high"] is not None) == has_interval
+    assert intervals(mean_of(np.zeros(12), "accuracy"), 12, shares=False)["accuracy"] == dict.fromkeys(NOTHING, 0.0)
+
+
+@pytest.mark.parametrize("resamples", [1, 20])
+def test_resamples_that_are_undefined_or_one_leave_no_interval(twelve, resamples):
+    def scores(weights):
+        defined = len(weights) in (1, 12)  # the value, and the scores without each group
+        return {"accuracy": weights @ twelve / weights.sum(1) * (1 if defined else np.nan)}
+
+    assert intervals(scores, 12, resamples=resamples)["accuracy"] == NOTHING | {"value": pytest.approx(twelve.mean())}
+
+
+def test_a_value_that_is_undefined_is_none():
+    assert unbounded(float("nan")) == NOTHING
+    assert unbounded(0.25) == NOTHING | {"value": 0.25}
+    assert bounded(Replicates(float("nan"), np.linspace(0, 1, 50), 9)) == NOTHING
+
+
+def test_groups_are_drawn_by_numpys_generator():
+    picks = np.random.default_rng(0).integers(7, size=(2000, 7))
+    drawn = draw(7)
+    assert drawn.tolist() == [np.bincount(row, minlength=7).tolist() for row in picks]
+    assert drawn.dtype == np.int64
+
+
+def test_strata_are_drawn_one_after_the_other():
+    rng = np.random.default_rng(4)
+    first, second = rng.integers(3, size=(6, 3)), rng.integers(2, size=(6, 2))
+    drawn = draw(5, 6, 4, strata=np.array([8, 2, 8, 2, 2]))
+    assert drawn[:, [1, 3, 4]].tolist() == [np.bincount(row, minlength=3).tolist() for row in first]
+    assert drawn[:, [0, 2]].tolist() == [np.bincount(row, minlength=2).tolist() for row in second]
+
+
+IMAGES = pd.DataFrame(
+    {
+        "file_name": ["d", "c", "b", "a"],
+        "patient_id": ["p2", "p1", "p1", "p3"],
+        "specimen_id": ["s1", "s1", "s1", "s0"],
+        "label": [0, 1, 1, 1],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("empty", "level", "codes"),
+    [
+        ([], "specimen", [1, 1, 1, 0]),
+        (["specimen_id"], "patient", [1, 0, 0, 2]),
+        (["specimen_id", "patient_id"], "image", [3, 2, 1, 0]),
+    ],
+)
+def test_groups_are_numbered_by_their_names(empty, level, codes):
+    groups = choose_groups(IMAGES.assign(**dict.fromkeys(empty, "")))
+    assert (groups.level, groups.codes.tolist(), groups.count) == (level, codes, max(codes) + 1)
+
+
+def test_a_group_of_two_classes_counts_for_both():
+    groups = Groups("specimen", np.array([0, 0, 1, 2]))
+    assert groups_by_class(IMAGES, groups, ["no", "yes", "never"]) == {"no": 1, "yes": 3, "never": 0}
+
+
+@pytest.mark.parametrize(
+    ("count", "bounded", "reason"),
+    [
+        (9, True, "9 patients are fewer than the 10 an interval needs."),
+        (10, True, None),
+        (10, False, "it hangs on fewer than 10 patients: the test part has 4 benign and 6 malignant ones."),
+    ],
+)
+def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
+    told = {
+        "group": "patient",
+        "level": 0.95,
+        "resamples": 2000,
+        "num_groups": count,
+        "num_groups_by_class": {"benign": 4, "malignant": 6},
+        "seed": 0,
+        "reason": reason,
+    }
+    given = Groups("patient", np.arange(count)), {"benign": 4, "malignant": 6}, bounded
+    assert describe(*given) == {"method": "t interval, standard error by bootstrap over patients"} | told
+    assert describe(*given, "percentile") == {"method": "percentile interval by bootstrap over patients"} | told
