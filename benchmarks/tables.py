@@ -34,12 +34,13 @@ def scale(found: dict[str, Any]) -> str:
     sizes = found["sizes"]
     head = ["stage", *(f"{run['num_images']:,} images" for run in sizes)]
     rows = []
-    for part in [name for name in ("first", "again", "rooms") if name in sizes[0]]:
+    for part in [name for name in sizes[0] if name != "num_images"]:
         for stage in sizes[0][part]:
             cells = [
                 f"{run[part][stage]['seconds']:.2f} s, {run[part][stage]['highest_mib']:,.0f} MiB" for run in sizes
             ]
-            rows.append([f"{stage}{', opened again' if part == 'again' else ''}", *cells])
+            where = {"first": "", "rooms": "", "again": ", opened again"}.get(part, f", {part.replace('_', ' ')}")
+            rows.append([f"{stage}{where}", *cells])
     return table(head, rows)
 
 
