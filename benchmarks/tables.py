@@ -44,6 +44,25 @@ def scale(found: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def near_copies(found: dict[str, Any]) -> str:
+    """Return how many copies are found, how near other fields come, and what it costs."""
+    head = [
+        "images",
+        "worst share of copies found",
+        "pairs of other fields",
+        "nearest of them",
+        "hashing over decoding",
+    ]
+    rows = []
+    for one in found["sets"]:
+        worst = min(one["copies"].items(), key=lambda item: item[1]["found"])
+        fields = one["fields"]
+        rows.append([f"{one['source']}, {one['images']}", f"{100 * worst[1]['found']:.0f} % ({worst[0]})",
+                     f"{fields['pairs']:,}", f"{min(fields['nearest'].values())} bits", f"{one['hashing_over_decoding']:.2f}"])  # fmt: skip
+    told = f"Taken for a copy: at most {found['threshold']} bits apart, in any of the eight flips and turns."
+    return f"{table(head, rows)}\n\n{told}"
+
+
 def train(found: dict[str, Any]) -> str:
     """Return images per second of training."""
     ours = found["images_per_second"]["ours"]
@@ -198,6 +217,7 @@ def put(page: Path, name: str, text: str) -> None:
 PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
     "scale_data": ("Scale of the data", "Small generated images, each size in a process of its own.", scale),
+    "near_copies": ("Near copies", "Copies that were changed, and different fields, by shape code.", near_copies),
     "train": ("Training", "ResNet-50, 224 pixels, batches of 32, one epoch on the same images.", train),
     "predict": ("Prediction", "PNG files of 700x460 to rows, ResNet-50 at 224 pixels.", predict),
     "crossval": ("Cross-validation", "A frozen backbone, the long way and from features computed once.", crossval),
