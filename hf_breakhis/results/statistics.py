@@ -67,8 +67,9 @@ def draw(
     """
     rng = np.random.default_rng(seed)
     drawn = np.zeros((resamples, num_groups), dtype=np.int64)
-    for stratum in [0] if strata is None else np.unique(strata):
-        inside = np.arange(num_groups) if strata is None else np.flatnonzero(strata == stratum)
+    strata = np.zeros(num_groups) if strata is None else strata
+    for stratum in np.unique(strata):
+        inside = np.flatnonzero(strata == stratum)
         picks = rng.integers(len(inside), size=(resamples, len(inside)))
         offsets = np.arange(resamples)[:, None] * len(inside)
         counts = np.bincount((picks + offsets).ravel(), minlength=resamples * len(inside))

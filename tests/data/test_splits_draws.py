@@ -51,9 +51,15 @@ def test_a_draw_that_leaves_one_image_of_a_class_is_drawn_again(monkeypatch):
 
 def test_a_hold_out_without_strata_is_the_first_draw():
     labels, specimens = np.arange(40) % 2, names_of(*[1] * 40)
-    (fold,) = make_folds(labels, {"specimen_id": specimens}, num_folds=1, test_size=0.3, stratify=False, seed=3)
-    _, chosen = next(ShuffleSplit(1, test_size=0.3, random_state=3).split(range(40)))
+    (fold,) = make_folds(labels, {"specimen_id": specimens}, num_folds=1, test_size=0.3, stratify=False, seed=8)
+    _, chosen = next(ShuffleSplit(1, test_size=0.3, random_state=8).split(range(40)))
     assert sorted(specimens[row] for row in fold.test) == sorted(np.unique(specimens)[chosen])
+
+
+def test_a_hold_out_is_a_fifth_unless_told_otherwise():
+    labels = np.arange(50) % 2
+    (fold,) = make_folds(labels, {}, split_by="image", num_folds=1)
+    assert [len(getattr(fold, part)) for part in PARTS] == [40, 0, 10, 0]
 
 
 def test_a_hold_out_is_the_draw_nearest_to_the_share_of_every_class():

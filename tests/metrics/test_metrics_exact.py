@@ -5,7 +5,7 @@ import pytest
 
 from hf_breakhis.metrics import fold_aggregate, image_report, recognition_rate
 from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores, mean_and_sd, mean_roc
-from hf_breakhis.metrics.image_report.image_report import class_scores, plain, probability_scores
+from hf_breakhis.metrics.image_report.image_report import as_classes, class_scores, plain, probability_scores
 from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores
 
 LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softmax, not logits."
@@ -19,6 +19,7 @@ LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softma
         (image_report, ([0], [[0]]), "`predictions` has shape (1, 1); give one class number per image, at least one."),
         (image_report, (1, 1), "`references` has shape (); give one class number per image, at least one."),
         (image_report, ([0, 2.5], [0, 1]), "`references` holds 2.5; allowed are the classes 0 to 1."),
+        (image_report, ([0, None], [0, 1]), "`references` holds nan; allowed are the classes 0 to 1."),
         (image_report, ([0, 1], [3, -1], None, "abc"), "`predictions` holds 3; allowed are the classes 0 to 2."),
         (
             image_report, ([0, 1], [0, 1], [0.5, 0.5, 0.5]),
@@ -33,6 +34,7 @@ LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softma
         (image_report, ([0, 1], [0, 1], [[0.5, 0.5], [0.5, 0.4]]), LOGITS),
         (image_report, ([0, 1], [0, 1], [[0.5, 0.5], [1.1, -0.1]]), LOGITS),
         (image_report, ([0, 1], [0, 1], [np.nan, 0.5]), LOGITS),
+        (image_report, ([0, 1], [0, 1], [[None, 0.5], [0.5, 0.5]]), LOGITS),
         (
             fold_aggregate, ([0, 1], [0, 1], [0]),
             "2 references, 2 predictions and 1 folds; give one of each per image.",
@@ -127,6 +129,14 @@ def test_a_class_of_all_images_or_none_has_no_area():
     assert (alone["roc_auc"], alone["average_precision"]) == (None, None)
 
 
+def test_a_class_without_images_has_its_row_and_its_column():
+    assert image_report([0, 2], [0, 0], classes="abc")["confusion_matrix"] == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_classes_that_evaluate_hands_on_as_floats_are_whole_again():
+    assert as_classes([0.0, 1.0], "references", 2).dtype == int
+
+
 def test_plain_values_are_pythons():
     value = plain({"a": np.float64(0.5), "b": [np.int64(2), np.nan], "c": np.array([[1.0, np.nan]]), "d": "nan"})
     assert value == {"a": 0.5, "b": [2, None], "c": [[1.0, None]], "d": "nan"}
@@ -217,4 +227,5 @@ def test_all_that_is_known_of_three_patients():
         "scores": [0, 0.5, 1],
         "labels": [0, 1, MIXED],
     }
-    assert patient_scores([1, 0], [1, 1], ["a", "b"])["mean_probabilities"] is None
+    numbers = patient_scores([1, 0], [1, 1], [10, 9])
+    assert (numbers["ids"].tolist(), numbers["mean_probabilities"]) == (["10", "9"], None)

@@ -106,6 +106,13 @@ def test_of_more_than_two_thousand_groups_none_is_left_out(num_groups, asked):
     assert found["high"] - found["value"] == pytest.approx(t.ppf(0.975, num_groups - 1) * spread, rel=1e-9)
 
 
+def test_scores_are_asked_of_all_groups_of_each_resample_and_without_each_group(twelve):
+    seen = []
+    intervals(lambda weights: seen.append(weights) or mean_of(twelve, "accuracy")(weights), 12, resamples=3)
+    for weights, expected in zip(seen, (np.ones((1, 12)), draw(12, 3), 1 - np.eye(12)), strict=True):
+        np.testing.assert_array_equal(weights, expected)
+
+
 def test_weights_of_two_classes_worked_out_by_hand():
     """Influences .2, 0, .1 vary by .02 x 2/3, .3 and -.1 by .08 x 1/2: in hundredths 4/3 with 2 degrees, 4 with 1."""
     left_out = 0.5 - np.array([0.2, 0.0, 0.1, 0.3, -0.1])
@@ -127,6 +134,10 @@ def test_weights_of_two_classes_worked_out_by_hand():
 )
 def test_weights_of_what_hardly_moves(influence, told):
     assert weigh(0.0, -np.array(influence, float), np.array([0, 0, 0, 1, 1])) == pytest.approx(told)
+
+
+def test_weights_of_a_score_that_no_group_moves():
+    assert weigh(0.5, np.full(5, 0.5), np.array([0, 0, 0, 1, 1])) == (4, 1)
 
 
 def test_one_group_of_a_class_that_moves_has_no_spread():
@@ -164,7 +175,7 @@ def test_one_resample_in_twenty_may_be_undefined(undefined, has_interval):
     assert found == {"value": 0.5, "low": pytest.approx(ends[0]), "high": pytest.approx(ends[1])}
 
 
-@pytest.mark.parametrize(("spread", "has_interval"), [(0, False), (TINY / 2, False), (2 * TINY, True)])
+@pytest.mark.parametrize(("spread", "has_interval"), [(0, False), (TINY / 2, False), (TINY, True)])
 def test_a_share_that_no_resample_moves_has_no_interval(spread, has_interval):
     """All right or all wrong; of two runs that do not differ the difference is 0, and that for sure."""
 

@@ -125,7 +125,7 @@ def probability_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str
     average = [metrics.average_precision_score(truth == k, probabilities[:, k]) for k in judged]
     with warnings.catch_warnings():
         # `as_probabilities` allows for rounding, as of a softmax in single precision; scikit-learn warns of it.
-        warnings.filterwarnings("ignore", "The y_prob values do not sum to one", UserWarning)
+        warnings.filterwarnings("ignore", "The y_prob values do not sum to one")
         brier = metrics.brier_score_loss(truth, probabilities, labels=range(num_classes))
     return plain(
         {
