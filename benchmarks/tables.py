@@ -57,8 +57,9 @@ def near_copies(found: dict[str, Any]) -> str:
     for one in found["sets"]:
         worst = min(one["copies"].items(), key=lambda item: item[1]["found"])
         fields = one["fields"]
-        rows.append([f"{one['source']}, {one['images']}", f"{100 * worst[1]['found']:.0f} % ({worst[0]})",
-                     f"{fields['pairs']:,}", f"{min(fields['nearest'].values())} bits", f"{one['hashing_over_decoding']:.2f}"])  # fmt: skip
+        nearest = min(fields["nearest"].values())
+        cells = [f"{one['source']}, {one['images']}", f"{100 * worst[1]['found']:.0f} % ({worst[0]})"]
+        rows.append([*cells, f"{fields['pairs']:,}", f"{nearest} bits", f"{one['hashing_over_decoding']:.2f}"])
     told = f"Taken for a copy: at most {found['threshold']} bits apart, in any of the eight flips and turns."
     return f"{table(head, rows)}\n\n{told}"
 
