@@ -36,7 +36,7 @@ def _rates(rows: pd.DataFrame) -> dict[str, float | int | None]:
 
 
 def _bounded(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the rates with their intervals, sensitivity and specificity of two classes, and the number of patients."""
+    """Return the rates with their intervals, both sides of two classes, and the number of patients."""
     images = images_of(rows)
     patients = rows["patient_id"].to_numpy()
     rates = intervals(patient_rates(images, patients), images.num_groups, classes=images.group_classes)
