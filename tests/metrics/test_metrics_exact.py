@@ -1,7 +1,10 @@
 """Small cases come out to the last digit, and what cannot be scored is refused word for word."""
 
+import warnings
+
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from hf_breakhis.metrics import fold_aggregate, image_report, recognition_rate
 from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores, mean_and_sd, mean_roc
@@ -93,6 +96,12 @@ def test_probabilities_may_be_off_by_their_rounding(probabilities, allowed):
     else:
         with pytest.raises(ValueError, match=f"^{LOGITS}$"):
             image_report([0, 1], [0, 1], probabilities)
+
+
+def test_scikit_learn_may_warn_of_all_else(monkeypatch):
+    monkeypatch.setattr(metrics, "brier_score_loss", lambda *_, **__: warnings.warn("will change", stacklevel=1))
+    with pytest.warns(UserWarning, match="will change"):
+        image_report([0, 1], [0, 1], [0.1, 0.9])
 
 
 def test_the_whole_report_of_four_images():

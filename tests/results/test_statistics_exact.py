@@ -140,6 +140,14 @@ def test_weights_of_a_score_that_no_group_moves():
     assert weigh(0.5, np.full(5, 0.5), np.array([0, 0, 0, 1, 1])) == (4, 1)
 
 
+@pytest.mark.parametrize(("influence", "inflation"), [(1e-6, 2), (np.nextafter(1e-6, 0), 1)])
+def test_a_variance_below_a_rounding_error_is_none(influence, inflation):
+    """Of two groups the variance is the square of their influence: 1e-12 is the least that counts."""
+    assert TINY == 1e-12
+    left_out = np.array([influence, -influence, 0, 0, 0])
+    assert weigh(0.0, left_out, np.array([0, 0, 1, 1, 1])) == (1, inflation)
+
+
 def test_one_group_of_a_class_that_moves_has_no_spread():
     assert weigh(0.0, np.array([0.1, -0.1, 0.2]), np.array([0, 0, 1])) == (0, 1)
 
