@@ -63,8 +63,10 @@ def cross_validate(recipe: Recipe) -> bool:
     state = PartialState()
     runs = repeats_of(recipe)
     for run, repeat in runs.items():
+        if training.restart:
+            require_free(run)
         require_run(run)
-        if not training.restart or data.fold != "all":  # one fold begins again within a run of the same recipe
+        if not training.restart or others(run, data.fold):  # one fold begins again within a run of the same recipe
             check_continues(run, repeat)
     if not training.restart and all(is_run_finished(run, repeat) for run, repeat in runs.items()):
         return False
@@ -157,11 +159,23 @@ def clear(run: Path, fold: str) -> None:
     Raises:
         InputError: it is being trained.
     """
-    folder = run if fold == "all" else run / (fold if fold == "refit" else f"fold-{fold}")
+    folder = folder_of(run, fold) if others(run, fold) else run
     require_free(folder)
     shutil.rmtree(folder, ignore_errors=True)
     if fold.isdecimal():
         (run / "finished.json").unlink(missing_ok=True)
+
+
+def folder_of(run: Path, fold: str) -> Path:
+    """Return the folder of one fold or of the refit."""
+    return run / (fold if fold == "refit" else f"fold-{fold}")
+
+
+def others(run: Path, fold: str) -> list[Path]:
+    """Return the folders of other folds than the one that is asked for; none where all are."""
+    if fold == "all":
+        return []
+    return [path for path in [*run.glob("fold-*"), run / "refit"] if path.is_dir() and path != folder_of(run, fold)]
 
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:
@@ -169,7 +183,7 @@ def is_run_finished(run: Path, recipe: Recipe) -> bool:
     fold = recipe[0].fold
     if fold == "all":
         return (run / "finished.json").is_file()
-    return is_finished(run / ("refit" if fold == "refit" else f"fold-{fold}"))
+    return is_finished(folder_of(run, fold))
 
 
 def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings, folds: pd.DataFrame) -> None:

@@ -138,9 +138,9 @@ def require_writable(folder: Path) -> None:
     Raises:
         InputError: says why.
     """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise InputError(
@@ -181,7 +181,7 @@ def check_continues(run: Path, recipe: Recipe) -> None:
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise InputError(
             f"{run} holds a run of another recipe ({shown}{more}); give another --output_dir, "
-            "or --restart to begin again."
+            "or --fold all --restart to begin all of it again."
         )
 
 
