@@ -13,13 +13,13 @@ import yaml
 @pytest.mark.parametrize(
     "fault",
     # number and seed; or bytes: too few for the table of colours, for a checkpoint, for the report
-    [["kills", "20", "7"], ["full", "10000", "60000", "250000"]],
-    ids=["twenty kills", "full disks"],
+    [["kills", "20", "7"], ["kills", "4", "8"], ["full", "10000", "60000", "250000"]],
+    ids=["twenty kills", "kills with a loading process", "full disks"],
 )
-def test_faults_change_nothing(fault, tmp_path, fields, same_run):
+def test_faults_change_nothing(fault, tmp_path, fields, same_run, request):
     if fault[0] == "full":  # checkpoints larger than the files before them
         fields = fields | {"model_kwargs": fields["model_kwargs"] | {"embedding_size": 16, "hidden_sizes": [16, 48]}}
-    else:  # the pictures of an epoch are turned at random, by another process
+    elif "loading" in request.node.callspec.id:  # the pictures of an epoch are turned at random by another process
         fields = fields | {"dataloader_num_workers": 1}
     recipe = tmp_path / "small.yaml"
     recipe.write_text(yaml.safe_dump(fields), encoding="utf-8")

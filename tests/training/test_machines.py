@@ -53,7 +53,7 @@ def trainer_of(machine):
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the launcher's child")
 def test_a_lost_machine_ends_the_other_and_both_continue(launch, tmp_path, same_run):
-    fold = {"num_folds": 1, "num_train_epochs": 60}
+    fold = {"num_folds": 1, "num_train_epochs": 30}
     machines = launch("lost", **fold)
     until = time.monotonic() + 120
     while not list((tmp_path / "lost").glob("fold-0/checkpoints/*/checksums.json")):
