@@ -69,7 +69,6 @@ def check_network(args: ModelArguments) -> None:
     Raises:
         InputError: as `build_model`.
     """
-    require_reachable(args)
     config = load_config(args)
     try:
         with torch.device("meta"):  # shapes alone: no memory, no random numbers
@@ -103,6 +102,7 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
     Raises:
         InputError: there is none, or an override is not one of its fields.
     """
+    require_reachable(args)
     if args.init == "random" and args.model_name_or_path == "microsoft/resnet-50":
         config: PretrainedConfig = ResNetConfig(**RESNET_50)
     else:

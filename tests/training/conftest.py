@@ -1,9 +1,14 @@
 """Tiny runs of the twin, and whether two of them came out the same."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from hf_breakhis.recipe import build_recipe
 
@@ -65,5 +70,32 @@ def same_run():
                 pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(right[name]), rtol=1e-6)
             else:
                 assert path.read_bytes() == right[name].read_bytes(), name
+
+    return check
+
+
+@pytest.fixture
+def ends_as_if_left_alone(tmp_path, same_run):
+    """Train in processes of their own, struck by a fault and started again, and compare with a run left alone."""
+
+    def check(fields, fault, *numbers):
+        recipe = tmp_path / "small.yaml"
+        recipe.write_text(yaml.safe_dump(fields), encoding="utf-8")
+        (tmp_path / "runs").mkdir()
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("kills.py")), str(recipe), str(tmp_path / "runs"), fault,
+             *map(str, numbers)],
+            capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        alone, *struck = json.loads(done.stdout.splitlines()[-1])
+        assert struck
+        for run in struck:
+            same_run(run, alone)
+            one, other = (json.loads(Path(folder, "summary.json").read_text()) for folder in (run, alone))
+            assert one.pop("name") != other.pop("name")
+            assert one == other
+            assert Path(run, "report.html").is_file()
 
     return check

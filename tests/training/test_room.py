@@ -1,0 +1,12 @@
+"""A run that finds no room, or loses a loading process, and is started again ends as one that was left alone."""
+
+
+def test_full_disks_change_nothing(ends_as_if_left_alone, fields):
+    """Too few bytes for the table of colours, a checkpoint, the report; checkpoints are larger than the rest."""
+    larger = fields["model_kwargs"] | {"embedding_size": 16, "hidden_sizes": [16, 48]}
+    ends_as_if_left_alone(fields | {"model_kwargs": larger}, "full", 10_000, 60_000, 250_000)
+
+
+def test_kills_with_a_loading_process_change_nothing(ends_as_if_left_alone, fields):
+    """The pictures of an epoch are turned at random, by another process that is killed too."""
+    ends_as_if_left_alone(fields | {"dataloader_num_workers": 1}, "kills", 4, 8)
