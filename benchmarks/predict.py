@@ -36,7 +36,7 @@ FIELDS = {
     "eval_strategy": "no", "save_strategy": "no",
 }  # fmt: skip
 BATCHES = (1, 8, 16, 32)
-BATCH = 32
+BATCH = 8
 
 
 def main() -> None:

@@ -42,7 +42,9 @@ def predict(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: half a minute, then faster on a CPU.")
     ] = False,
-    batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Images in the network at a time.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch_size", min=1, help="Images in the network at a time; else 8, on a GPU 64.")
+    ] = None,
 ) -> None:
     """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
     import warnings
@@ -58,13 +60,14 @@ def predict(
     origin = find_origin(model, fold, revision)
     found = find_images(paths, _say)
 
-    from hf_breakhis.inference.classifier import Classifier
+    from hf_breakhis.inference.classifier import Classifier, default_batch_size
     from hf_breakhis.inference.predict import Prediction
     from hf_breakhis.inference.rows import Rows
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused by name
     if compiled and backend is not Backend.TORCH:
         raise InputError(f"--compile is for --backend torch, not {backend}; drop one of them.")
+    batch_size = batch_size or default_batch_size()
     if compiled:
         from hf_breakhis.inference.compiled import CompiledClassifier
 
