@@ -28,7 +28,7 @@ RECIPE = {
     },
     "optimizer_name": "adamw", "learning_rate": 0.004, "weight_decay": 0.01, "scheduler_name": "cosine",
     "scheduler_kwargs": {"warmup": 1}, "num_train_epochs": 15, "batch_size": 32, "dataloader_drop_last": True,
-    "eval_strategy": "no", "save_strategy": "no", "use_cpu": True, "disable_tqdm": True,
+    "eval_strategy": "no", "save_strategy": "no", "use_cpu": True, "bf16": False, "disable_tqdm": True,
 }  # fmt: skip
 TWIN = {"scale": 0.1, "width": 88, "height": 58, "noise": 0.3}
 HOLD_OUT = {"dataset": "twin", "num_folds": 1, "test_size": 0.34}

@@ -64,7 +64,8 @@ def main() -> None:
     fields = load_recipe("probe") | {
         "dataset": "twin", "twin_kwargs": {"scale": args.num_images / 7909}, "num_folds": args.folds,
         "model_name_or_path": str(args.work / "backbone"), "model_revision": "main", "num_train_epochs": args.epochs,
-        "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no", "batch_size": 32,
+        "use_cpu": True, "bf16": False, "disable_tqdm": True, "save_strategy": "no", "eval_strategy": "no",
+        "batch_size": 32,
     }  # fmt: skip
 
     def run(name: str) -> Callable[[], object]:

@@ -41,7 +41,7 @@ FIELDS: dict[str, Any] = {
     "dataset": "twin", "twin_kwargs": {"scale": 0.02, "width": 70, "height": 46}, "num_folds": 2, "image_size": 32,
     "model_kwargs": {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]},
     "init": "random", "optimizer_name": "adamw", "learning_rate": 0.002, "num_train_epochs": 2, "batch_size": 32,
-    "augmentation": "dihedral", "dataloader_num_workers": 2, "use_cpu": True, "disable_tqdm": True,
+    "augmentation": "dihedral", "dataloader_num_workers": 2, "use_cpu": True, "bf16": False, "disable_tqdm": True,
 }  # fmt: skip
 COUNTED = {
     "memory": "Resident memory (MiB)",

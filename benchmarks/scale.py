@@ -32,7 +32,8 @@ SIZES = (1_000, 10_000, 100_000)
 NUM_FOLDS = 3
 FIELDS: dict[str, Any] = {
     "dataset": "twin", "twin_kwargs": {"scale": 0.02, "width": 70, "height": 46}, "num_folds": NUM_FOLDS,
-    "image_size": 32, "init": "random", "num_train_epochs": 1, "batch_size": 32, "use_cpu": True, "disable_tqdm": True,
+    "image_size": 32, "init": "random", "num_train_epochs": 1, "batch_size": 32, "use_cpu": True, "bf16": False,
+    "disable_tqdm": True,
     "model_kwargs": {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]},
     "optimizer_name": "adamw", "learning_rate": 0.002, "save_strategy": "no",
 }  # fmt: skip

@@ -39,6 +39,7 @@ RECIPE: dict[str, Any] = {
     "eval_strategy": "no",
     "save_strategy": "no",
     "use_cpu": True,
+    "bf16": False,
     "disable_tqdm": True,
 }
 FIRST = ("start", "index", "check", "split", "cache", "epoch")

@@ -66,9 +66,15 @@ def near_copies(found: dict[str, Any]) -> str:
 
 def train(found: dict[str, Any]) -> str:
     """Return images per second of training."""
-    ours = found["images_per_second"]["ours"]
-    rows = [[name, f"{speed:.2f}", f"{ours / speed:.2f}"] for name, speed in found["images_per_second"].items()]
-    return table(["way", "images/s", "ours is, times"], rows)
+    speeds = found["images_per_second"]
+    example = speeds["transformers' example"]
+    rows = [[name, f"{speed:.2f}", f"{speed / example:.2f}"] for name, speed in speeds.items()]
+    told = ", ".join(
+        f"{speed / speeds[name.replace('ours', 'bare loop, channels_last')]:.2f} in {name.removeprefix('ours, ')}"
+        for name, speed in speeds.items()
+        if name.startswith("ours")
+    )
+    return f"{table(['way', 'images/s', 'times the example'], rows)}\n\nOurs over the bare loop beside it: {told}."
 
 
 def predict(found: dict[str, Any]) -> str:
@@ -76,10 +82,11 @@ def predict(found: dict[str, Any]) -> str:
     rows = [
         [name, f"{speed:.1f}", f"{found['times_the_pipeline'][name]:.2f}"] for name, speed in found["rows"].items()
     ]
-    told = ", ".join(f"{name} {value:.3g}" for name, value in found["int8_against_fp32"].items())
-    return (
-        f"{table(['way', 'images/s', 'times the pipeline at its best'], rows)}\n\nEight bits against float32: {told}."
-    )
+    told = [
+        f"{kind} against float32: " + ", ".join(f"{name} {value:.3g}" for name, value in found[key].items())
+        for kind, key in {"bfloat16": "bf16_against_fp32", "eight bits": "int8_against_fp32"}.items()
+    ]
+    return f"{table(['way', 'images/s', 'times the pipeline at its best'], rows)}\n\n{'; '.join(told)}."
 
 
 def crossval(found: dict[str, Any]) -> str:

@@ -1,12 +1,13 @@
-"""How fast a network trains: transformers' way, a bare loop on tensors in memory, and a whole run of ours.
+"""How fast a network trains: transformers' way, bare loops on tensors in memory, and a whole run of ours.
 
-    python benchmarks/train.py [--num_images 96] [--rounds 3] [--json train.json]
+    python benchmarks/train.py [--num_images 96] [--rounds 3] [--json benchmarks/train.json]
 
 ResNet-50, random weights, 224 pixels, batches of 32, SGD, on generated pictures of 700x460. In each round every way
 trains one epoch on the same images, one way after the other; the median over the rounds counts. Start-up and the first
 epoch of each way are left out. "Ours" is the Trainer of a fold as `hf-breakhis train` builds it, its pixels from the
 cache; "transformers" is its image-classification example restated: a plain Trainer over `imagefolder`, with its
-transforms, that decodes each image in each epoch. Prints a table and writes JSON.
+transforms, that decodes each image in each epoch. The usual ways run in a process of their own, with memory
+handled as in any other; the bare loops beside ours keep freed memory as ours does. Prints a table and writes JSON.
 """
 
 import argparse
@@ -14,6 +15,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +35,14 @@ from hf_breakhis.data.sources import load_images
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.data.transforms import MEAN, SD
 from hf_breakhis.files import write_json
+from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe, build_recipe
 from hf_breakhis.training.fold import Job, make_trainer
 from hf_breakhis.training.modeling import build_model
 
 SIZE, BATCH = 224, 32
 CLASSES = ["benign", "malignant"]
+EXAMPLE, CONTIGUOUS = "transformers' example", "bare loop, contiguous"
 TRAINING = {"batch_size": BATCH, "learning_rate": 0.01, "max_grad_norm": 0.0, "use_cpu": True, "disable_tqdm": True}
 
 
@@ -56,12 +62,11 @@ class Clock(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.begin)
 
 
-def bare_loop(job: Job, channels_last: bool) -> Callable[[], float]:
+def bare_loop(images: Any, channels_last: bool, bf16: bool = False) -> Callable[[], float]:
     """A plain loop over normalised batches that lie in memory."""
     model: Any = build_model(ModelArguments(init="random"), CLASSES)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(memory_format=layout).train()
-    images = job.images(np.arange(len(job.table)))
     batches = []
     for start in range(0, len(images), BATCH):
         rows = images.__getitems__(list(range(start, min(start + BATCH, len(images)))))
@@ -73,11 +78,32 @@ def bare_loop(job: Job, channels_last: bool) -> Callable[[], float]:
         begin = time.perf_counter()
         for pixels, labels in batches:
             optimizer.zero_grad()
-            cross_entropy(model(pixels).logits, labels).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = model(pixels).logits
+            cross_entropy(logits.float(), labels).backward()
             optimizer.step()
         return time.perf_counter() - begin
 
     return epoch
+
+
+@cache
+def usual_way(pictures: Path, num_images: int, out: Path, name: str) -> Callable[[], float]:
+    """One of the ways of other people, in their process."""
+    set_start_method("fork", force=True)  # of loading processes, as everywhere
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if name == EXAMPLE:
+        return transformers_way(pictures, num_images, out)
+    job, _ = prepare(num_images, out / "job", pictures)
+    epoch = bare_loop(job.images(np.arange(len(job.table))), channels_last=False)
+    epoch()
+    return epoch
+
+
+def time_usual(*given: Any) -> float:
+    """Return the seconds of an epoch of `usual_way`."""
+    return usual_way(*given)()
 
 
 def ours(job: Job, folder: Path) -> Callable[[], float]:
@@ -112,7 +138,7 @@ def transformers_way(folder: Path, num_images: int, out: Path) -> Callable[[], f
         args = TrainingArguments(
             output_dir=str(out), num_train_epochs=2, per_device_train_batch_size=BATCH, learning_rate=0.01,
             optim="sgd", save_strategy="no", use_cpu=True, disable_tqdm=True, remove_unused_columns=False,
-            dataloader_num_workers=2,
+            dataloader_num_workers=0,  # the default, and faster on two cores than 2
         )  # fmt: skip
         model: Any = build_model(ModelArguments(init="random"), CLASSES)
         return timed(Trainer(model, args, data_collator=collate, train_dataset=images))
@@ -120,10 +146,11 @@ def transformers_way(folder: Path, num_images: int, out: Path) -> Callable[[], f
     return epoch
 
 
-def prepare(num_images: int, folder: Path) -> tuple[Job, Path]:
+def prepare(num_images: int, folder: Path, pictures: Path | None = None, bf16: bool = False) -> tuple[Job, Path]:
     """Return what a fold of ours needs, and the folder of the pictures."""
     twin = {"width": 700, "height": 460, "scale": num_images / 7909}
     fields = {"dataset": "twin", "twin_kwargs": twin, "init": "random", "image_size": SIZE, **TRAINING}
+    fields |= {"bf16": bf16} | ({} if pictures is None else {"data_dir": str(pictures)})
     fields |= {"optimizer_name": "sgd", "optimizer_kwargs": {"momentum": 0.9}, "num_train_epochs": 2}
     recipe: Recipe = build_recipe({**fields, "output_dir": str(folder), "save_strategy": "no"}, {})
     images = load_images(recipe[0])
@@ -146,29 +173,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_images", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("train.json"))
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/train.json"))
     given = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as temporary:
+    keep_memory()  # as a run does
+    other = ProcessPoolExecutor(1, get_context("spawn"))
+    with tempfile.TemporaryDirectory() as temporary, other as process:
         folder = Path(temporary)
-        job, pictures = prepare(given.num_images, folder)
-        ways = {
-            "transformers' example": transformers_way(pictures, given.num_images, folder / "example"),
-            "bare loop, contiguous": bare_loop(job, channels_last=False),
-            "bare loop, channels_last": bare_loop(job, channels_last=True),
-            "ours": ours(job, folder / "ours"),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for name in ("bare loop, contiguous", "bare loop, channels_last"):
-            ways[name]()
+        ways: dict[str, Callable[[], float]] = {}
+        pictures: Path | None = None
+        for bf16 in (False, True) if find_hardware(use_cpu=True).cpu_bf16 else (False,):
+            kind = "bfloat16" if bf16 else "float32"
+            job, pictures = prepare(given.num_images, folder, pictures, bf16)
+            loop = bare_loop(job.images(np.arange(len(job.table))), channels_last=True, bf16=bf16)
+            loop()
+            ways |= {f"bare loop, channels_last, {kind}": loop, f"ours, {kind}": ours(job, folder / kind)}
+        seconds: dict[str, list[float]] = {name: [] for name in (EXAMPLE, CONTIGUOUS, *ways)}
         for _ in range(given.rounds):
+            for name in (EXAMPLE, CONTIGUOUS):
+                told = process.submit(time_usual, pictures, given.num_images, folder / "usual", name)
+                seconds[name].append(told.result())
             for name, epoch in ways.items():
                 seconds[name].append(epoch())
     speeds = {name: given.num_images / statistics.median(values) for name, values in seconds.items()}
-    print("| way | images/s | ours is |\n|---|---|---|")
+    print(f"{'':36}{'images/s':>10}{'times the example':>20}")
     for name, speed in speeds.items():
-        print(f"| {name} | {speed:.2f} | {speeds['ours'] / speed:.2f} times |")
+        print(f"{name:<36}{speed:>10.2f}{speed / speeds[EXAMPLE]:>20.2f}")
     result = {"images_per_second": speeds, "seconds": seconds, "num_images": given.num_images, "machine": machine()}
     print(f"json: {write_json(given.json, result)}")
 

@@ -21,7 +21,8 @@ from hf_breakhis.training.crossval import cross_validate
 
 REPEATS = 3
 SMALL = {
-    "dataset": "twin", "image_size": 64, "use_cpu": True, "disable_tqdm": True, "dataloader_num_workers": 0,
+    "dataset": "twin", "image_size": 64, "use_cpu": True, "bf16": False, "disable_tqdm": True,
+    "dataloader_num_workers": 0,
 }  # fmt: skip
 TWIN = {"scale": 0.15, "width": 105, "height": 69}
 NETWORK = {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1]}

@@ -1,6 +1,8 @@
 """What this machine has, and the settings that a recipe leaves to it."""
 
+import ctypes
 import os
+import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ MAX_WORKERS = 8
 PREFETCH = 4
 # Without one of these a CPU only imitates bfloat16, and takes 14 times as long as with float32.
 CPU_BF16 = {"amx_bf16", "avx512_bf16"}
+# Options of glibc's mallopt: how many blocks come straight from the system, and how much that is free stays.
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,25 @@ def full_precision() -> AbstractContextManager[Any]:
     return torch.backends.flags(fp32_precision="ieee")
 
 
+def keeps_memory() -> bool:
+    """Return whether `keep_memory` acts here: with glibc, where the environment leaves its allocator alone."""
+    told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    return platform.libc_ver()[0] == "glibc" and not told
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that a network frees, for its next layer and batch.
+
+    glibc returns every block above 32 MiB to the system once it is free and is given empty pages for the next, which
+    costs a ResNet-50 on a CPU up to a third of its time. The process stays as large as its largest step made it, which
+    is up to a third more than without.
+    """
+    if keeps_memory():
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
+
+
 def count_cores() -> int:
     """Return how many cores this process may use, by its affinity and its container's share of the host."""
     from joblib import cpu_count
@@ -71,8 +94,8 @@ def processor_flags() -> set[str]:
 def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:
     """Return a value for every field that a recipe may leave open.
 
-    On a GPU: bfloat16 and TensorFloat-32 where it calculates in them, and processes that load images ahead of it. On a
-    CPU: float32, since few calculate in bfloat16, and no loading processes, which would take cores from the network.
+    bfloat16 where the device calculates in it. On a GPU also TensorFloat-32, and processes that load images ahead of
+    it; on a CPU none, since they would take cores from the network.
 
     Args:
         hardware: as `find_hardware` gives it.
@@ -83,7 +106,7 @@ def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]
     if num_workers is None:
         num_workers = 0 if hardware.device == "cpu" else min(MAX_WORKERS, max(1, cores - 1))
     return {
-        "bf16": modern,
+        "bf16": modern or (hardware.device == "cpu" and hardware.cpu_bf16),
         "tf32": True if modern else None,
         "num_threads": cores,
         "dataloader_num_workers": num_workers,

@@ -31,7 +31,7 @@ RUN_FIELDS = {
     "dataset": "twin", "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "split_by": "specimen",
     "num_folds": 2, "image_size": 32, "init": "random", "learning_rate": 0.05, "num_train_epochs": 2, "batch_size": 36,
     "model_kwargs": {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]},
-    "use_cpu": True, "disable_tqdm": True,
+    "use_cpu": True, "bf16": False, "disable_tqdm": True,
 }  # fmt: skip
 
 

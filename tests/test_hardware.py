@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import yaml
 
 from hf_breakhis import arguments
 from hf_breakhis.arguments import BreakHisTrainingArguments
-from hf_breakhis.hardware import Hardware, choose, count_cores, full_precision
+from hf_breakhis.hardware import Hardware, choose, count_cores, full_precision, keeps_memory
 from hf_breakhis.inference.classifier import Classifier
 from hf_breakhis.training.crossval import cross_validate, use_hardware
 from hf_breakhis.training.trainer import BreakHisTrainer
@@ -28,11 +29,11 @@ T4 = Hardware("cuda", (7, 5), cores=4)
     ("hardware", "bf16", "tf32", "workers", "prefetch"),
     [
         (Hardware("cpu", cores=2), False, None, 0, None),
-        (Hardware("cpu", cores=64, cpu_bf16=True), False, None, 0, None),
+        (Hardware("cpu", cores=64, cpu_bf16=True), True, None, 0, None),
         (A100, True, True, 8, 4),
         (T4, False, None, 3, 4),
         (Hardware("cuda", (9, 0), cores=1), True, True, 1, 4),
-        (Hardware("mps", cores=8), False, None, 7, 4),
+        (Hardware("mps", cores=8, cpu_bf16=True), False, None, 7, 4),
     ],
     ids=["laptop", "server", "A100", "T4", "one core", "Apple"],
 )
@@ -56,6 +57,48 @@ def test_what_a_recipe_gives_stays(monkeypatch):
     assert (left.bf16, left.num_threads, left.dataloader_num_workers) == (False, 6, 0)
     given = BreakHisTrainingArguments(use_cpu=True, bf16=True, num_threads=1, dataloader_num_workers=2)
     assert (given.bf16, given.num_threads, given.dataloader_num_workers) == (True, 1, 2)
+
+
+FAULTS = """
+import resource, torch
+from hf_breakhis.hardware import keep_memory
+{call}
+for i in range(40):
+    if i == 20:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(12, 1024, 1024)
+    torch.ones(10, 1024, 1024)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def count_faults(call, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS.format(call=call)],
+        capture_output=True, text=True, check=True, env={**os.environ, **environment},
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system has no glibc")
+def test_freed_memory_is_kept():
+    """Pages that a process was given once, it need not be given again."""
+    usual = count_faults("")
+    assert usual > 1000
+    assert count_faults("keep_memory()") < usual / 10
+    assert count_faults("keep_memory()", MALLOC_ARENA_MAX="4") > usual / 2, "a user's own settings stay"
+
+
+def test_memory_is_kept_where_that_can_be_told(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    assert keeps_memory()
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    assert not keeps_memory()
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    assert not keeps_memory()
 
 
 def test_threads_of_the_launcher_stay(monkeypatch):

@@ -17,7 +17,7 @@ from hf_breakhis.data.sources import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, split_images
 from hf_breakhis.data.transforms import AUGMENTATIONS
 from hf_breakhis.files import InputError, read_json, write_csv, write_json
-from hf_breakhis.hardware import find_hardware
+from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.fold import Job, is_finished, train_fold
 from hf_breakhis.training.lock import held, require_free
@@ -86,9 +86,11 @@ def cross_validate(recipe: Recipe) -> bool:
 
 
 def use_hardware(training: BreakHisTrainingArguments) -> None:
-    """Start as many threads as the recipe or the hardware says, and tell what would be slow here."""
+    """Start as many threads as the recipe or the hardware says, keep freed memory, and tell what would be slow."""
     if training.num_threads is not None:
         torch.set_num_threads(training.num_threads)
+    if training.device.type == "cpu":
+        keep_memory()
     if training.bf16 and training.device.type == "cpu" and not find_hardware(use_cpu=True).cpu_bf16:
         say("warning: this processor only imitates bfloat16, which takes 14 times as long; --bf16 false is float32.")
 

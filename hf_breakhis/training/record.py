@@ -25,6 +25,7 @@ from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity import Findings
 from hf_breakhis.data.sources import Images
 from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.hardware import keeps_memory
 from hf_breakhis.recipe import Recipe
 
 PACKAGES = (
@@ -70,6 +71,7 @@ def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "keeps_freed_memory": args.device.type == "cpu" and keeps_memory(),
         "settings": {name: getattr(args, name) for name in SETTINGS},
         "processes": args.world_size,
         "gradient_accumulation_steps": args.gradient_accumulation_steps,

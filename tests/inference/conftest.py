@@ -29,7 +29,8 @@ def run(tmp_path_factory):
     fields = {
         "dataset": "twin", "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "split_by": "specimen",
         "num_folds": 2, "image_size": 32, "init": "random", "model_kwargs": NETWORK, "optimizer_name": "sgd",
-        "learning_rate": 0.05, "num_train_epochs": 1, "batch_size": 36, "use_cpu": True, "disable_tqdm": True,
+        "learning_rate": 0.05, "num_train_epochs": 1, "batch_size": 36, "use_cpu": True, "bf16": False,
+        "disable_tqdm": True,
         "output_dir": str(folder), "cache": False,
     }  # fmt: skip
     cross_validate(build_recipe(fields, {}))

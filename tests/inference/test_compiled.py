@@ -20,14 +20,15 @@ def folder(trained_run):
 
 
 @needs_compiler
-def test_logits_are_those_of_the_network_as_it_is(folder):
-    plain, compiled = Classifier(folder), CompiledClassifier(folder, 4)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_logits_are_those_of_the_network_as_it_is(folder, bf16):
+    plain, compiled = Classifier(folder, bf16), CompiledClassifier(folder, 4, bf16)
     rng = np.random.default_rng(0)
     images = [plain.prepare(rng.integers(0, 256, (46, 70, 3), dtype=np.uint8)) for _ in range(4)]
     for batch in (images, images[:3], images[:1]):
         found = compiled.logits(batch)
         assert found.shape == (len(batch), 2)
-        np.testing.assert_allclose(found, plain.logits(batch), atol=1e-5)
+        np.testing.assert_allclose(found, plain.logits(batch), atol=0.02 if bf16 else 1e-5)
     assert np.abs(compiled.logits(images[:1]) - plain.logits(images[1:2])).max() > 1e-4, "not one answer for all"
 
 

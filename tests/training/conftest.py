@@ -27,6 +27,7 @@ FIELDS = {
     "batch_size": 36,
     "augmentation": "dihedral",
     "use_cpu": True,
+    "bf16": False,
     "disable_tqdm": True,
 }
 

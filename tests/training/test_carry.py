@@ -24,6 +24,7 @@ FIELDS = {
     "num_train_epochs": 1,
     "batch_size": 32,
     "use_cpu": True,
+    "bf16": False,
     "disable_tqdm": True,
 }
 

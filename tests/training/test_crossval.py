@@ -34,6 +34,7 @@ FIELDS = {
     "batch_size": 32,
     "augmentation": "dihedral",
     "use_cpu": True,
+    "bf16": False,
     "disable_tqdm": True,
 }
 FILES = ["colors.csv", "cost.json", "data.json", "finished.json", "folds.csv", "recipe.yaml"]

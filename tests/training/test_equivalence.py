@@ -115,7 +115,7 @@ def test_the_trainers_own_loss_would_be_wrong(order, tmp_path):
     """The control: without our loss, accumulation multiplies the gradient, and the comparison above sees it."""
     args = toy.BreakHisTrainingArguments(
         output_dir=str(tmp_path), num_train_epochs=4, batch_size=toy.BATCH, gradient_accumulation_steps=4,
-        max_grad_norm=0, save_strategy="no", eval_strategy="no", use_cpu=True, seed=3, **SGD_FIELDS,
+        max_grad_norm=0, save_strategy="no", eval_strategy="no", use_cpu=True, bf16=False, seed=3, **SGD_FIELDS,
     )  # fmt: skip
     trainer = toy.BreakHisTrainer(
         model_init=lambda: toy.network(True), args=args, train_dataset=toy.Toy(toy.NUM_TRAIN, 1)

@@ -56,7 +56,7 @@ def train(folder, fields, frozen_norm, weighted=False):
     """Train by the Trainer; return the weights after each epoch and the order of the images."""
     args = BreakHisTrainingArguments(
         output_dir=str(folder), num_train_epochs=4, batch_size=BATCH, per_device_eval_batch_size=4, max_grad_norm=0,
-        save_strategy="no", use_cpu=True, seed=3, **fields,
+        save_strategy="no", use_cpu=True, bf16=False, seed=3, **fields,
     )  # fmt: skip
     images = Toy(NUM_TRAIN, 1)
     weights = balanced_weights(images.labels, 2) if weighted else None
