@@ -3,7 +3,8 @@
 import ctypes
 import os
 import platform
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,23 @@ def find_hardware(use_cpu: bool = False) -> Hardware:
     )
 
 
-def full_precision() -> AbstractContextManager[Any]:
-    """Return a context in which float32 is float32: GPUs shorten it in convolutions unless they are told not to."""
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let float32 be float32: GPUs shorten it in convolutions unless they are told not to."""
     import torch
 
-    return torch.backends.flags(fp32_precision="ieee")
+    # What was ever set for a part counts more than what is set for all, and exporting a model sets it.
+    backends: Any = torch.backends
+    parts = (backends.cuda.matmul, backends.cudnn.conv)
+    before = [part.fp32_precision for part in parts]
+    with torch.backends.flags(fp32_precision="ieee"):
+        for part in parts:
+            part.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            for part, precision in zip(parts, before, strict=True):
+                part.fp32_precision = precision
 
 
 def keeps_memory() -> bool:

@@ -147,12 +147,18 @@ def test_an_optimizer_that_cannot_be_fused_is_not():
     assert "fused" not in BreakHisTrainer.get_optimizer_cls_and_kwargs(given)[1]
 
 
-def test_float32_is_not_shortened_and_the_setting_comes_back():
-    before = torch.backends.cudnn.conv.fp32_precision
-    with full_precision():
-        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
-        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
-    assert torch.backends.cudnn.conv.fp32_precision == before
+@pytest.mark.parametrize("before", ["none", "tf32", "ieee"])
+def test_float32_is_not_shortened_and_the_setting_comes_back(before):
+    part = torch.backends.cudnn.conv
+    default = part.fp32_precision
+    part.fp32_precision = before
+    found = part.fp32_precision
+    for _ in range(2):
+        with full_precision():
+            assert part.fp32_precision == "ieee"
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert part.fp32_precision == found
+    part.fp32_precision = default
 
 
 def test_a_run_in_bfloat16_writes_what_its_weights_say_in_float32(tmp_path, request):

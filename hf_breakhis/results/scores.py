@@ -10,7 +10,7 @@ from hf_breakhis.results.predictions import classes_of, probabilities_of
 from hf_breakhis.results.statistics import choose_groups
 
 Weights = np.ndarray  # (resamples, groups): how often each group is in each resample
-BLOCK = 64
+BLOCK, MANY_IMAGES = 16, 20_000
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,10 @@ def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[n
 
     def rank(weights: Weights) -> tuple[np.ndarray, np.ndarray]:
         area, average = np.empty(len(weights)), np.empty(len(weights))
-        # One block of resamples at a time keeps the cumulative sums in the cache.
-        for start in range(0, len(weights), BLOCK):
-            block = slice(start, start + BLOCK)
+        # Few resamples at a time keep the cumulative sums in the cache.
+        step = BLOCK if len(positive) < MANY_IMAGES else 1
+        for start in range(0, len(weights), step):
+            block = slice(start, start + step)
             own, other = (weights[block][:, group] for group in groups)
             false = np.zeros((len(own), len(lowest) + 1))
             np.cumsum(other, axis=1, out=false[:, 1:])

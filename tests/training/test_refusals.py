@@ -51,7 +51,7 @@ def test_a_step_shorter_than_an_update_is_one_update(recipe, tmp_path):
 def test_a_precision_of_the_launcher_alone_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     with pytest.raises(InputError, match=r"The launcher asks for bf16 .*the recipe for no; give --bf16 true"):
-        BreakHisTrainingArguments(use_cpu=True)
+        BreakHisTrainingArguments(use_cpu=True, bf16=False)
     assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16, "the launcher's no is no wish"
