@@ -125,7 +125,7 @@ def _copies(across: pd.DataFrame | None, fold: int, test: set[str]) -> dict[str,
 def _shared(train: pd.DataFrame, test: pd.DataFrame, column: str) -> int | None:
     if not (known(train, column) and known(test, column)):
         return None
-    return int(test[column].isin(train[column]).sum())
+    return int(test[column].isin(train[column].unique()).sum())
 
 
 def _shares(rows: list[dict[str, Any]]) -> dict[str, float | None]:

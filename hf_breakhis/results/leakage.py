@@ -64,7 +64,7 @@ def _fold(folds: pd.DataFrame, fold: int, test: pd.DataFrame) -> dict[str, Any]:
 def _shared(test: pd.DataFrame, train: pd.DataFrame, column: str) -> int | None:
     if not (known(test, column) and known(train, column)):
         return None
-    return int(test[column].isin(train[column]).sum())
+    return int(test[column].isin(train[column].unique()).sum())
 
 
 def _share(rows: list[dict[str, Any]], name: str) -> float | None:
