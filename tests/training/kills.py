@@ -1,12 +1,15 @@
 """Train one recipe again and again, killed at random moments or out of room, and started again until it ends.
 
-Arguments: the recipe, a folder, and `kills NUMBER SEED` or `full BYTES...` (the largest file that may be written).
+Arguments: the recipe, a folder, and `kills NUMBER SEED`, `full BYTES...` (the largest file that may be written) or
+`everywhere` (every kind of file that Python opens for writing finds a full disk once).
 Imports once and forks, so that a start is quick; prints the folders of the runs as JSON, the first one left alone.
 """
 
+import errno
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -16,7 +19,27 @@ from pathlib import Path
 from hf_breakhis.cli import main
 
 
-def start(recipe, run, largest_file=None):
+def refuse_once(run, found):
+    """Let the first file of the run that is not in `found` yet, a file of names, find a full disk."""
+
+    def hook(event, given):
+        if event != "open" or not given[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+        path = os.path.abspath(os.fsdecode(given[0])) if isinstance(given[0], str | bytes) else ""
+        if path.startswith(f"{run}{os.sep}"):
+            # Temporary names, and what there are many of, are one place.
+            place = re.sub(
+                r"[0-9a-f]{8}(?=\.part)|-\d+|(?<=figures/).*(?=\.)|[^/]*(?=\.png)", "", path[len(str(run)) :]
+            )
+            if place not in found.read_text().splitlines():
+                with found.open("a") as stream:
+                    stream.write(f"{place}\n")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    sys.addaudithook(hook)
+
+
+def start(recipe, run, largest_file=None, found=None):
     """Train in a process of its own group; its output goes to a file beside the run."""
     child = os.fork()
     if child:
@@ -27,6 +50,8 @@ def start(recipe, run, largest_file=None):
     os.dup2(log, 2)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if found is not None:
+        refuse_once(run, found)
     os._exit(main(["train", recipe, "--output_dir", str(run)]))
 
 
@@ -65,6 +90,21 @@ def kill_at_random(recipe, folder, usual, kills, seed):
             runs.append(folder / f"killed-{len(runs)}")
 
 
+def run_out_of_room_everywhere(recipe, folder):
+    """Return the folder of a run that found the disk full at each of its files in turn, and ended at last."""
+    run, found = folder / "full", folder / "places"
+    found.touch()
+    code = None
+    while code != 0:
+        before = found.read_text()
+        Path(f"{run}.log").unlink(missing_ok=True)
+        code = wait(start(recipe, run, found=found))
+        told = Path(f"{run}.log").read_text()
+        if code and (code != 2 or found.read_text() == before or "Traceback" in told or "No space left" not in told):
+            give_up(run)
+    return [run]
+
+
 def run_out_of_room(recipe, folder, limits):
     """Return the folders of the runs that could not write a large file at first, each ended at last."""
     runs = [folder / f"full-{limit}" for limit in limits]
@@ -87,9 +127,9 @@ if __name__ == "__main__":
     if wait(start(recipe, folder / "alone")):
         give_up(folder / "alone")
     usual = time.monotonic() - begin
-    runs = (
-        kill_at_random(recipe, folder, usual, *numbers)
-        if what == "kills"
-        else run_out_of_room(recipe, folder, numbers)
-    )
+    runs = {
+        "kills": lambda: kill_at_random(recipe, folder, usual, *numbers),
+        "full": lambda: run_out_of_room(recipe, folder, numbers),
+        "everywhere": lambda: run_out_of_room_everywhere(recipe, folder),
+    }[what]()
     sys.stdout.write(json.dumps([str(run) for run in [folder / "alone", *runs]]) + "\n")
