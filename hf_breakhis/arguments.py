@@ -124,7 +124,7 @@ class BreakHisTrainingArguments(TrainingArguments):
     per_device_eval_batch_size: int = _field(64, "Images per evaluation batch and device.")
     ddp_find_unused_parameters: bool | None = _field(False, "A ResNet uses all of its parameters.")
     # None is what the hardware suggests (hardware.py).
-    bf16: bool | None = _field(None, "Train in bfloat16; by default where GPU or CPU calculate in it.")  # type: ignore[assignment]
+    bf16: bool | None = _field(None, "Train in bfloat16; by default where GPU or CPU are known to.")  # type: ignore[assignment]
     dataloader_num_workers: int | None = _field(  # type: ignore[assignment]
         None, "Processes that load images; by default none on a CPU, one a core on a GPU, up to 8."
     )

@@ -57,23 +57,24 @@ def full_precision() -> Iterator[None]:
     """Let float32 be float32: GPUs shorten it in convolutions unless they are told not to."""
     import torch
 
-    # What was ever set for a part counts more than what is set for all, and exporting a model sets it.
     backends: Any = torch.backends
-    parts = (backends.cuda.matmul, backends.cudnn.conv)
-    before = [part.fp32_precision for part in parts]
+    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
     with torch.backends.flags(fp32_precision="ieee"):
-        for part in parts:
+        # What was ever set for a part counts more than what is set for all, and exporting a model sets it.
+        own = [(part, part.fp32_precision) for part in parts if part.fp32_precision != "ieee"]
+        for part, _ in own:
             part.fp32_precision = "ieee"
         try:
             yield
         finally:
-            for part, precision in zip(parts, before, strict=True):
+            for part, precision in own:
                 part.fp32_precision = precision
 
 
 def keeps_memory() -> bool:
     """Return whether `keep_memory` acts here: with glibc, where the environment leaves its allocator alone."""
     told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    told = told or "malloc" in os.environ.get("LD_PRELOAD", "")  # jemalloc, tcmalloc
     return platform.libc_ver()[0] == "glibc" and not told
 
 
@@ -81,8 +82,8 @@ def keep_memory() -> None:
     """Let this process keep the memory that a network frees, for its next layer and batch.
 
     glibc returns every block above 32 MiB to the system once it is free and is given empty pages for the next, which
-    costs a ResNet-50 on a CPU up to a third of its time. The process stays as large as its largest step made it, which
-    is up to a third more than without.
+    costs a ResNet-50 on a CPU up to a third of its time. The process stays as large as its largest step made it; that
+    was up to a third more than without in runs of a ResNet-50, and is more where sizes keep growing.
     """
     if keeps_memory():
         mallopt = ctypes.CDLL(None).mallopt
@@ -107,8 +108,8 @@ def processor_flags() -> set[str]:
 def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:
     """Return a value for every field that a recipe may leave open.
 
-    bfloat16 where the device calculates in it. On a GPU also TensorFloat-32, and processes that load images ahead of
-    it; on a CPU none, since they would take cores from the network.
+    bfloat16 where the device is known to calculate in it. On a GPU also TensorFloat-32, and processes that load images
+    ahead of it; on a CPU none, since they would take cores from the network.
 
     Args:
         hardware: as `find_hardware` gives it.

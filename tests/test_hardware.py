@@ -17,7 +17,7 @@ import yaml
 from hf_breakhis import arguments
 from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.hardware import Hardware, choose, count_cores, full_precision, keeps_memory
-from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.classifier import Classifier, default_batch_size
 from hf_breakhis.training.crossval import cross_validate, use_hardware
 from hf_breakhis.training.trainer import BreakHisTrainer
 
@@ -73,9 +73,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def count_faults(call, **environment):
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_"))}
     done = subprocess.run(
         [sys.executable, "-c", FAULTS.format(call=call)],
-        capture_output=True, text=True, check=True, env={**os.environ, **environment},
+        capture_output=True, text=True, check=True, env={**usual, **environment},
     )  # fmt: skip
     return int(done.stdout)
 
@@ -90,13 +91,16 @@ def test_freed_memory_is_kept():
 
 
 def test_memory_is_kept_where_that_can_be_told(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_", "LD_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
     assert keeps_memory()
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
-    assert not keeps_memory()
-    monkeypatch.delenv("GLIBC_TUNABLES")
+    assert default_batch_size() == 32
+    for name, value in {"GLIBC_TUNABLES": "glibc.malloc.check=1", "LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}.items():
+        monkeypatch.setenv(name, value)
+        assert not keeps_memory()
+        assert default_batch_size() == 8
+        monkeypatch.delenv(name)
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     assert not keeps_memory()
 
@@ -159,6 +163,31 @@ def test_float32_is_not_shortened_and_the_setting_comes_back(before):
             assert torch.backends.cuda.matmul.fp32_precision == "ieee"
         assert part.fp32_precision == found
     part.fp32_precision = default
+
+
+def test_what_is_set_for_all_counts_after_a_full_precision_as_before():
+    """As two runs of one process do it on a GPU, the first in TensorFloat-32."""
+    default, part = torch.backends.fp32_precision, torch.backends.cuda.matmul
+    try:
+        torch.backends.fp32_precision = "tf32"
+        with full_precision():
+            assert part.fp32_precision == "ieee"
+        assert part.fp32_precision == "tf32"
+        torch.backends.fp32_precision = "ieee"
+        assert part.fp32_precision == "ieee"
+    finally:
+        torch.backends.fp32_precision = default
+
+
+def test_float32_is_not_shortened_on_a_cpu_either():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+        with full_precision():
+            assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_a_run_in_bfloat16_writes_what_its_weights_say_in_float32(tmp_path, request):

@@ -13,11 +13,14 @@ def explain(
     num_curves: Annotated[int, typer.Option("--num_curves", min=1, help="Test images of the deletion curve.")] = 24,
 ) -> None:
     """Write heat maps of the most confident right and wrong test images, and show them in the report."""
+    from hf_breakhis.hardware import find_hardware, keep_memory
     from hf_breakhis.inference.explain import explain_fold
     from hf_breakhis.inference.weights import find_weights
     from hf_breakhis.results.report import write_report
 
     weights = find_weights(run, fold)
+    if find_hardware().device == "cpu":
+        keep_memory()
     told = explain_fold(weights, num_images, num_curves)
     areas = told["deletion"]["area"]
     for name in told["methods"]:

@@ -63,7 +63,7 @@ def predict(
     origin = find_origin(model, fold, revision)
     found = find_images(paths, _say)
 
-    from hf_breakhis.hardware import find_hardware, keep_memory
+    from hf_breakhis.hardware import choose, find_hardware, keep_memory
     from hf_breakhis.inference.classifier import Classifier, default_batch_size
     from hf_breakhis.inference.predict import Prediction
     from hf_breakhis.inference.rows import Rows
@@ -74,10 +74,17 @@ def predict(
             raise InputError(f"{option} is for --backend torch, not {backend}; drop one of them.")
     batch_size = batch_size or default_batch_size()
     hardware = find_hardware()
-    if hardware.device == "cpu":
+    if hardware.device == "cpu" or backend is not Backend.TORCH:  # ONNX Runtime works on the CPU
         keep_memory()
-    if bf16 and hardware.device == "cpu" and not hardware.cpu_bf16:
-        _say("warning: this processor only imitates bfloat16, which takes far longer than float32; drop --bf16.")
+    if bf16 and not choose(hardware)["bf16"]:
+        _say(
+            "warning: nothing here is known to calculate in bfloat16; a processor that only imitates bfloat16 "
+            "takes far longer than with float32: then drop --bf16."
+        )
+    if bf16 and origin.decision is not None:
+        _say(
+            "calculated in bfloat16; threshold and temperature were fitted on scores of float32, which differ slightly"
+        )
     if compiled:
         from hf_breakhis.inference.compiled import CompiledClassifier
 

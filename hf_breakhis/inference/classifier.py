@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.data.transforms import MEAN, SD, image_processor, normalize, resize
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.hardware import full_precision
+from hf_breakhis.hardware import full_precision, keeps_memory
 from hf_breakhis.inference.origin import require_classifier
 
 
@@ -100,8 +100,11 @@ class Classifier:
             raise InputError(f"Cannot load the model {self.folder} ({_brief(error)}); fetch it again.") from error
         if missing := sorted(info["missing_keys"]):
             raise InputError(f"{self.folder} lacks weights of an image classifier, such as {missing[0]}.")
-        if self.bf16:
-            keep_head(model)
+        if self.bf16 and not keep_head(model):
+            raise InputError(
+                f"{self.folder} is a {type(model).__name__}, whose last layer is not told apart, so its scores in "
+                "bfloat16 would come in coarse steps; go without --bf16."
+            )
         return model.eval().to(self.device, memory_format=torch.channels_last)
 
     def _load_processor(self) -> Any:
@@ -126,16 +129,23 @@ class Float32Head(nn.Module):
             return self.head(features.float())
 
 
-def keep_head(model: Any) -> None:
-    """Let the layers of `model` after its backbone calculate in float32."""
-    for name, child in list(model.named_children()):
-        if child is not model.base_model and any(True for _ in child.parameters()):
-            setattr(model, name, Float32Head(child))
+def keep_head(model: Any) -> bool:
+    """Let the layers of `model` that give a number for each class calculate in float32; tell whether there are any."""
+    heads = {}
+    for name, child in model.named_children():
+        last = child[-1] if isinstance(child, nn.Sequential) and len(child) else child
+        if isinstance(last, nn.Linear) and last.out_features == model.config.num_labels:
+            heads[name] = Float32Head(child)
+    for name, head in heads.items():
+        setattr(model, name, head)
+    return bool(heads)
 
 
 def default_batch_size() -> int:
-    """Return how many images a network takes at a time; more gain nothing."""
-    return 64 if torch.accelerator.is_available() else 32
+    """Return how many images a network takes at a time; on a CPU few where memory is not kept from batch to batch."""
+    if torch.accelerator.is_available():
+        return 64
+    return 32 if keeps_memory() else 8
 
 
 def saved_size(folder: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""The same classifier, its network run by ONNX Runtime from a file that `export` wrote: twice as fast on a CPU."""
+"""The same classifier, its network run by ONNX Runtime from a file that `export` wrote."""
 
 from collections.abc import Sequence
 from pathlib import Path

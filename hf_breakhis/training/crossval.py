@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
@@ -61,6 +62,7 @@ def cross_validate(recipe: Recipe) -> bool:
     if training.disable_tqdm:
         disable_progress_bars()
     state = PartialState()
+    require_one_precision(bool(training.bf16))
     runs = repeats_of(recipe)
     for run, repeat in runs.items():
         if training.restart:
@@ -92,7 +94,20 @@ def use_hardware(training: BreakHisTrainingArguments) -> None:
     if training.device.type == "cpu":
         keep_memory()
     if training.bf16 and training.device.type == "cpu" and not find_hardware(use_cpu=True).cpu_bf16:
-        say("warning: this processor only imitates bfloat16, which takes 14 times as long; --bf16 false is float32.")
+        say(
+            "warning: this processor is not known to calculate in bfloat16; one that only imitates bfloat16 takes 14 "
+            "times as long; --bf16 false is float32."
+        )
+
+
+def require_one_precision(bf16: bool) -> None:
+    """Refuse processes of which some calculate in bfloat16 and some do not, since their machines differ.
+
+    Raises:
+        InputError: in every process alike.
+    """
+    if PartialState().num_processes > 1 and len(set(gather_object([bf16]))) > 1:
+        raise InputError("Not all machines of this run calculate in bfloat16; give all of them --bf16 false, or true.")
 
 
 def leave_group() -> None:

@@ -181,6 +181,9 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     if changed:
         shown = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed[:4])
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+        if changed == ["bf16"]:  # left to the hardware, it may be, and this is other hardware
+            told = f"--bf16 {str(before.get('bf16')).lower()}"
+            raise InputError(f"{run} holds a run of other precision ({shown}); to go on with it, add {told}.")
         raise InputError(
             f"{run} holds a run of another recipe ({shown}{more}); give another --output_dir, "
             "or --fold all --restart to begin all of it again."

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import HGNetV2Config, HGNetV2ForImageClassification, SiglipConfig, SiglipForImageClassification
 
 from hf_breakhis.cli import main
+from hf_breakhis.files import InputError
 from hf_breakhis.hardware import Hardware
-from hf_breakhis.inference.classifier import Classifier, Float32Head
+from hf_breakhis.inference.classifier import Classifier, Float32Head, keep_head
 
 
 @pytest.fixture
@@ -38,6 +40,38 @@ def test_weights_of_the_head_stay_those_of_the_file(write_model, images):
     for before, after in zip(full.parameters(), half.parameters(), strict=True):
         assert after.dtype == torch.float32
         assert torch.equal(before, after)
+
+
+def siglip():
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision = {**small, "image_size": 32, "patch_size": 16}
+    return SiglipForImageClassification(SiglipConfig(text_config=small, vision_config=vision, num_labels=2))
+
+
+def hgnet():
+    return HGNetV2ForImageClassification(HGNetV2Config(num_labels=2))
+
+
+@pytest.mark.parametrize("build", [siglip, hgnet])
+def test_heads_of_other_models_are_found(build, images):
+    """Their backbone is no child apart, as that of a ResNet is."""
+    model = build().eval()
+    assert keep_head(model)
+    assert sum(isinstance(module, Float32Head) for module in model.modules()) == 1
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.stack(images).float()).logits.dtype == torch.float32
+
+
+def test_a_head_that_is_not_told_apart_is_refused(write_model, monkeypatch):
+    monkeypatch.setattr("hf_breakhis.inference.classifier.keep_head", lambda model: False)
+    with pytest.raises(InputError, match=r"ResNetForImageClassification, whose last layer .*; go without --bf16"):
+        Classifier(write_model(), bf16=True)
+
+
+def test_a_threshold_of_float32_is_told(run, draw_png, tmp_path, capsys):
+    for flags in ([], ["--bf16"]):
+        assert main(["predict", str(run), str(draw_png(tmp_path / "a.png")), *flags]) == 0
+        assert ("fitted on scores of float32" in capsys.readouterr().err) == bool(flags)
 
 
 def test_command_scores_in_bfloat16(write_model, draw_png, tmp_path, monkeypatch, capsys):

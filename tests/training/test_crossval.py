@@ -187,6 +187,10 @@ def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeyp
 
 
 def test_another_recipe_in_the_folder_is_refused(plain):
+    with pytest.raises(
+        InputError, match=r"other precision \(bf16 False -> True\); to go on with it, add --bf16 false"
+    ):
+        run(plain, bf16=True)
     with pytest.raises(InputError, match=r"run of another recipe \(learning_rate 0\.05 -> 0\.01\).*--restart"):
         run(plain, learning_rate=0.01)
 

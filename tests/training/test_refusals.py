@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import yaml
 from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.training.crossval import cross_validate
+from hf_breakhis.training.crossval import cross_validate, require_one_precision
 from hf_breakhis.training.trainer import CrossEntropy
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -55,6 +56,17 @@ def test_a_precision_of_the_launcher_alone_is_refused(monkeypatch):
     assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16, "the launcher's no is no wish"
+
+
+def test_machines_of_other_precision_are_refused(monkeypatch):
+    monkeypatch.setattr("hf_breakhis.training.crossval.PartialState", lambda: SimpleNamespace(num_processes=2))
+    for bf16 in (True, False):
+        monkeypatch.setattr("hf_breakhis.training.crossval.gather_object", lambda own: [*own, True])
+        if bf16:
+            require_one_precision(bf16)
+        else:
+            with pytest.raises(InputError, match="Not all machines of this run calculate in bfloat16"):
+                require_one_precision(bf16)
 
 
 def test_labels_are_smoothed_as_torch_does():
