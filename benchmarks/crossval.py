@@ -25,6 +25,7 @@ from hf_breakhis.data.integrity import check_images
 from hf_breakhis.data.sources import load_images
 from hf_breakhis.data.transforms import normalize
 from hf_breakhis.files import read_json, write_json
+from hf_breakhis.hardware import keep_memory
 from hf_breakhis.recipe import build_recipe, load_recipe
 from hf_breakhis.training import fold as folds
 from hf_breakhis.training.crossval import cross_validate
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/crossval-bench"))
     parser.add_argument("--json", type=Path, default=Path("benchmarks/crossval.json"))
     args = parser.parse_args()
+    keep_memory()  # as a run does
     shutil.rmtree(args.work, ignore_errors=True)
     datasets.config.HF_DATASETS_CACHE = args.work / "cache"  # features of an earlier run must not be found
     set_seed(0)
