@@ -1,6 +1,7 @@
 """Cross-validation: the folds of one recipe, one after the other, each to its own folder."""
 
 import dataclasses
+import gc
 import shutil
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def leave_group() -> None:
     """Part from the other processes once all are done: one that ends earlier may abort, and the launcher ends all."""
     state = PartialState()
     state.wait_for_everyone()
+    gc.collect()  # a model of several processes that is still there would hold the group's threads to the very end
     state.destroy_process_group()
 
 

@@ -90,4 +90,5 @@ if __name__ == "__main__":
             "steps": trainer.state.global_step,
         }
         write_whole(folder / "result.pt", lambda beside: torch.save(result, beside))
+    del trainer
     leave_group()
