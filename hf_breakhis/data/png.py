@@ -46,7 +46,10 @@ def _decode_fast(content: bytes) -> np.ndarray | None:
 
     try:
         return decode_image_png_u8(content, (height, width), "rgb")
-    except Exception:  # it raises nothing narrower; Pillow looks again and tells what is wrong
+    except Exception as error:
+        # What it cannot decode it tells by the plain class, and Pillow looks again; any other is a fault of this call.
+        if type(error) is not Exception:
+            raise
         return None
 
 

@@ -134,6 +134,22 @@ def test_the_fast_decoder_leaves_all_but_rgb_of_8_bits_to_pillow():
         assert png._decode_fast(FILES[name]) is None
 
 
+@needs_fast
+def test_only_what_the_fast_decoder_cannot_decode_goes_to_pillow(monkeypatch):
+    """A decoder called in a wrong way would else cost speed for ever, and say nothing."""
+
+    def broken(*given):
+        raise TypeError("takes two arguments")
+
+    damaged = bytearray(PLAIN)
+    damaged[40] ^= 1
+    assert png._decode_fast(PLAIN) is not None
+    assert png._decode_fast(bytes(damaged)) is None
+    monkeypatch.setattr("kornia_rs.io.decode_image_png_u8", broken)
+    with pytest.raises(TypeError, match="takes two arguments"):
+        png._decode_fast(PLAIN)
+
+
 def test_a_refusal_says_which_and_what_to_do():
     with pytest.raises(InputError, match=r"^x\.png is of mode L; convert it to 8-bit RGB\.$"):
         decode_rgb(FILES["grey"], "x.png")
