@@ -173,7 +173,7 @@ def _walk_zip(
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes:
     try:
         return archive.read(member)
-    except NotImplementedError as error:  # a compression that Python lacks, or a split archive
+    except NotImplementedError as error:  # whole, but of a compression or an encryption that zipfile does not know
         raise _refuse(member.filename, path, f"cannot be read ({error})") from error
 
 

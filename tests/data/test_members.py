@@ -92,6 +92,24 @@ def test_an_encrypted_zip_is_refused(tmp_path):
     assert "is encrypted" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("at", "value", "told"),
+    [(8, 9, "compression method is not supported"), (6, 1 << 5, "patched data"), (6, 1 << 6, "strong encryption")],
+    ids=["deflate64", "patched", "strong encryption"],
+)
+def test_a_zip_of_a_kind_that_python_cannot_read_is_not_called_damaged(tmp_path, at, value, told):
+    path = pack(tmp_path / "archive.zip", "zip", [(PLACE, b"good")])
+    content = bytearray(path.read_bytes())
+    assert [name for name, _ in walk_archive(path)] == [PLACE]
+    content[at] |= value  # of the local header
+    content[content.index(b"PK\x01\x02") + at + 2] |= value  # of the directory
+    path.write_bytes(bytes(content))
+    message = refusal(path)
+    assert "cannot be read" in message
+    assert told in message
+    assert "damaged" not in message
+
+
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
 def test_a_link_or_device_in_a_zip_is_refused(tmp_path, kind):
     info = zipfile.ZipInfo("BreaKHis_v1/link.png")
