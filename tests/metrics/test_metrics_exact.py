@@ -238,3 +238,14 @@ def test_all_that_is_known_of_three_patients():
     }
     numbers = patient_scores([1, 0], [1, 1], [10, 9])
     assert (numbers["ids"].tolist(), numbers["mean_probabilities"]) == (["10", "9"], None)
+
+
+@pytest.mark.parametrize(
+    ("classes", "brier", "mcc"), [(("benign", "malignant"), 1, -1), (("A", "F", "PT"), 2, -0.5)], ids=["two", "three"]
+)
+def test_worst_and_best_are_the_ends_of_the_range(classes, brier, mcc):
+    """As the page of the metric says; three classes that are each taken for the next have no -1."""
+    truth = np.arange(6) % len(classes)
+    for predicted, ends in ((truth, (0, 1)), ((truth + 1) % len(classes), (brier, mcc))):
+        report = image_report(truth, predicted, np.eye(len(classes))[predicted], classes)
+        assert (report["brier"], report["mcc"]) == pytest.approx(ends)
