@@ -46,7 +46,7 @@ def predict(
         bool, typer.Option("--bf16", help="Calculate in bfloat16: faster where the processor has it; scores differ.")
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option("--batch_size", min=1, help="Images in the network at a time; else 32, on a GPU 64.")
+        int | None, typer.Option("--batch_size", min=1, help="Images in the network at a time; else by the hardware.")
     ] = None,
 ) -> None:
     """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
