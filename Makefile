@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test browser style types bench audit mutants
+.PHONY: setup demo test browser style types bench audit mutants fuzz
 
 setup: $(READY)
 
@@ -50,3 +50,8 @@ mutants: $(READY)
 	$(BIN)/pip install --quiet mutmut
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
+
+# Input that ends in anything but a result or one line, a minute a reader, guided by the code that it reaches.
+fuzz: $(READY)
+	$(BIN)/pip install --quiet atheris
+	for target in file_name tar zip picture predictions recipe model; do $(BIN)/python scripts/fuzz.py $$target 60 || exit 1; done

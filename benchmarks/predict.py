@@ -100,9 +100,9 @@ def main() -> None:
                 way()
                 speeds[name] = max(speeds[name], count / (time.perf_counter() - begin))
     best = max(speeds[name] for name in PIPELINE)
-    print(f"{'':28}{'images/s':>10}{'times the pipeline':>20}")
+    print(f"{'':40}{'images/s':>10}{'times the pipeline':>20}")
     for name, speed in speeds.items():
-        print(f"{name:<28}{speed:>10.1f}{speed / best:>20.2f}")
+        print(f"{name:<40}{speed:>10.1f}{speed / best:>20.2f}")
     change = read_json(weights.beside / "onnx" / "export.json")["files"]["model_int8.onnx"]["against_fp32"]
     print(f"int8 against fp32: {change}")
     halved = _difference(*(_predicted(classifiers[name], files)() for name in ("torch", "torch, --bf16")))

@@ -62,6 +62,26 @@ def test_heads_of_other_models_are_found(build, images):
         assert model(torch.stack(images).float()).logits.dtype == torch.float32
 
 
+class Hidden(torch.nn.Module):
+    """A last layer that nothing outside tells apart."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, features):
+        return self.layer(features)
+
+
+def test_a_head_that_is_hidden_is_not_found(images):
+    model = hgnet().eval()
+    model.fc = Hidden(model.fc)
+    assert not keep_head(model)
+    assert not any(isinstance(module, Float32Head) for module in model.modules())
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.stack(images).float()).logits.dtype == torch.bfloat16, "which is why it is refused"
+
+
 def test_a_head_that_is_not_told_apart_is_refused(write_model, monkeypatch):
     monkeypatch.setattr("hf_breakhis.inference.classifier.keep_head", lambda model: False)
     with pytest.raises(InputError, match=r"ResNetForImageClassification, whose last layer .*; go without --bf16"):
