@@ -18,7 +18,7 @@ from scipy import stats
 
 from hf_breakhis.files import read_json, write_json
 from hf_breakhis.recipe import build_recipe
-from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
 RECIPE = {

@@ -20,8 +20,8 @@ from scipy.stats import norm, t
 
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.files import write_json
-from hf_breakhis.results.scores import Images, image_scores, patient_rates
-from hf_breakhis.results.statistics import Replicates, bootstrap_error, draw, percentile, weigh
+from hf_breakhis.results.scores.intervals import Replicates, bootstrap_error, draw, percentile, weigh
+from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates
 
 SETTINGS = {
     "no signal, specimens differ": (0.0, 1.0),

@@ -21,9 +21,9 @@ import torch
 from machine import machine
 from transformers import ResNetConfig, ResNetForImageClassification, set_seed
 
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import normalize
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.pixels.transforms import normalize
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import read_json, write_json
 from hf_breakhis.hardware import keep_memory
 from hf_breakhis.recipe import build_recipe, load_recipe

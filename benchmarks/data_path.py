@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.cache import open_cache
-from hf_breakhis.data.png import decode_rgb, decoder
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import MEAN, SD, WholeBatches, normalize, whole_batch
+from hf_breakhis.data.pixels.cache import open_cache
+from hf_breakhis.data.pixels.decode import decode_rgb, decoder
+from hf_breakhis.data.pixels.transforms import MEAN, SD, WholeBatches, normalize, whole_batch
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import write_json
 
 SIZE, BATCH, WORKERS = 224, 64, 2

@@ -28,11 +28,11 @@ from transformers import TrainerCallback
 from hf_breakhis.files import write_json
 from hf_breakhis.inference.classifier import Classifier
 from hf_breakhis.inference.inputs import find_images
+from hf_breakhis.inference.output import Rows
 from hf_breakhis.inference.predict import Prediction
-from hf_breakhis.inference.rows import Rows
 from hf_breakhis.recipe import build_recipe
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.report import write_report
+from hf_breakhis.results.report.page import write_report
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training import fold as folds
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.stopping import StoppedError
@@ -94,7 +94,7 @@ def one_round(work: Path, draw: random.Random) -> int:
     write_report(run)
     classifier = Classifier(run / "fold-0" / "model")
     location = build_recipe({**FIELDS, "output_dir": str(run)}, {})
-    from hf_breakhis.data.sources import load_images
+    from hf_breakhis.data.sources.table import load_images
 
     found = find_images([load_images(location[0]).location], lambda _message: None)
     with (work / "scores.csv").open("w", encoding="utf-8") as stream:

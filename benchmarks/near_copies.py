@@ -3,9 +3,9 @@
     python benchmarks/near_copies.py [--num_images 400] [--data_dir ../shared/breakhis] [--json near_copies.json]
 
 On a twin, drawn once into the datasets cache, and on the images in `--data_dir` besides. Distances are in waves of 255
-that differ (hf_breakhis/data/duplicates.py); the threshold of a near copy has to lie between those of copies and those
-of different images. Told are the share of copies that are found and of different pairs that raise a false alarm, and
-what hashing an image costs beside decoding it. Prints a table and writes JSON.
+that differ; the threshold of a near copy has to lie between those of copies and those of different images. Reports
+the share of copies that are found and of different pairs that raise a false alarm, and what hashing an image costs
+relative to decoding it. Prints a table and writes JSON.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.duplicates import THRESHOLD, TURNS, near_pairs, shape_code
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity.duplicates import THRESHOLD, TURNS, near_pairs, shape_code
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import write_json
 
 MOST_CHANGED = 80  # images that copies are made of

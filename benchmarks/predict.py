@@ -26,15 +26,15 @@ from hf_breakhis.files import read_json, write_json
 from hf_breakhis.hardware import keep_memory
 from hf_breakhis.inference.classifier import Classifier, default_batch_size
 from hf_breakhis.inference.compiled import CompiledClassifier
+from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.inputs import find_images
 from hf_breakhis.inference.onnx_classifier import OnnxClassifier
-from hf_breakhis.inference.pixels import decode_all
+from hf_breakhis.inference.output import Rows
 from hf_breakhis.inference.predict import Prediction
-from hf_breakhis.inference.rows import Rows
 from hf_breakhis.inference.weights import find_weights
 from hf_breakhis.recipe import build_recipe
-from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
 FIELDS = {
@@ -153,7 +153,7 @@ def _difference(before: list[dict], after: list[dict]) -> dict[str, float]:
 
 
 def _pictures(files: list[str]) -> list:
-    from hf_breakhis.data.transforms import read_rgb
+    from hf_breakhis.data.pixels.transforms import read_rgb
 
     return [read_rgb(path).permute(1, 2, 0).numpy() for path in files]
 

@@ -85,13 +85,13 @@ def rooms(run: Path, other: Path) -> dict[str, dict[str, float]]:
     """Walk through the rooms of a run and return what each costs."""
     stages = Stages()
     with stages.stage("start"):
-        from hf_breakhis.results.aggregate import summarise
         from hf_breakhis.results.audit import audit_folds
         from hf_breakhis.results.compare import compare
-        from hf_breakhis.results.comparison import write_comparison
-        from hf_breakhis.results.leakage import read_folds
         from hf_breakhis.results.predictions import read_parts
-        from hf_breakhis.results.report import write_report
+        from hf_breakhis.results.report.comparison import write_comparison
+        from hf_breakhis.results.report.page import write_report
+        from hf_breakhis.results.scores.leakage import read_folds
+        from hf_breakhis.results.summary import summarise
     with stages.stage("predictions read"):
         read_parts(run)
     with stages.stage("summary"):

@@ -55,7 +55,7 @@ def write_images(folder: Path, num_images: int) -> None:
 
     from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
     from hf_breakhis.data.inventory import INVENTORY
-    from hf_breakhis.data.twin import FORMAT, TwinSettings, draw
+    from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, draw
     from hf_breakhis.files import write_json
 
     series = [f"{slide.patient_id}-{m.removesuffix('X')}" for slide in INVENTORY for m in MAGNIFICATIONS]
@@ -101,8 +101,8 @@ def prepare(folder: Path, run: Path, train: bool) -> dict[str, dict[str, float]]
     """Walk through the stages and return what they cost."""
     stages = Stages()
     with stages.stage("start"):
-        from hf_breakhis.data.integrity import check_images
-        from hf_breakhis.data.sources import load_images
+        from hf_breakhis.data.integrity.check_images import check_images
+        from hf_breakhis.data.sources.table import load_images
         from hf_breakhis.data.splits import split_images
         from hf_breakhis.recipe import build_recipe
         from hf_breakhis.training.fold import Job, make_trainer
@@ -151,8 +151,8 @@ def measure(folder: Path, num_images: int) -> dict[str, Any]:
 def write_parquet(images: Path, parquet: Path) -> None:
     """Export the images, as `hf-breakhis data export` does."""
     from hf_breakhis.cli.data import wanted_images
-    from hf_breakhis.data.sources import load_images
-    from hf_breakhis.hub.parquet import export_images
+    from hf_breakhis.data.sources.table import load_images
+    from hf_breakhis.hub.dataset_export import export_images
 
     export_images(load_images(wanted_images("twin", str(images), None, None)), parquet)
 

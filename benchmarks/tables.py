@@ -9,7 +9,7 @@ from typing import Any
 from machine import in_words
 
 from hf_breakhis.files import read_json, write_text
-from hf_breakhis.results.table import terminal_table
+from hf_breakhis.results.report.terminal import terminal_table
 
 HERE = Path(__file__).parent
 

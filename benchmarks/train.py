@@ -31,9 +31,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import logging
 
 from hf_breakhis.arguments import ModelArguments
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.pixels.transforms import MEAN, SD
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import Fold
-from hf_breakhis.data.transforms import MEAN, SD
 from hf_breakhis.files import write_json
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe, build_recipe

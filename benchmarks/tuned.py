@@ -14,9 +14,9 @@ import numpy as np
 
 from hf_breakhis.files import read_json, write_json
 from hf_breakhis.recipe import build_recipe, load_recipe
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.paired import SCORES, premium
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.scores.paired import SCORES, premium
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
 REPEATS = 3

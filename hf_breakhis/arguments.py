@@ -31,7 +31,7 @@ def _require(holds: bool, message: str) -> None:
 class DataArguments:
     """Where the images come from and how they are divided into folds."""
 
-    dataset: str = _field("breakhis", "A name in the table of sources (data/sources.py), or a Hub id.")
+    dataset: str = _field("breakhis", "A name in the table of sources (data/sources/table.py), or a Hub id.")
     data_dir: str | None = _field(None, "BreaKHis_v1.tar.gz, or a folder from the parent of BreaKHis_v1 to breast/.")
     dataset_revision: str | None = _field(None, "Commit of a Hub data set.")
     twin_kwargs: dict | None = _field(None, "Settings of the twin as JSON: seed, scale, width, class_signal, ...")
@@ -56,7 +56,7 @@ class DataArguments:
     fold: str = _field("all", "all, one number from 0, or refit (train on everything).")
     image_size: int = _field(224, "Side in pixels of the square that the whole frame is resized to.")
     cache: bool = _field(True, "Decode the images once, into a file of pixels at image_size; false: each time anew.")
-    augmentation: str = _field("none", "A name in the table of augmentations (data/transforms.py).")
+    augmentation: str = _field("none", "A name in the table of augmentations (data/pixels/transforms.py).")
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

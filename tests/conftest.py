@@ -55,8 +55,8 @@ def run_fields():
 def trained_run(tmp_path_factory):
     """A finished and reported run of two folds of the twin, a tiny network at 32 pixels; copy it before a change."""
     from hf_breakhis.recipe import build_recipe
-    from hf_breakhis.results.aggregate import summarise
-    from hf_breakhis.results.report import write_report
+    from hf_breakhis.results.report.page import write_report
+    from hf_breakhis.results.summary import summarise
     from hf_breakhis.training.crossval import cross_validate
 
     folder = tmp_path_factory.mktemp("trained") / "run"

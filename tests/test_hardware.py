@@ -193,8 +193,8 @@ def test_float32_is_not_shortened_on_a_cpu_either():
 
 def test_a_run_in_bfloat16_writes_what_its_weights_say_in_float32(tmp_path, request):
     """Predictions of autocast would differ from those of the saved model in the third digit."""
-    from hf_breakhis.data.sources import load_images
-    from hf_breakhis.data.transforms import read_rgb
+    from hf_breakhis.data.pixels.transforms import read_rgb
+    from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import build_recipe
 
     fields = request.getfixturevalue("run_fields")

@@ -91,10 +91,10 @@ def report(
 
 def show_report(run: Path, threshold_rule: str | None = None) -> None:
     """Score a run from its files, write its report and print its table."""
-    from hf_breakhis.results.aggregate import summarise
-    from hf_breakhis.results.report import write_report
-    from hf_breakhis.results.table import terminal_table
-    from hf_breakhis.results.thresholds import parse_rule
+    from hf_breakhis.results.report.page import write_report
+    from hf_breakhis.results.report.terminal import terminal_table
+    from hf_breakhis.results.scores.thresholds import parse_rule
+    from hf_breakhis.results.summary import summarise
 
     summary = summarise(run, None if threshold_rule is None else parse_rule(threshold_rule))
     page = write_report(run)

@@ -40,10 +40,10 @@ def audit(context: typer.Context) -> None:
 
 def _audit_run(run: Path, flags: list[str]) -> None:
     """Count what a run's folds leak, its copies too if its images are still there, and renew its report."""
-    from hf_breakhis.results.aggregate import read_recipe
     from hf_breakhis.results.audit import audit_folds, audit_table
-    from hf_breakhis.results.leakage import read_folds
-    from hf_breakhis.results.repeats import repeat_folders
+    from hf_breakhis.results.scores.leakage import read_folds
+    from hf_breakhis.results.scores.repeats import repeat_folders
+    from hf_breakhis.results.summary import read_recipe
 
     recipe = read_recipe(run)
     repeats = repeat_folders(run) or {0: run}
@@ -54,15 +54,15 @@ def _audit_run(run: Path, flags: list[str]) -> None:
             typer.echo(f"Repeat {number}")
         typer.echo(audit_table(_written(folder, found, str(recipe.get("split_by")))))
     if (run / "summary.json").is_file():
-        from hf_breakhis.results.report import write_report
+        from hf_breakhis.results.report.page import write_report
 
         typer.echo(f"report: {write_report(run)}")
 
 
 def _copies_of_run(run: Path, recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
     """Return the copies among a run's images, or why they could not be looked for."""
-    from hf_breakhis.data.integrity import check_images
-    from hf_breakhis.data.sources import load_images
+    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.files import read_json
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
     from hf_breakhis.results.audit import find_image_copies
@@ -85,8 +85,8 @@ def _copies_of_run(run: Path, recipe: dict[str, Any], flags: list[str]) -> "tupl
 def _audit_recipe(words: list[str], train: bool) -> None:
     from accelerate import PartialState
 
-    from hf_breakhis.data.integrity import check_images
-    from hf_breakhis.data.sources import load_images, prepare_once
+    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.sources.table import load_images, prepare_once
     from hf_breakhis.data.splits import folds_table, split_images
     from hf_breakhis.recipe import parse_recipe
     from hf_breakhis.results.audit import audit_folds, audit_table, find_image_copies
@@ -123,11 +123,11 @@ def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
     """Train the recipe under every protocol that the source allows, each run scored as it ends."""
     from accelerate import PartialState
 
-    from hf_breakhis.results.premium import write_plan
+    from hf_breakhis.results.study import write_plan
     from hf_breakhis.training.crossval import cross_validate, leave_group
     from hf_breakhis.training.progress import say
+    from hf_breakhis.training.protocols import LEVELS, protocols
     from hf_breakhis.training.stopping import StoppedError
-    from hf_breakhis.training.study import LEVELS, protocols
 
     columns = {"patient": "patient_id", "specimen": "specimen_id"}
     levels = tuple(level for level in LEVELS if level == "image" or all(images.dataset[columns[level]]))
@@ -155,8 +155,8 @@ def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
 
 
 def _report(run: Path) -> None:
-    from hf_breakhis.results.aggregate import summarise
-    from hf_breakhis.results.report import write_report
+    from hf_breakhis.results.report.page import write_report
+    from hf_breakhis.results.summary import summarise
 
     summarise(run)
     write_report(run)
@@ -164,7 +164,7 @@ def _report(run: Path) -> None:
 
 def _show_study(folder: Path) -> None:
     """Make table, figure and page of a study from the files of its runs."""
-    from hf_breakhis.results.premium import compare_protocols, study_table, write_study
+    from hf_breakhis.results.study import compare_protocols, study_table, write_study
 
     study = compare_protocols(folder)
     page = write_study(folder, study)

@@ -34,7 +34,7 @@ def twin(
     noise: Annotated[float, typer.Option(help="How much images of one patient differ.")] = 1.0,
 ) -> None:
     """Generate a data set with the names, groups and counts of BreakHis and drawn pictures."""
-    from hf_breakhis.data.twin import TwinSettings, write_twin
+    from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 
     settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise)
     typer.echo(f"twin: {write_twin(folder, settings)}")
@@ -51,9 +51,9 @@ def verify(
     to: Annotated[Path | None, typer.Option("--json", help="Where to write it; else in the datasets cache.")] = None,
 ) -> None:
     """Say whether the images are whole and clean; exit code 0 if so, 1 with findings, 2 for what cannot be read."""
-    from hf_breakhis.data.integrity import check_images
-    from hf_breakhis.data.sources import cache_folder, load_images
-    from hf_breakhis.data.verify import read_folds, verify, verify_table
+    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.verify import read_folds, verify, verify_table
+    from hf_breakhis.data.sources.table import cache_folder, load_images
     from hf_breakhis.files import write_json
 
     if place is not None and data_dir is not None:
@@ -79,9 +79,14 @@ def info(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other images in the pictures.")] = 0,
 ) -> None:
     """Count images by class, tumour type, magnification and group; draw a choice of them."""
-    from hf_breakhis.data.contact import describe
-    from hf_breakhis.data.sources import load_images
-    from hf_breakhis.results.contact_sheet import class_figure, contact_sheet, require_picture_name, write_picture
+    from hf_breakhis.data.counts import describe
+    from hf_breakhis.data.sources.table import load_images
+    from hf_breakhis.results.figures.contact_sheet import (
+        class_figure,
+        contact_sheet,
+        require_picture_name,
+        write_picture,
+    )
 
     pictures = {name: path for name, path in (("figure", figure), ("sheet", sheet)) if path is not None}
     for path in pictures.values():
@@ -98,8 +103,8 @@ def download(
     folder: Annotated[Path | None, typer.Argument(help="Where to; by default the datasets cache.")] = None,
 ) -> None:
     """Fetch BreaKHis_v1.tar.gz (4 GB) once and check its file names; after a cut the same command goes on."""
-    from hf_breakhis.data.download import download_breakhis
-    from hf_breakhis.data.sources import cache_folder
+    from hf_breakhis.data.sources.download import download_breakhis
+    from hf_breakhis.data.sources.table import cache_folder
 
     typer.echo(f"archive: {download_breakhis(folder or cache_folder() / 'downloads')}")
 
@@ -115,9 +120,9 @@ def export(
     private: Annotated[bool, typer.Option("--private", help="Nobody else may see the repository.")] = False,
 ) -> None:
     """Write BreakHis as Parquet: original PNG files, groups, folds and a data card; upload it if asked."""
-    from hf_breakhis.data.sources import load_images
+    from hf_breakhis.data.sources.table import load_images
+    from hf_breakhis.hub.dataset_export import export_images, require_place
     from hf_breakhis.hub.dataset_push import claim_repo, push_export
-    from hf_breakhis.hub.parquet import export_images, require_place
     from hf_breakhis.hub.remote import require_login, require_repo_id
 
     if push_to_hub is not None:

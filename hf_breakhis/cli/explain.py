@@ -16,7 +16,7 @@ def explain(
     from hf_breakhis.hardware import find_hardware, keep_memory
     from hf_breakhis.inference.explain import explain_fold
     from hf_breakhis.inference.weights import find_weights
-    from hf_breakhis.results.report import write_report
+    from hf_breakhis.results.report.page import write_report
 
     weights = find_weights(run, fold)
     if find_hardware().device == "cpu":

@@ -65,8 +65,8 @@ def predict(
 
     from hf_breakhis.hardware import choose, find_hardware, keep_memory
     from hf_breakhis.inference.classifier import Classifier, default_batch_size
+    from hf_breakhis.inference.output import Rows
     from hf_breakhis.inference.predict import Prediction
-    from hf_breakhis.inference.rows import Rows
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused by name
     for option, given in {"--compile": compiled, "--bf16": bf16}.items():

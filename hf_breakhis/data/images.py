@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
-from hf_breakhis.data.twin import is_twin
+from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.files import InputError, printable
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")

@@ -12,10 +12,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
+from hf_breakhis.data.sources.about import Pictures, pictures_of
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub.facts import parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
-from hf_breakhis.hub.pictures import Pictures, pictures_of
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.weights import Weights
 

@@ -7,11 +7,11 @@ import pandas as pd
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined
 
-from hf_breakhis.data.contact import columns_of, count_images, magnifications_of
+from hf_breakhis.data.counts import columns_of, count_images, magnifications_of
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, expected_file_names, official_folds
-from hf_breakhis.data.twin import read_settings
+from hf_breakhis.data.twin.twin import read_settings
 from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 from hf_breakhis.hub.templates import card_text
 

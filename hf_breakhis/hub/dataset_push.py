@@ -2,7 +2,7 @@
 
 from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError
-from hf_breakhis.hub.parquet import Export, is_of_export
+from hf_breakhis.hub.dataset_export import Export, is_of_export
 from hf_breakhis.hub.remote import open_repo, push_folder
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from hf_breakhis.data.sources.about import pictures_of
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.hub.pictures import pictures_of
 from hf_breakhis.inference.weights import Weights, square_size
 
 RESEARCH_ONLY = "Research software: not for diagnosis."

@@ -12,10 +12,10 @@ from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from hf_breakhis.data.images import few
+from hf_breakhis.data.sources.about import pictures_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
-from hf_breakhis.hub.pictures import pictures_of
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
 from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from hf_breakhis.data.filenames import picture_name
-from hf_breakhis.data.transforms import normalize
+from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.files import InputError, write_json, write_whole_folder
 from hf_breakhis.inference.heatmap import GRID, grad_cam, occlusion, overlay
 from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from hf_breakhis.data.transforms import normalize, resize
+from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, write_json, write_whole_folder
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, resize_graph
 from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier, square_size

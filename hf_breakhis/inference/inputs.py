@@ -13,12 +13,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_breakhis.data.columns import OPTIONAL
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
-from hf_breakhis.data.folder import ENDINGS
-from hf_breakhis.data.members import walk_archive
-from hf_breakhis.data.published import fetch_published
-from hf_breakhis.data.tree import is_text
+from hf_breakhis.data.sources.breakhis_folder import is_text
+from hf_breakhis.data.sources.columns import OPTIONAL
+from hf_breakhis.data.sources.hub import fetch_published
+from hf_breakhis.data.sources.imagefolder import ENDINGS
+from hf_breakhis.data.sources.members import walk_archive
 from hf_breakhis.files import InputError
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")

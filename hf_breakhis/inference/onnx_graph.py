@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_breakhis.data.transforms import MEAN, SD
+from hf_breakhis.data.pixels.transforms import MEAN, SD
 from hf_breakhis.files import InputError
 
 OPSET = 18

@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable
 from hf_breakhis.inference.origin import Seen
-from hf_breakhis.inference.pixels import decode_all
-from hf_breakhis.inference.rows import Rows, Tally, count, csv_lines, json_lines
+from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
 
 MAX_NAMED = 1000
 

@@ -13,8 +13,8 @@ import yaml
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.utils import logging
 
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import MEAN, SD, DecodedPixels
+from hf_breakhis.data.pixels.transforms import MEAN, SD, DecodedPixels
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference.origin import require_classifier
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_breakhis.data.duplicates import NEAR, copies_across_parts, find_copies
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.integrity import Findings
+from hf_breakhis.data.integrity.check_images import Findings
+from hf_breakhis.data.integrity.duplicates import NEAR, copies_across_parts, find_copies
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import by_fold, known

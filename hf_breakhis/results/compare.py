@@ -10,13 +10,13 @@ import pandas as pd
 from scipy import stats
 
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.results.aggregate import read_recipe, summarise
-from hf_breakhis.results.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
+from hf_breakhis.results.formatting import things
+from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.published import DATA, MEASURES, classifier_of
-from hf_breakhis.results.repeats import repeat_folders
-from hf_breakhis.results.sentences import design
-from hf_breakhis.results.wording import things
+from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
+from hf_breakhis.results.scores.repeats import repeat_folders
+from hf_breakhis.results.scores.warnings import design
+from hf_breakhis.results.summary import read_recipe, summarise
 
 FORMAT = 1
 MIN_REPEATS = 3

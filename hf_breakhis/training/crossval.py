@@ -14,19 +14,14 @@ from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
-from hf_breakhis.data.integrity import Findings, check_images
-from hf_breakhis.data.sources import Images, load_images, prepare_once
+from hf_breakhis.data.integrity.check_images import Findings, check_images
+from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
+from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, split_images
-from hf_breakhis.data.transforms import AUGMENTATIONS
 from hf_breakhis.files import InputError, read_json, write_csv, write_json
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
-from hf_breakhis.training.fold import Job, is_finished, train_fold
-from hf_breakhis.training.lock import held, require_free
-from hf_breakhis.training.modeling import check_network
-from hf_breakhis.training.optim import check_optim, lookup
-from hf_breakhis.training.progress import say
-from hf_breakhis.training.record import (
+from hf_breakhis.training.environment import (
     check_continues,
     check_reporting,
     describe_data,
@@ -34,6 +29,11 @@ from hf_breakhis.training.record import (
     require_writable,
     write_recipe,
 )
+from hf_breakhis.training.fold import Job, is_finished, train_fold
+from hf_breakhis.training.lock import held, require_free
+from hf_breakhis.training.modeling import check_network
+from hf_breakhis.training.optim import check_optim, lookup
+from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
 
 

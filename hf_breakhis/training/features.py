@@ -14,9 +14,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from hf_breakhis.data.cache import describe_cache
-from hf_breakhis.data.sources import cache_folder, prepare_once
-from hf_breakhis.data.transforms import ImageDataset, normalize
+from hf_breakhis.data.pixels.cache import describe_cache
+from hf_breakhis.data.pixels.transforms import ImageDataset, normalize
+from hf_breakhis.data.sources.table import cache_folder, prepare_once
 from hf_breakhis.files import write_json, write_whole
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.progress import say

@@ -18,19 +18,19 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
 from hf_breakhis.arguments import WATCHED
-from hf_breakhis.data.cache import PixelCache, open_cache
+from hf_breakhis.data.pixels.cache import PixelCache, open_cache
+from hf_breakhis.data.pixels.transforms import WholeBatches, image_processor, whole_batch
 from hf_breakhis.data.splits import Fold
-from hf_breakhis.data.transforms import WholeBatches, image_processor, whole_batch
 from hf_breakhis.files import write_csv, write_json, write_whole_folder
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
+from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.features import Features, open_features, take_features
 from hf_breakhis.training.history import history
 from hf_breakhis.training.modeling import build_model
 from hf_breakhis.training.progress import PlainLines, TitledBars, say
-from hf_breakhis.training.record import add_cost
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,

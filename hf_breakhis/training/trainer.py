@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
-from hf_breakhis.data.transforms import normalize
+from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
 

@@ -8,8 +8,8 @@ import datasets
 import pytest
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.members import walk_archive
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.members import walk_archive
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 
@@ -60,7 +60,7 @@ def test_an_archive_is_read_once_and_again_when_it_changes(pack, data_args, monk
     args = data_args(pack())
     first = load_images(args)
     with monkeypatch.context() as patch:
-        patch.setattr("hf_breakhis.data.archive.walk_archive", None)
+        patch.setattr("hf_breakhis.data.sources.archive.walk_archive", None)
         assert load_images(args).dataset.to_list() == first.dataset.to_list()
     surplus = tarfile.TarInfo(parse_file_name("SOB_B_A-14-22549AB-40-003.png").path)
     pack([(surplus, b"another")])

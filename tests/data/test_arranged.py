@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hf_breakhis.data import arranged, integrity, memory
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity import check_images as integrity
+from hf_breakhis.data.integrity import memory
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.sources import arranged
+from hf_breakhis.data.sources.table import load_images
 
 KINDS = ("tree", "archive", "parquet", "imagefolder", "rcl7500")
 
@@ -67,9 +69,20 @@ def no_work(monkeypatch):
         raise AssertionError("looked at again")
 
     def begin():
-        for place in ("tree.arrange", "archive.arrange", "parquet.arrange", "parquet.describe", "folder.describe"):
+        for place in (
+            "sources.breakhis_folder.arrange",
+            "sources.archive.arrange",
+            "sources.parquet.arrange",
+            "sources.parquet.describe",
+            "sources.imagefolder.describe",
+        ):
             monkeypatch.setattr(f"hf_breakhis.data.{place}", refuse)
-        for place in ("images.parse_file_name", "parquet.parse_file_name", "rcl.describe", "integrity._check_each"):
+        for place in (
+            "images.parse_file_name",
+            "sources.parquet.parse_file_name",
+            "sources.rcl7500.describe",
+            "integrity.check_images._check_each",
+        ):
             monkeypatch.setattr(f"hf_breakhis.data.{place}", refuse)
 
     return begin
@@ -163,7 +176,9 @@ def test_what_another_version_wrote_is_not_used(module, source, monkeypatch):
     args = source("tree")
     images = load_images(args)
     found, seen = check_images(images, 1), []
-    monkeypatch.setattr("hf_breakhis.data.tree.arrange", lambda *_, **__: seen.append(arranged) or images)
+    monkeypatch.setattr(
+        "hf_breakhis.data.sources.breakhis_folder.arrange", lambda *_, **__: seen.append(arranged) or images
+    )
     monkeypatch.setattr(integrity, "_check_each", lambda *_: seen.append(memory) or found)
     check_images(load_images(args), 1)
     assert seen == []
@@ -190,7 +205,10 @@ def test_a_change_while_the_names_are_read_is_not_remembered(small_breakhis, sou
     state, content = path.stat(), path.read_bytes()
     whole = arranged.folder_state
     with monkeypatch.context() as patch:
-        patch.setattr("hf_breakhis.data.tree.folder_state", lambda *given: (whole(*given), path.unlink(True))[0])
+        patch.setattr(
+            "hf_breakhis.data.sources.breakhis_folder.folder_state",
+            lambda *given: (whole(*given), path.unlink(True))[0],
+        )
         assert len(load_images(args).dataset) == 23
     path.write_bytes(content)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -221,7 +239,7 @@ def test_a_file_that_the_system_refused_is_asked_for_again(source, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_breakhis.data.checked.Path.read_bytes", refuse)
+        patch.setattr("hf_breakhis.data.integrity.check_image.Path.read_bytes", refuse)
         assert len(check_images(load_images(args), 1).unusable) == 24
     assert check_images(load_images(args), 1).unusable == {}
 

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from hf_breakhis.data.augmentations import _STAINS, AUGMENTATIONS, NUM_DRAWS, flip, jitter_color, jitter_stain, turn
-from hf_breakhis.data.draws import draw, image_keys
+from hf_breakhis.data.pixels.augmentations import (
+    _STAINS,
+    AUGMENTATIONS,
+    NUM_DRAWS,
+    flip,
+    jitter_color,
+    jitter_stain,
+    turn,
+)
+from hf_breakhis.data.pixels.draws import draw, image_keys
 
 MIDDLE = torch.full((1, NUM_DRAWS), 0.5, dtype=torch.float64)
 

@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from hf_breakhis.arguments import BreakHisTrainingArguments
-from hf_breakhis.data.augmentations import AUGMENTATIONS
-from hf_breakhis.data.cache import open_cache
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import MEAN, SD, ImageDataset, WholeBatches, normalize, resize, stream, whole_batch
+from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
+from hf_breakhis.data.pixels.cache import open_cache
+from hf_breakhis.data.pixels.transforms import (
+    MEAN,
+    SD,
+    ImageDataset,
+    WholeBatches,
+    normalize,
+    resize,
+    stream,
+    whole_batch,
+)
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.training.trainer import BreakHisTrainer
 
 SIZE = 32

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from hf_breakhis.data import cache
-from hf_breakhis.data.cache import cache_path, describe_cache, is_whole, open_cache
-from hf_breakhis.data.sources import cache_folder, load_images
-from hf_breakhis.data.transforms import DecodedPixels
+from hf_breakhis.data.pixels import cache
+from hf_breakhis.data.pixels.cache import cache_path, describe_cache, is_whole, open_cache
+from hf_breakhis.data.pixels.transforms import DecodedPixels
+from hf_breakhis.data.sources.table import cache_folder, load_images
 from hf_breakhis.files import InputError
 
 SIZE = 32
@@ -226,9 +226,9 @@ BUILDER = """
 import sys, time, datasets
 from types import SimpleNamespace
 datasets.config.HF_DATASETS_CACHE = sys.argv[2]
-from hf_breakhis.data import cache
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import DecodedPixels
+from hf_breakhis.data.pixels import cache
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.data.pixels.transforms import DecodedPixels
 cache._CHUNK = 4
 take, decoded = DecodedPixels.take, []
 def slowly(self, rows):

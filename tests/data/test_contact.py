@@ -7,11 +7,11 @@ import datasets
 import numpy as np
 import pytest
 
-from hf_breakhis.data.contact import WIDTH, choose_pair, choose_sheet, columns_of, count_images, describe
+from hf_breakhis.data.counts import WIDTH, choose_pair, choose_sheet, columns_of, count_images, describe
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS, Images, arrange
 from hf_breakhis.data.inventory import expected_file_names
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 
 
 def of_names(names):

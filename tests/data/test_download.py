@@ -9,8 +9,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hf_breakhis.cli import main
-from hf_breakhis.data import download
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources import download
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 
@@ -80,7 +80,7 @@ def test_another_set_of_names_is_refused_and_deleted(published, tmp_path, monkey
 def test_a_waiting_process_takes_what_the_first_fetched(published, tmp_path):
     """Two processes, not threads: the lock is one of the file system."""
     code = (
-        "import sys; from pathlib import Path; from hf_breakhis.data import fetch;"
+        "import sys; from pathlib import Path; from hf_breakhis.data.sources import fetch;"
         "print(fetch.fetch(sys.argv[1], Path(sys.argv[2]), lambda path: None))"
     )
     command = [sys.executable, "-c", code, download.URL, str(tmp_path / "here/BreaKHis_v1.tar.gz")]

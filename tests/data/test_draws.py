@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from hf_breakhis.data.augmentations import NUM_DRAWS
-from hf_breakhis.data.draws import _GOLDEN, _mix, draw, image_keys
+from hf_breakhis.data.pixels.augmentations import NUM_DRAWS
+from hf_breakhis.data.pixels.draws import _GOLDEN, _mix, draw, image_keys
 
 MASK = 2**64 - 1
 

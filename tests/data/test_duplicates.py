@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from hf_breakhis.data import duplicates
-from hf_breakhis.data.duplicates import THRESHOLD, TURNS, copies_across_parts, find_copies, near_pairs, shape_code
+from hf_breakhis.data.integrity import duplicates
+from hf_breakhis.data.integrity.duplicates import (
+    THRESHOLD,
+    TURNS,
+    copies_across_parts,
+    find_copies,
+    near_pairs,
+    shape_code,
+)
 from hf_breakhis.files import InputError
 
 

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from hf_breakhis.data import fetch as module
-from hf_breakhis.data.fetch import fetch
+from hf_breakhis.data.sources import fetch as module
+from hf_breakhis.data.sources.fetch import fetch
 from hf_breakhis.files import InputError
 
 CONTENT = gzip.compress(random.Random(0).randbytes(300_000))

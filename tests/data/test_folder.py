@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import make_folds, split_images
 from hf_breakhis.files import InputError
 

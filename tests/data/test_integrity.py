@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_breakhis.data.integrity import COLORS, check_image, check_images
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity.check_images import COLORS, check_image, check_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 
@@ -146,7 +146,7 @@ def test_real_images_have_no_finding(real_breakhis, data_args):
 def test_unchanged_files_are_decoded_once(check, monkeypatch):
     first = check()
     with monkeypatch.context() as patch:
-        patch.setattr("hf_breakhis.data.integrity.check_image", None)
+        patch.setattr("hf_breakhis.data.integrity.check_images.check_image", None)
         again = check()
     pd.testing.assert_frame_equal(again.colors, first.colors, check_exact=True)
 

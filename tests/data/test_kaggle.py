@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.data.kaggle import check_folds_csv
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.kaggle import check_folds_csv
+from hf_breakhis.data.sources.table import load_images
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,16 @@ import pytest
 
 from hf_breakhis.data import leftovers
 from hf_breakhis.data.leftovers import remove_leftovers, writing
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.twin import TwinSettings, write_twin
-from hf_breakhis.hub.parquet import export_images
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.data.twin.twin import TwinSettings, write_twin
+from hf_breakhis.hub.dataset_export import export_images
 
 TINY = TwinSettings(scale=0.001, width=36, height=32)
 OTHERS = (".twin.part", ".twin.0123456.part", ".twin.0123abcz.part", ".twin2.0123abcd.part", "twin.0123abcd.part")
 WRITE = """
 import sys, time
 from pathlib import Path
-from hf_breakhis.data import twin
+from hf_breakhis.data.twin import twin
 twin._write_pictures = lambda folder, *_: ((folder / "half").touch(), print("writing", flush=True), time.sleep(60))
 twin.write_twin(Path(sys.argv[1]), twin.TwinSettings())
 """
@@ -78,7 +78,7 @@ def test_without_such_locks_nothing_is_deleted(tmp_path, left, monkeypatch):
 
 
 def test_twins_and_exports_clear_up_before_they_write(tmp_path, small_breakhis, data_args, left, monkeypatch):
-    monkeypatch.setattr("hf_breakhis.data.twin._write_pictures", lambda *_: None)
+    monkeypatch.setattr("hf_breakhis.data.twin.twin._write_pictures", lambda *_: None)
     write_twin(tmp_path / "twin", TINY, num_proc=1)
     left.with_name(".export.0123abcd.part").mkdir()
     export_images(load_images(data_args(small_breakhis)), tmp_path / "export")

@@ -11,9 +11,9 @@ import datasets
 import pytest
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.manifest import manifest_sha256
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.integrity.manifest import manifest_sha256
+from hf_breakhis.data.sources.table import load_images
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_no_file_is_read_again_until_it_changes(small_breakhis, data_args, monke
     images = load_images(data_args(small_breakhis))
     before = check_images(images, 1).manifest_sha256
     read = []
-    check_image = "hf_breakhis.data.integrity.check_image"
-    from hf_breakhis.data import integrity
+    check_image = "hf_breakhis.data.integrity.check_images.check_image"
+    from hf_breakhis.data.integrity import check_images as integrity
 
     whole = integrity.check_image
     monkeypatch.setattr(check_image, lambda key, image: read.append(image["path"]) or whole(key, image))
@@ -120,7 +120,7 @@ def test_no_file_is_read_again_until_it_changes(small_breakhis, data_args, monke
 
 
 def test_a_hash_made_of_digits_is_remembered_as_text(small_breakhis, data_args, monkeypatch):
-    from hf_breakhis.data import integrity
+    from hf_breakhis.data.integrity import check_images as integrity
 
     whole = integrity.check_image
     digits = "0" * 63 + "1"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_breakhis.data import members
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.members import archive_form, walk_archive
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources import members
+from hf_breakhis.data.sources.members import archive_form, walk_archive
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 FORMS = ("tar.gz", "tar", "zip")

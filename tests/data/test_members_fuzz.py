@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_breakhis.data.integrity import check_image
-from hf_breakhis.data.members import walk_archive
+from hf_breakhis.data.integrity.check_images import check_image
+from hf_breakhis.data.sources.members import walk_archive
 from hf_breakhis.files import InputError
+from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable
-from hf_breakhis.inference.pixels import decode_all
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEYS = ("path", "size", "mtime", "linkpath", "hdrcharset", "GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.name",

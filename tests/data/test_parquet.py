@@ -7,7 +7,7 @@ import pytest
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS
 from hf_breakhis.data.inventory import official_folds
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 

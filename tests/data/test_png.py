@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_breakhis.data import png
-from hf_breakhis.data.png import decode_rgb
+from hf_breakhis.data.pixels import decode as png
+from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.files import InputError
 
 needs_fast = pytest.mark.skipif(not png.HAS_FAST, reason="kornia-rs is not installed (extra `fast`)")

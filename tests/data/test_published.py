@@ -19,7 +19,7 @@ _spec.loader.exec_module(loopback)
 READ = """
 import json, sys
 from types import SimpleNamespace
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 for wanted in json.loads(sys.argv[1]):

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.rcl_twin import rcl_rows
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import make_folds
-from hf_breakhis.data.twin import TwinSettings, is_twin, twin_file_names
+from hf_breakhis.data.twin.rcl7500 import rcl_rows
+from hf_breakhis.data.twin.twin import TwinSettings, is_twin, twin_file_names
 from hf_breakhis.files import InputError
 
 TINY = {"scale": 0.001, "width": 48, "height": 32}

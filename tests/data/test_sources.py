@@ -13,7 +13,7 @@ from PIL import Image
 from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
 from hf_breakhis.data.images import COLUMNS
 from hf_breakhis.data.inventory import expected_file_names
-from hf_breakhis.data.sources import SOURCES, load_images, prepare_once
+from hf_breakhis.data.sources.table import SOURCES, load_images, prepare_once
 from hf_breakhis.files import InputError
 
 
@@ -175,7 +175,7 @@ def test_a_name_that_is_not_text_is_refused(small_breakhis, data_args):
 def test_without_a_place_the_archive_is_downloaded(small_breakhis, datasets_cache, data_args, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "hf_breakhis.data.sources.download_breakhis", lambda folder: asked.append(folder) or small_breakhis
+        "hf_breakhis.data.sources.table.download_breakhis", lambda folder: asked.append(folder) or small_breakhis
     )
     assert len(load_images(data_args()).dataset) == 24
     assert asked == [datasets_cache / "hf_breakhis/downloads"]
@@ -242,7 +242,7 @@ def test_the_twin_never_writes_over_other_files(small_breakhis, data_args):
 
 def test_one_process_alone_starts_no_process_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr("hf_breakhis.data.sources.PartialState", None)
+    monkeypatch.setattr("hf_breakhis.data.sources.table.PartialState", None)
     with prepare_once():
         pass
 
@@ -262,7 +262,7 @@ def test_the_main_process_prepares_then_each_machine_then_the_rest(monkeypatch, 
                 raise InputError("damaged")
 
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setattr("hf_breakhis.data.sources.PartialState", lambda cpu: here.state)
+    monkeypatch.setattr("hf_breakhis.data.sources.table.PartialState", lambda cpu: here.state)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(prepare, range(4)))
     assert order[:2] == [0, 2]

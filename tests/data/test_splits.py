@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold, StratifiedGroupKFold, train_test_split
 
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import PARTS, Fold, check_folds, folds_table, leaks, make_folds, split_images
 from hf_breakhis.files import InputError
 

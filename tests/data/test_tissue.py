@@ -6,11 +6,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hf_breakhis.data import traits as traits_module
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.data.tissue import draw
-from hf_breakhis.data.traits import ORDINARY, TwinSettings, traits_of
+from hf_breakhis.data.twin import traits as traits_module
+from hf_breakhis.data.twin.tissue import draw
+from hf_breakhis.data.twin.traits import ORDINARY, TwinSettings, traits_of
 from hf_breakhis.files import InputError
 
 BENIGN = "SOB_B_TA-14-4659-100-001.png"

@@ -9,10 +9,17 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor
 
-from hf_breakhis.data.augmentations import AUGMENTATIONS
-from hf_breakhis.data.draws import draw, image_keys
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.transforms import DecodedPixels, ImageDataset, image_processor, normalize, read_rgb, resize
+from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
+from hf_breakhis.data.pixels.draws import draw, image_keys
+from hf_breakhis.data.pixels.transforms import (
+    DecodedPixels,
+    ImageDataset,
+    image_processor,
+    normalize,
+    read_rgb,
+    resize,
+)
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 

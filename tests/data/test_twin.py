@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_breakhis.data import twin
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
-from hf_breakhis.data.tissue import draw
-from hf_breakhis.data.twin import TwinSettings, is_twin, read_settings, twin_file_names, write_twin
+from hf_breakhis.data.twin import twin
+from hf_breakhis.data.twin.tissue import draw
+from hf_breakhis.data.twin.twin import TwinSettings, is_twin, read_settings, twin_file_names, write_twin
 from hf_breakhis.files import InputError
 
 TINY = TwinSettings(scale=0.001, width=36, height=32)

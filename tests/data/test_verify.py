@@ -14,10 +14,10 @@ from PIL.PngImagePlugin import PngInfo
 from hf_breakhis.cli import main
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.integrity import Findings, check_images
+from hf_breakhis.data.integrity.check_images import Findings, check_images
+from hf_breakhis.data.integrity.verify import expected_names, read_folds, verify, verify_table
 from hf_breakhis.data.inventory import expected_file_names
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.verify import expected_names, read_folds, verify, verify_table
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 KNOWN = "Slide 14-13412 lies under two tumour types, DC and LC, as in the official archive; it counts as one specimen."
@@ -28,7 +28,7 @@ def tree(small_breakhis, monkeypatch):
     """24 smooth pictures, which the inventory holds and no others; path by file name."""
     paths = {path.name: path for path in sorted(small_breakhis.rglob("*.png"))}
     names = sorted(paths)
-    monkeypatch.setattr("hf_breakhis.data.verify.expected_file_names", lambda: names)
+    monkeypatch.setattr("hf_breakhis.data.integrity.verify.expected_file_names", lambda: names)
     for seed, path in enumerate(paths.values()):
         noise = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((140, 92), Image.Resampling.BICUBIC).save(path)

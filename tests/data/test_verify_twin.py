@@ -11,10 +11,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.twin import TwinSettings, encode, twin_file_names, write_twin
-from hf_breakhis.data.verify import verify
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.integrity.verify import verify
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.data.twin.twin import TwinSettings, encode, twin_file_names, write_twin
 
 KNOWN = "Slide 14-13412 lies under two tumour types, DC and LC, as in the official archive; it counts as one specimen."
 SETTINGS = TwinSettings(scale=0.3, width=48, height=32)

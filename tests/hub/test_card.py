@@ -14,7 +14,7 @@ from hf_breakhis.hub.publish import choose_weights, publications
 from hf_breakhis.inference.explain import explain_fold
 from hf_breakhis.inference.weights import find_weights
 from hf_breakhis.recipe import build_recipe
-from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
 NAME = "user/breakhis-tiny"

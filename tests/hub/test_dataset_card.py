@@ -10,8 +10,8 @@ import yaml
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import arrange
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.twin import TwinSettings, encode
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.data.twin.twin import TwinSettings, encode
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import templates
 from hf_breakhis.hub.dataset_card import write_card

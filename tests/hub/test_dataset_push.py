@@ -10,11 +10,12 @@ import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import close_session
 
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
-from hf_breakhis.hub import parquet, remote
+from hf_breakhis.hub import dataset_export as parquet
+from hf_breakhis.hub import remote
+from hf_breakhis.hub.dataset_export import export_images
 from hf_breakhis.hub.dataset_push import claim_repo, push_export
-from hf_breakhis.hub.parquet import export_images
 
 NAME = "user/breakhis"
 PULL = """

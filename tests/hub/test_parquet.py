@@ -8,14 +8,14 @@ import pytest
 from hf_breakhis.cli import main
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS
-from hf_breakhis.data.integrity import check_images
+from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.inventory import expected_file_names, official_folds
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import make_folds
-from hf_breakhis.data.twin import TwinSettings, write_twin
+from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.hub import parquet
-from hf_breakhis.hub.parquet import FEATURES, export_images, require_place
+from hf_breakhis.hub import dataset_export as parquet
+from hf_breakhis.hub.dataset_export import FEATURES, export_images, require_place
 from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 
 # What a loader leaves open it closes when Python forgets it.

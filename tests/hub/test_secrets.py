@@ -12,12 +12,12 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 import hf_breakhis
 from hf_breakhis.cli import main
-from hf_breakhis.data.twin import TwinSettings, write_twin
+from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.publish import copy_examples
 from hf_breakhis.inference.weights import find_weights
-from hf_breakhis.training.record import command_line
+from hf_breakhis.training.environment import command_line
 
 TOKENS = ("hf_secretofthemachine", "hf_secretontheline", "hf_secretintherecipe")
 NETWORK = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from hf_breakhis.data.transforms import image_processor
+from hf_breakhis.data.pixels.transforms import image_processor
 from hf_breakhis.recipe import build_recipe
-from hf_breakhis.results.aggregate import summarise
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
 _spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parents[1] / "hub" / "loopback.py")

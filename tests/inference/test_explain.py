@@ -13,7 +13,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from hf_breakhis.cli import main
 from hf_breakhis.files import read_json
 from hf_breakhis.inference.explain import area, choose, deletion_curve
-from hf_breakhis.results.explained import read_explained
+from hf_breakhis.results.report.explained import read_explained
 
 
 class LeftHalf(nn.Module):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_breakhis.data.transforms import normalize, resize
+from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.inference.onnx_graph import resize_graph
 
 pytest.importorskip("onnx")

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from hf_breakhis.files import InputError
-from hf_breakhis.inference import pixels
+from hf_breakhis.inference import decode as pixels
+from hf_breakhis.inference.decode import MAX_PIXELS, decode, decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable
-from hf_breakhis.inference.pixels import MAX_PIXELS, decode, decode_all
 
 
 def encoded(form, size=(9, 7), mode="RGB"):

@@ -9,9 +9,9 @@ import pytest
 from sklearn import metrics
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results import sentences
-from hf_breakhis.results.aggregate import summarise
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.scores import warnings as sentences
+from hf_breakhis.results.summary import summarise
 
 SPECIMEN_SPLIT_SEED = 1  # puts the two patients of one specimen on two sides
 TUMOR_TYPES = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.results.audit import KINDS, audit_folds, audit_table, official_leaks
-from hf_breakhis.results.leakage import read_folds
+from hf_breakhis.results.scores.leakage import read_folds
 
 FOLDS = pd.DataFrame(
     [

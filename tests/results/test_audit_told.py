@@ -5,8 +5,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from hf_breakhis.data.integrity import check_images
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 from hf_breakhis.results.audit import audit_folds, audit_table, find_image_copies, official_leaks
 

@@ -7,8 +7,8 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.baselines import COLORS, baselines, read_colors
-from hf_breakhis.results.leakage import read_folds
+from hf_breakhis.results.scores.baselines import COLORS, baselines, read_colors
+from hf_breakhis.results.scores.leakage import read_folds
 
 CLASSES = ["benign", "malignant"]
 

@@ -6,9 +6,9 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_curve
 
-from hf_breakhis.results.calibration import decide, fit_temperature, refusal, reliability
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.thresholds import youden
+from hf_breakhis.results.scores.calibration import decide, fit_temperature, refusal, reliability
+from hf_breakhis.results.scores.thresholds import youden
 
 
 def honest_logits(n, num_classes=2, seed=0):

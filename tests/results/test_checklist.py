@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.checklist import GUIDELINES, checklists
-from hf_breakhis.results.report import write_report
+from hf_breakhis.results.report.checklist import GUIDELINES, checklists
+from hf_breakhis.results.report.page import write_report
+from hf_breakhis.results.summary import summarise
 
 
 def numbers(name):

@@ -10,9 +10,9 @@ import yaml
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.results.compare import compare
-from hf_breakhis.results.comparison import comparison_table
-from hf_breakhis.results.published import CLASSIFIERS
-from hf_breakhis.results.wording import signed
+from hf_breakhis.results.formatting import signed
+from hf_breakhis.results.paper import CLASSIFIERS
+from hf_breakhis.results.report.comparison import comparison_table
 from tests.results.test_premium import worse
 
 REPEATS = 3

@@ -7,11 +7,11 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hf_breakhis.cli import main
-from hf_breakhis.data.contact import choose_pair
-from hf_breakhis.data.sources import load_images
-from hf_breakhis.data.twin import TwinSettings, encode
+from hf_breakhis.data.counts import choose_pair
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.data.twin.twin import TwinSettings, encode
 from hf_breakhis.files import InputError
-from hf_breakhis.results.contact_sheet import _contrast, class_figure, contact_sheet, write_picture
+from hf_breakhis.results.figures.contact_sheet import _contrast, class_figure, contact_sheet, write_picture
 
 DRAW = {"figure": class_figure, "sheet": contact_sheet}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hf_breakhis.results.scores import Images
-from hf_breakhis.results.statistics import Replicates
+from hf_breakhis.results.scores.intervals import Replicates
+from hf_breakhis.results.scores.resampling import Images
 
 _spec = importlib.util.spec_from_file_location("coverage", Path(__file__).parents[2] / "benchmarks" / "coverage.py")
 coverage = importlib.util.module_from_spec(_spec)

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.data.inventory import INVENTORY, official_folds
-from hf_breakhis.results.aggregate import summarise
 from hf_breakhis.results.record import read_record
-from hf_breakhis.results.sentences import warnings
-from hf_breakhis.results.sibling import sibling
-from hf_breakhis.training.record import command_line
+from hf_breakhis.results.report.sibling import sibling
+from hf_breakhis.results.scores.warnings import warnings
+from hf_breakhis.results.summary import summarise
+from hf_breakhis.training.environment import command_line
 
 FIELDS = ("optimizer_name", "num_train_epochs", "num_folds")
 

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.leakage import leakage, read_folds
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.scores.leakage import leakage, read_folds
 
 
 def measure(run):

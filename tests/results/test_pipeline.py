@@ -2,8 +2,8 @@
 
 import pytest
 
-from hf_breakhis.results.flowchart import text_width, wrap
-from hf_breakhis.results.pipeline import loop_label, stages
+from hf_breakhis.results.figures.flowchart import text_width, wrap
+from hf_breakhis.results.report.pipeline import loop_label, stages
 
 SUMMARY = {
     "data": {"source": "twin", "num_images": 7909, "num_patients": 82, "num_specimens": 70},

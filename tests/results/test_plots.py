@@ -7,12 +7,12 @@ import matplotlib as mpl
 import pytest
 from matplotlib.text import Text
 
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.captions import CAPTIONS, caption
-from hf_breakhis.results.inline import inline_svg
-from hf_breakhis.results.plots import BETWEEN_RUNS, FIGURES, draw
+from hf_breakhis.results.figures.captions import CAPTIONS, caption
+from hf_breakhis.results.figures.plots import BETWEEN_RUNS, FIGURES, draw
+from hf_breakhis.results.figures.style import COLUMN, figure_bytes
 from hf_breakhis.results.record import read_record
-from hf_breakhis.results.style import COLUMN, figure_bytes
+from hf_breakhis.results.report.inline import inline_svg
+from hf_breakhis.results.summary import summarise
 
 TYPES = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
 OF_A_RUN = [name for name in FIGURES if name != "repeats"]

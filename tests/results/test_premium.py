@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.paired import premium
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.premium import compare_protocols, sentence, study_table, write_plan, write_study
+from hf_breakhis.results.scores.paired import premium
+from hf_breakhis.results.study import compare_protocols, sentence, study_table, write_plan, write_study
 
 
 @pytest.fixture

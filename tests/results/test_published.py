@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_breakhis.recipe import load_recipe
-from hf_breakhis.results.published import CLASSIFIERS, classifier_of
+from hf_breakhis.results.paper import CLASSIFIERS, classifier_of
 from tests.metrics.test_paper_tables import AVERAGES, FITTING, TABLE_II_AVERAGES, TABLES
 
 TABLE_OF = {"c1": "II", "c2": "III", "c3": "V"}

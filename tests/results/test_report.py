@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results import report
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.plots import FIGURES
+from hf_breakhis.results.figures.plots import FIGURES
+from hf_breakhis.results.formatting import score
 from hf_breakhis.results.record import read_record
-from hf_breakhis.results.report import duration, write_report
-from hf_breakhis.results.wording import score
+from hf_breakhis.results.report import page as report
+from hf_breakhis.results.report.page import duration, write_report
+from hf_breakhis.results.summary import summarise
 
 VOID = {"meta", "img", "br", "path", "rect", "use"}
 HOSTILE = '<img src=x onerror=alert(1)>"&'

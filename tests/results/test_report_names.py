@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.report import write_report
+from hf_breakhis.results.report.page import write_report
+from hf_breakhis.results.summary import summarise
 
 # Names so long leave no room for a figure.
 pytestmark = pytest.mark.filterwarnings("ignore:constrained_layout not applied")

@@ -5,7 +5,7 @@ import pytest
 
 from hf_breakhis.metrics import image_report, recognition_rate
 from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores
-from hf_breakhis.results.scores import Images, image_scores, patient_rates, patient_sides
+from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates, patient_sides
 
 TWO, FOUR = ("benign", "malignant"), ("A", "F", "PT", "TA")
 

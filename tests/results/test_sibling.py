@@ -2,10 +2,10 @@
 
 import pytest
 
-from hf_breakhis.results.aggregate import summarise
 from hf_breakhis.results.record import read_record
-from hf_breakhis.results.report import MAIN_FIELDS, write_report
-from hf_breakhis.results.sibling import sibling
+from hf_breakhis.results.report.page import MAIN_FIELDS, write_report
+from hf_breakhis.results.report.sibling import sibling
+from hf_breakhis.results.summary import summarise
 
 
 def of(run):

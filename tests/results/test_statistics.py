@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
-from hf_breakhis.results.scores import Images, image_scores, patient_rates
-from hf_breakhis.results.statistics import (
+from hf_breakhis.results.scores.intervals import (
     METHODS,
     Replicates,
     bootstrap_error,
@@ -19,6 +18,7 @@ from hf_breakhis.results.statistics import (
     percentile,
     weigh,
 )
+from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates
 
 
 def grouped_images(num_groups, per_group, effect, seed):

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import t
 
-from hf_breakhis.results.statistics import (
+from hf_breakhis.results.scores.intervals import (
     TINY,
     Groups,
     Replicates,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.results.table import terminal_table
-from hf_breakhis.results.wording import count, interval, score
+from hf_breakhis.results.formatting import count, interval, score
+from hf_breakhis.results.report.terminal import terminal_table
+from hf_breakhis.results.summary import summarise
 
 
 @pytest.fixture(scope="module")

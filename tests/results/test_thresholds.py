@@ -5,9 +5,9 @@ import pytest
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.results.aggregate import summarise
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.thresholds import Rule, operating_point, parse_rule
+from hf_breakhis.results.scores.thresholds import Rule, operating_point, parse_rule
+from hf_breakhis.results.summary import summarise
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from hf_breakhis.data.sources import load_images
+from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe

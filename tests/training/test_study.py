@@ -9,9 +9,9 @@ import yaml
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.results.aggregate import summarise
-from hf_breakhis.training import study
-from hf_breakhis.training.study import protocols
+from hf_breakhis.results.summary import summarise
+from hf_breakhis.training import protocols as study
+from hf_breakhis.training.protocols import protocols
 
 
 def test_protocols_differ_in_split_carrying_and_length_alone(recipe, tmp_path):

@@ -1,0 +1,1 @@
+"""Check whether images are complete, readable and free of copies."""

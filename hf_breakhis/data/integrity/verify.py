@@ -1,0 +1,222 @@
+"""Is a data set whole and clean? What `hf-breakhis data verify` finds, as JSON and as a table."""
+
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, BreakHisName, parse_file_name
+from hf_breakhis.data.images import ODD_PLACES, Images, few, placeless, tell
+from hf_breakhis.data.integrity.check_images import Findings
+from hf_breakhis.data.integrity.duplicates import THRESHOLD, copies_across_parts, find_copies
+from hf_breakhis.data.integrity.findings import Finding, those_with_images
+from hf_breakhis.data.inventory import INVENTORY, expected_file_names
+from hf_breakhis.data.twin.twin import read_settings, twin_file_names
+from hf_breakhis.files import InputError
+
+FORMAT = 1
+ASPECTS = {"class": "label", "tumor_type": "tumor_type", "magnification": "magnification", "slide": "patient_id"}
+
+
+def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Compare images with the inventory, with each other, and, if `folds` are given, across the parts of each fold.
+
+    Args:
+        images: all of a source.
+        checked: what `check_images` found in them.
+        folds: columns `file_name`, `fold`, `part`, see `read_folds`.
+
+    Returns:
+        What verify.json holds: `whole` (no finding but known ones), `counts` (expected and found by class, tumour
+        type, magnification and slide folder), `findings` (kind, count, sentence, images), `known`, `copies` (see
+        `find_copies`), `manifest_sha256`.
+    """
+    table = images.dataset.remove_columns("image").to_pandas()
+    expected = expected_names(images)
+    pairs = find_copies(table[["file_name", "label", "specimen_id"]].merge(checked.files, on="file_name"))
+    known, strange = _slides_of_two_types(table)
+    findings = [
+        *_missing(expected, set(table["file_name"])),
+        *(Finding(kind, what, dict.fromkeys(images.places.get(kind, []), "")) for kind, what in ODD_PLACES.items()),
+        *_unusable(checked.files),
+        *checked.oddities,
+        Finding("two_types", "A slide under two tumour types", strange),
+        *_copies(pairs),
+        *(_divided(pairs, folds) if folds is not None else []),
+    ]
+    told = [finding.to_dict() for finding in those_with_images(findings)]
+    others = [text for text in images.findings if text not in tell(images.places)]
+    told += [{"kind": "source", "count": 1, "sentence": text, "images": {}} for text in others]
+    return {
+        "format": FORMAT,
+        "source": images.source,
+        "location": images.location,
+        "manifest_sha256": checked.manifest_sha256,
+        "whole": not told,
+        "num_expected": None if expected is None else len(expected),
+        "num_found": len(table),
+        "counts": _count(table, images.classes, expected),
+        "findings": told,
+        "known": known,
+        "near_copy_threshold": THRESHOLD,
+        "copies": pairs.to_dict("records"),
+    }
+
+
+def expected_names(images: Images) -> list[BreakHisName] | None:
+    """Return the names that a whole copy has, None where nobody knows."""
+    if images.source not in ("breakhis", "twin"):
+        return None
+    settings = read_settings(Path(images.location)) if images.source == "twin" else None
+    names = expected_file_names() if settings is None else twin_file_names(settings)
+    return [parse_file_name(name) for name in names]
+
+
+def read_folds(path: Path, images: Images) -> pd.DataFrame:
+    """Read the folds.csv of a run on these images.
+
+    Raises:
+        InputError: there is no such table, it lacks a column, or it is of other images.
+    """
+    try:
+        folds = pd.read_csv(path, dtype={"file_name": str, "part": str})
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no table of folds ({reason}); give a run's folds.csv.") from error
+    lacking = {"file_name", "fold", "part"} - set(folds.columns)
+    if lacking:
+        raise InputError(f"{path} lacks the column {', '.join(sorted(lacking))}; give a run's folds.csv.")
+    absent = sorted(set(folds["file_name"]) - set(images.dataset["file_name"]))
+    if absent:
+        raise InputError(
+            f"{path} names images that {images.location} does not hold: {few(absent)}; give the run's data."
+        )
+    return folds
+
+
+def _missing(expected: list[BreakHisName] | None, there: set[str]) -> list[Finding]:
+    absent = sorted({str(name) for name in expected or ()} - there)
+    return [Finding("missing", "Missing", dict.fromkeys(absent, ""))]
+
+
+def _unusable(files: pd.DataFrame) -> list[Finding]:
+    """Sort the unusable images by what is wrong: nothing decoded, or bit depth, mode or size."""
+    bad = files[files["problem"] != ""]
+    decoded = bad["width"] > 0
+    depth = decoded & ((bad["bits"] == 16) | bad["mode"].str.startswith("I"))
+    mode = decoded & ~depth & (bad["mode"] != "RGB")
+    kinds = {
+        "undecodable": ("Not to be decoded", ~decoded),
+        "bit_depth": ("Of another bit depth than 8", depth),
+        "mode": ("Of another mode than RGB", mode),
+        "tiny": ("Too small", decoded & ~depth & ~mode),
+    }
+    return [
+        Finding(kind, what, dict(zip(bad["file_name"][rows], bad["problem"][rows], strict=True)))
+        for kind, (what, rows) in kinds.items()
+    ]
+
+
+def _slides_of_two_types(table: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """Return a sentence for each slide that BreakHis itself has under two types, and all others with their types."""
+
+    def types_of(patients: pd.Series) -> dict[str, list[str]]:
+        parts = patients.dropna().drop_duplicates().str.extract(r"_([A-Z]+)-(\d\d-\w+)$").dropna()
+        types = parts.groupby(1)[0].agg(lambda types: sorted(set(types)))
+        return {str(slide): found for slide, found in types.items() if len(found) > 1}
+
+    official = types_of(pd.Series([folder.patient_id for folder in INVENTORY]))
+    found = types_of(table["patient_id"].astype(object))
+    known = [
+        f"Slide {slide} lies under two tumour types, {' and '.join(types)}, as in the official archive; it counts as "
+        "one specimen."
+        for slide, types in found.items()
+        if official.get(slide) == types
+    ]
+    return known, {slide: " and ".join(types) for slide, types in found.items() if official.get(slide) != types}
+
+
+def _copies(pairs: pd.DataFrame) -> list[Finding]:
+    """Sort pairs by kind and by what they cross: the labels, else the specimens, else nothing."""
+    across = pd.Series("across_specimens", index=pairs.index)
+    across[pairs["same_specimen"].isna()] = "of_unknown_specimens"
+    across[pairs["same_specimen"].eq(True)] = "within_a_specimen"
+    across[~pairs["same_label"].astype(bool)] = "across_labels"
+    return [
+        Finding(
+            f"{kind}_{where}".replace(" ", "_"),
+            f"Pairs of the {kind}".replace("the near copy", "near copies") + f" {where}".replace("_", " "),
+            _name_pairs(rows),
+        )
+        for (kind, where), rows in pairs.groupby(["kind", across], sort=True)
+    ]
+
+
+def _divided(pairs: pd.DataFrame, folds: pd.DataFrame) -> list[Finding]:
+    """Return a finding for each fold that has copies in two of its parts."""
+    return [
+        Finding("copies_across_parts", f"Copies in two parts of fold {fold}", _name_pairs(rows, parts=True))
+        for fold, rows in copies_across_parts(pairs, folds).groupby("fold")
+    ]
+
+
+def _name_pairs(rows: pd.DataFrame, parts: bool = False) -> dict[str, str]:
+    """Return "a = b" -> what is particular about the pair."""
+    return {
+        f"{row['a']} = {row['b']}": f"{row['part_a']}, {row['part_b']}"
+        if parts
+        else f"{row['distance']} of 255 waves differ, {row['turn']}" * (row["kind"] == "near copy")
+        for row in rows.to_dict("records")
+    }
+
+
+def _count(table: pd.DataFrame, classes: tuple[str, ...], expected: list[BreakHisName] | None) -> dict[str, dict]:
+    """Return {aspect: {value: {"expected", "found"}}}."""
+    counts = {}
+    order = (*CLASSES, *TUMOR_TYPES, *MAGNIFICATIONS)
+    for aspect, column in ASPECTS.items():
+        values = table[column].map(dict(enumerate(classes))) if aspect == "class" else table[column]
+        found = Counter(values.dropna())
+        wanted: Counter[str] = Counter()
+        for name in expected or ():
+            wanted[CLASSES[name.label] if aspect == "class" else getattr(name, column)] += 1
+        unknown = expected is None
+        counts[aspect] = {
+            value: {"expected": None if unknown else wanted[value], "found": found[value]}
+            for value in sorted(
+                {*wanted, *found}, key=lambda value: (order.index(value) if value in order else len(order), value)
+            )
+        }
+    return counts
+
+
+def verify_table(report: dict[str, Any]) -> str:
+    """Return what `verify` found as lines for the terminal; slide folders that are complete are only counted."""
+    lines = [f"{'Images':<44}{'Expected':>10}{'Found':>10}", "-" * 64]
+
+    def row(name: str, expected: int | None, found: int) -> str:
+        mark = "" if expected in (None, found) else "  <-"
+        return f"{name:<44}{'-' if expected is None else format(expected, ','):>10}{found:>10,}{mark}"
+
+    lines.append(row("all", report["num_expected"], report["num_found"]))
+    for aspect, values in report["counts"].items():
+        if not values:
+            continue
+        lines += ["", aspect.replace("_", " ").replace("tumor", "tumour").capitalize()]
+        rows = {name: row(f"  {name}", count["expected"], count["found"]) for name, count in values.items()}
+        if aspect == "slide":
+            whole = [name for name, count in values.items() if count["expected"] == count["found"]]
+            lines.append(f"  {len(whole)} of {len(values)} slide folders have all their images")
+            rows = {name: text for name, text in rows.items() if name not in whole}
+        lines += rows.values()
+    lines += ["", f"Manifest sha256 {report['manifest_sha256']}", ""]
+    lines += [line for text in report["known"] for line in _wrap(f"Known: {text}")]
+    for sentence in placeless([finding["sentence"] for finding in report["findings"]], report["location"]):
+        lines += _wrap(f"Finding: {sentence}")
+    return "\n".join([*lines, "Whole and clean." if report["whole"] else f"Findings: {len(report['findings'])}."])
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

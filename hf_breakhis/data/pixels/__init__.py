@@ -1,0 +1,1 @@
+"""Decode, transform, augment and cache pixels."""

@@ -1,0 +1,202 @@
+"""From a PNG to what the network sees: decode, resize, augment, normalise; one definition of each."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import datasets
+import numpy as np
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+from transformers import ViTImageProcessor
+
+from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
+from hf_breakhis.data.pixels.decode import decode_rgb
+from hf_breakhis.data.pixels.draws import draw, image_keys
+from hf_breakhis.files import InputError
+
+# Of ImageNet, which the published backbones were trained on.
+MEAN = (0.485, 0.456, 0.406)
+SD = (0.229, 0.224, 0.225)
+
+
+class PixelSource(Protocol):
+    """Where resized pixels come from."""
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return (n, 3, image_size, image_size) uint8 of the rows (n,) int."""
+
+
+def read_rgb(image: bytes | str | Path) -> torch.Tensor:
+    """Decode a PNG, given as its bytes or its path, to (3, height, width) uint8.
+
+    In memory the colours of a pixel lie together, as they are decoded: so `resize` is three times as fast.
+
+    Raises:
+        InputError: it cannot be decoded, or is not RGB; nothing is converted.
+    """
+    if isinstance(image, bytes):
+        return _colors_first(decode_rgb(image, "An image in the archive"))
+    called = f"The image {image}"
+    try:
+        content = Path(image).read_bytes()
+    except OSError as error:
+        raise InputError(f"{called} cannot be read ({error.strerror}); give yourself rights there.") from error
+    return _colors_first(decode_rgb(content, called))
+
+
+def resize(pixels: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Resize the whole frame, (..., 3, height, width) uint8, to a square of `image_size` uint8.
+
+    This is the definition everywhere: bilinear with antialiasing, on uint8 (rounded), aspect ratio given up as in
+    the paper. Pillow and other processors round some pixels otherwise by one level of 255.
+    """
+    return F.resize(pixels, [image_size, image_size], InterpolationMode.BILINEAR, antialias=True)
+
+
+def normalize(pixels: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Turn (..., 3, height, width) uint8 into float32 with ImageNet's mean and standard deviation.
+
+    Args:
+        pixels: levels from 0 to 255.
+        out: contiguous float32 of the same shape to write to; a new one by default.
+    """
+    mean = torch.tensor(MEAN, device=pixels.device)[:, None, None] * 255
+    sd = torch.tensor(SD, device=pixels.device)[:, None, None] * 255
+    out = torch.empty(pixels.shape, device=pixels.device) if out is None else out
+    if pixels.device.type != "cpu":
+        return torch.sub(pixels, mean, out=out).div_(sd)
+    count = pixels.shape[:-3].numel()
+    # One image at a time stays in the processor's cache; numpy, since torch would start threads for each of them.
+    sources, targets = (array.reshape(count, *array.shape[-3:]).numpy() for array in (pixels, out))
+    for source, target in zip(sources, targets, strict=True):
+        target[...] = source
+        target -= mean.numpy()
+        target /= sd.numpy()
+    return out
+
+
+def image_processor(image_size: int) -> ViTImageProcessor:
+    """Return the processor to save with a model: it does to a raw PNG what evaluation does."""
+    return ViTImageProcessor(
+        do_resize=True,
+        size={"height": image_size, "width": image_size},
+        resample=2,  # bilinear
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=list(MEAN),
+        image_std=list(SD),
+    )
+
+
+class DecodedPixels:
+    """The pixels of images, decoded and resized each time they are asked for.
+
+    Args:
+        dataset: has the column `image`, paths or bytes.
+        image_size: side of the square.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, image_size: int) -> None:
+        self.files = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+        self.image_size = image_size
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return (n, 3, image_size, image_size) uint8 of the rows (n,) int."""
+        out = np.empty((len(rows), 3, self.image_size, self.image_size), dtype=np.uint8)
+        for pixels, file in zip(out, self.files[rows.tolist()]["image"], strict=True):
+            # `is None`, since a file of no bytes is bytes too
+            image = file["path"] if file["bytes"] is None else file["bytes"]
+            pixels[:] = resize(read_rgb(image), self.image_size).numpy()
+        return out
+
+
+class ImageDataset(torch.utils.data.Dataset):
+    """Images as the network wants them, made when they are asked for.
+
+    Args:
+        dataset: columns `image`, `label` and `file_name`, as `load_images` gives them.
+        image_size: side of the square.
+        augmentation: a key of `AUGMENTATIONS`.
+        seed: of the augmentation.
+        source: where the pixels of `dataset` come from, such as a cache; decoded from `image` by default.
+    """
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        image_size: int,
+        augmentation: str = "none",
+        seed: int = 0,
+        source: PixelSource | None = None,
+    ) -> None:
+        if augmentation not in AUGMENTATIONS:
+            raise InputError(f"`augmentation` is {augmentation!r}, but has to be one of {sorted(AUGMENTATIONS)}.")
+        self.source = DecodedPixels(dataset, image_size) if source is None else source
+        self.labels = np.fromiter(stream(dataset, "label"), np.int64, len(dataset))
+        self.keys = image_keys(stream(dataset, "file_name"))
+        self.augmentation = augmentation
+        self.seed = seed
+        # In shared memory, so that workers that live through all epochs see a new one too.
+        self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch is next; the Trainer's data loader calls it."""
+        self.epoch[0] = epoch
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def batch(self, indices: Sequence[int]) -> torch.Tensor:
+        """Return (n, 3, image_size, image_size) uint8, resized and augmented."""
+        rows = np.asarray(indices, dtype=np.int64)
+        pixels, augment = torch.from_numpy(self.source.take(rows)), AUGMENTATIONS[self.augmentation]
+        if augment is None:
+            return pixels
+        return augment(pixels, draw(self.keys[rows], self.seed, int(self.epoch)))
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        """Return `pixel_values` (3, image_size, image_size) float32 and `labels` int of each image."""
+        values = normalize(self.batch(indices))
+        return [
+            {"pixel_values": value, "labels": int(self.labels[i])} for value, i in zip(values, indices, strict=True)
+        ]
+
+    def __getitem__(self, index: int) -> dict:
+        """Return one image; see `__getitems__`."""
+        return self.__getitems__([index])[0]
+
+
+class WholeBatches(ImageDataset):
+    """The same images, but `__getitems__` gives a batch in one piece: nothing is stacked image by image.
+
+    A data loader needs `collate_fn=whole_batch`. The pixels stay uint8, a quarter of the bytes on the way from a
+    worker and to the device: whoever takes the batch calls `normalize` there.
+    """
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Return `pixel_values` (n, 3, image_size, image_size) uint8 and `labels` (n,) int64."""
+        labels = torch.from_numpy(self.labels[np.asarray(indices, dtype=np.int64)])
+        return {"pixel_values": self.batch(indices), "labels": labels}
+
+    def __getitem__(self, index: int) -> dict:
+        """Return one image; its label is a tensor without axes."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+
+def whole_batch(batch: Any) -> dict[str, torch.Tensor]:
+    """Return the batch as it is: the `collate_fn` of `WholeBatches`."""
+    return batch
+
+
+def stream(dataset: datasets.Dataset, column: str) -> Iterator[Any]:
+    """Yield the values of a column; only some thousands are in memory at a time."""
+    for part in dataset.select_columns([column]).iter(batch_size=10_000):
+        yield from part[column]
+
+
+def _colors_first(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)

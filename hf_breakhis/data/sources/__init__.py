@@ -1,0 +1,1 @@
+"""Load images from each supported source."""

@@ -1,0 +1,95 @@
+"""RCL-7500, the Hub data set that the paper seems to have used: pictures and labels, and nothing about patients."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from hf_breakhis.data.filenames import CLASSES
+from hf_breakhis.data.images import Images
+from hf_breakhis.data.sources.arranged import arrange_once
+from hf_breakhis.data.sources.columns import describe
+from hf_breakhis.data.sources.datasets_cache import file_stamp
+from hf_breakhis.data.sources.hub import fetch_published, rows_stamp
+from hf_breakhis.data.sources.parquet import find_parquet, read_parquet
+from hf_breakhis.files import InputError
+
+HUB_ID = "LuminaAI/RCL-Breast-Cancer-Biopsy-7500"
+PER_CLASS = 3750
+COPIES = (
+    "3,750 benign images are more than the 2,480 of BreakHis: if RCL-7500 was made from BreakHis, as its page says, "
+    "it holds copies, and a split by image puts copies of one image on both sides."
+)
+_REQUIRED = ("image", "label")
+
+
+def load_rcl(data_args: Any) -> Images:
+    """Read RCL-7500 from the Hub, or from a folder of its Parquet files.
+
+    Raises:
+        InputError: it cannot be fetched, or what is there is something else.
+    """
+    notes: list[str] = []
+    commit = None
+    if data_args.data_dir is None:
+        location = HUB_ID
+        rows, commit, notes = fetch_published(
+            HUB_ID, data_args.dataset_revision, required=_REQUIRED, without="rcl7500"
+        )
+        stamp, state = rows_stamp(rows), lambda: rows_stamp(rows)
+    else:
+        place = Path(data_args.data_dir).expanduser()
+        location = str(place)
+        files = find_parquet(place, ())
+        if not files:
+            raise InputError(f"`data_dir` is {place}, which holds no Parquet file; leave it out to fetch {HUB_ID}.")
+        stamp, state = file_stamp(files), lambda: file_stamp(files)
+        rows = read_parquet(files, location, _REQUIRED)
+    if {"file_name", "patient_id"} & set(rows.column_names):
+        raise InputError(
+            f"{location} has names or patients, which RCL-7500 has not: this is an export of BreakHis. "
+            "Use --dataset breakhis."
+        )
+    asked = ("rcl7500", list(data_args.magnifications), data_args.target)
+    images = arrange_once(location, asked, state, lambda: _describe(rows, location, data_args, stamp), rows, stamp)
+    images.warnings.extend(notes)
+    return replace(images, revision=commit)
+
+
+def _describe(rows: datasets.Dataset, location: str, data_args: Any, stamp: str) -> Images:
+    """Give the rows names and labels, and count these."""
+    labels = _labels(rows, location)
+    counts = Counter(labels)
+    warnings = [COPIES]
+    if (counts[0], counts[1]) != (PER_CLASS, PER_CLASS):
+        warnings.append(
+            f"RCL-7500 has 3,750 images of each class; here are {counts[0]:,} benign, {counts[1]:,} malignant."
+        )
+    columns: dict[str, Sequence[Any]] = {"file_name": row_names(len(rows)), "label": labels}
+    images = rows.select_columns("image")
+    return describe(images, columns, CLASSES, "rcl7500", location, data_args, stamp, warnings)
+
+
+def row_names(number: int) -> list[str]:
+    """Return names for rows that have none, in their order: "row-00000"."""
+    return [f"row-{row:0{max(5, len(str(number - 1)))}d}" for row in range(number)]
+
+
+def _labels(rows: datasets.Dataset, location: str) -> list[int]:
+    """Return the labels, 0 benign and 1 malignant, whether they are numbers or words.
+
+    Raises:
+        InputError: they are others.
+    """
+    feature = rows.features["label"]
+    labels = list(rows["label"])
+    if isinstance(feature, datasets.ClassLabel) and {name.lower() for name in feature.names} == set(CLASSES):
+        labels = [CLASSES.index(feature.names[label].lower()) for label in labels]
+    elif any(isinstance(label, str) for label in labels):
+        labels = [{"benign": 0, "malignant": 1, "0": 0, "1": 1}.get(str(label).lower(), -1) for label in labels]
+    if not set(labels) <= {0, 1}:
+        raise InputError(f"{location} is not RCL-7500: its labels are not 0 (benign) and 1 (malignant) alone.")
+    return labels

@@ -1,0 +1,138 @@
+"""Where images come from: one line of a table for each source."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from hf_breakhis.data.images import COLUMNS, Images, keep_types
+from hf_breakhis.data.sources.archive import load_archive
+from hf_breakhis.data.sources.breakhis_folder import find_tree, load_tree
+from hf_breakhis.data.sources.datasets_cache import cache_folder
+from hf_breakhis.data.sources.download import download_breakhis
+from hf_breakhis.data.sources.hub import load_published
+from hf_breakhis.data.sources.imagefolder import load_folder
+from hf_breakhis.data.sources.parquet import find_parquet, load_parquet
+from hf_breakhis.data.sources.rcl7500 import load_rcl
+from hf_breakhis.data.twin.rcl7500 import FORMAT as RCL_FORMAT
+from hf_breakhis.data.twin.rcl7500 import read_rcl_twin
+from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, write_twin
+from hf_breakhis.files import InputError
+
+__all__ = ["COLUMNS", "SOURCES", "Images", "cache_folder", "load_images", "prepare_once"]
+
+ARCHIVE = "BreaKHis_v1.tar.gz"
+_ANY_PLACE = f"{ARCHIVE} (also .tar or .zip), the folder that holds BreaKHis_v1, or a folder of Parquet files"
+
+
+def load_images(data_args: Any) -> Images:
+    """Read the images that `data_args` asks for; in a distributed run one process prepares them first.
+
+    Args:
+        data_args: has `dataset`, `data_dir`, `dataset_revision`, `twin_kwargs`, `magnifications`, `tumor_types` and
+            `target`.
+
+    Raises:
+        InputError: the data set is unknown, absent, damaged or something else, or no image is left.
+    """
+    name = data_args.dataset
+    if name not in SOURCES and "/" not in name:
+        raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")
+    if name not in SOURCES and Path(name).expanduser().exists():
+        raise InputError(f"`dataset` is {name!r}, a path; give --dataset breakhis (or imagefolder) --data_dir {name}.")
+    if data_args.twin_kwargs and name not in TWINS:
+        raise InputError(f"`twin_kwargs` is for dataset={' or '.join(TWINS)}, not {name}; change one of them.")
+    if data_args.dataset_revision and name in SOURCES and name != "rcl7500":
+        raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
+    with prepare_once():
+        images = SOURCES.get(name, load_published)(data_args)
+    return keep_types(images, data_args.tumor_types, data_args.target) if data_args.tumor_types else images
+
+
+@contextmanager
+def prepare_once() -> Iterator[None]:
+    """Let the main process of all, then the main one of each machine, run the block before the others do."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    # Without a word about the device accelerate takes processes on a CPU for strangers, and none would wait. A state
+    # that is there already, from TrainingArguments, stays as it is.
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    turn = 0 if state.is_main_process else 1 if state.is_local_main_process else 2
+    for _ in range(turn):
+        state.wait_for_everyone()
+    try:
+        yield
+    finally:  # after an error too: the others meet the same one and say so, instead of waiting forever
+        for _ in range(2 - turn):
+            state.wait_for_everyone()
+
+
+def load_breakhis(data_args: Any) -> Images:
+    """Read BreakHis in any form; without `data_dir` it is downloaded once."""
+    if data_args.data_dir is None:
+        place = download_breakhis(cache_folder() / "downloads")
+    else:
+        place = Path(data_args.data_dir).expanduser()
+    if place.is_dir():
+        return _load_folder(place, data_args)
+    if not place.is_file():
+        raise InputError(f"`data_dir` is {place}, but there is no such file or folder; give {_ANY_PLACE}.")
+    if place.suffix == ".parquet":
+        return load_parquet([place], place, data_args)
+    return load_archive(place, data_args)
+
+
+def _load_folder(folder: Path, data_args: Any) -> Images:
+    """Read a folder that holds the tree, or else Parquet files, or else the archive."""
+    try:
+        find_tree(folder)
+    except InputError:
+        if files := find_parquet(folder, data_args.magnifications):
+            return load_parquet(files, folder, data_args)
+        if (folder / ARCHIVE).is_file():
+            return load_archive(folder / ARCHIVE, data_args)
+        raise
+    return load_tree(folder, data_args)
+
+
+def load_twin(data_args: Any) -> Images:
+    """Generate the twin once, in `data_dir` or in the datasets cache, and read it."""
+    settings = TwinSettings.from_kwargs(data_args.twin_kwargs or {})
+    folder = _twin_folder(settings) if data_args.data_dir is None else Path(data_args.data_dir).expanduser()
+    # A twin that lies there already is read as it is, unless other settings are asked for by name.
+    if data_args.twin_kwargs or not (folder / "twin.json").is_file():
+        write_twin(folder, settings)
+    return load_tree(folder, data_args)
+
+
+def load_rcl_twin(data_args: Any) -> Images:
+    """Generate the twin of RCL-7500 once, in `data_dir` or in the datasets cache, and read it."""
+    settings = TwinSettings.from_kwargs(data_args.twin_kwargs or {})
+    if data_args.data_dir is None:
+        folder = _twin_folder(settings, RCL_FORMAT)
+    else:
+        folder = Path(data_args.data_dir).expanduser()
+    return read_rcl_twin(folder, _twin_folder(settings), settings, data_args)
+
+
+def _twin_folder(settings: TwinSettings, *more: str) -> Path:
+    """Return where a twin of these settings is kept in the datasets cache."""
+    words = json.dumps([FORMAT, *more, settings.to_dict()], sort_keys=True).encode()
+    return cache_folder() / f"{'-'.join(['twin', *more])}-{hashlib.sha256(words).hexdigest()[:12]}"
+
+
+SOURCES: dict[str, Callable[[Any], Images]] = {
+    "breakhis": load_breakhis,
+    "imagefolder": load_folder,
+    "rcl7500": load_rcl,
+    "rcl7500_twin": load_rcl_twin,
+    "twin": load_twin,
+}  # and any Hub id: load_published
+TWINS = ("twin", "rcl7500_twin")

@@ -1,0 +1,1 @@
+"""Generate the synthetic twin of BreakHis."""

@@ -1,0 +1,151 @@
+"""The words under each figure: they stand alone, and define what they use."""
+
+from typing import Any
+
+from hf_breakhis.results.formatting import PATIENT, SPECIMEN, count, percent, things
+
+CAPTIONS = {
+    "baselines": (
+        "Accuracy beside two baselines. Points: all test images pooled; {interval}. Ticks below: single folds. "
+        "Mean colour is a logistic regression on the mean and spread of red, green and blue; majority class always "
+        "answers with the most frequent class of its training part."
+    ),
+    "confusion_mean": (
+        "Mean confusion matrix over {folds}: number of test images of each true class (rows) that were given each "
+        "predicted class (columns). Shading and per cent: share of the true class."
+    ),
+    "confusion_folds": (
+        "Confusion matrix of each fold. Rows are the true class, columns the predicted one; shading and per cent: "
+        "share of the true class. Folds are counted from 0, as in the run folder; the paper counts from 1."
+    ),
+    "roc_mean": (
+        "Receiver operating characteristic: share of {positive} images found (sensitivity) against share of other "
+        "images falsely called {positive}, over all thresholds. Dark: mean of {folds} at equal false positive rate; "
+        "grey: single folds. AUC is the area under the mean curve; .5 is chance (dashed)."
+    ),
+    "roc_folds": (
+        "Receiver operating characteristic of each fold (dark) among the others (grey), with the area under it (AUC). "
+        "Sensitivity is the share of {positive} images found; dashed is chance."
+    ),
+    "learning_curves": (
+        "Learning curves, one line a fold: loss on the training part as the mean over the epoch; loss and accuracy on "
+        "the {watched} part after the epoch; learning rate at its end."
+    ),
+    "reliability": (
+        "Reliability of the predicted probabilities, pooled test images in bins of equal width. A point on the dashed "
+        "diagonal means what it says; above it the truth is more frequent than stated. ECE: mean distance from the "
+        "diagonal, weighted by images. Brier score: mean squared error of the probability; lower is better. Grey "
+        "squares: after dividing the logits by a temperature fitted on the other folds."
+    ),
+    "prevalence": (
+        "What a decision at the threshold would mean where another share of the images is {positive} than here: PPV, "
+        "the share of images called {positive} that are, and NPV, the share of the others that are not, if "
+        "sensitivity and specificity stayed as on these images. Bands: 95 % intervals over the groups drawn."
+    ),
+    "magnifications": (
+        "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "
+        "malignant images predicted malignant, specificity the share of benign images predicted benign, recognition "
+        "rate the mean over patients of the share of their images predicted right; {patient}.{behind}"
+    ),
+    "tumor_types": (
+        "Share of test images predicted right, by tumour type, pooled over folds; {interval}. Right: numbers of "
+        "images and of specimens behind each point; {specimen}."
+    ),
+    "patients": (
+        "Patient scores: one point a patient, the share of the patient's test images predicted right, sorted within "
+        "tumour type. The dashed line is their mean, the recognition rate. Some of the lowest are named; {patient}."
+    ),
+    "repeats": (
+        "Accuracy of each repeat of the recipe with other split and initial seeds, all test images pooled. Bars: "
+        "interval of that repeat, how far it may move with other specimens; the spread of the points is how far it "
+        "moves with other seeds. Dashed: mean of the repeats."
+    ),
+    "study": (
+        "Left: accuracy of the recipe under each protocol, all test images pooled; {interval}. Right: premium, the "
+        "accuracy less that of the run with specimens kept apart and fresh models, on the same images, with an "
+        "interval over the same specimens; dashed is none. Carried: one model goes on from fold to fold; 2x, 3x: "
+        "fresh models trained two and three times as long; {patient}; {specimen}."
+    ),
+    "compared": (
+        "Accuracy of each run, all test images pooled, the mean of its repeats where it has them; {interval}. Ticks "
+        "below: its repeats with other seeds, or its folds where it has none. Diamonds above: what the paper prints "
+        "for the same recipe, without an interval and on other data."
+    ),
+    "pipeline": (
+        "The pipeline of this run, drawn from its recipe (compare figures 3 and 4 of the paper). The test part of "
+        "each fold meets the same transform, and the model only after training."
+    ),
+}
+ONE_FOLD = {
+    "confusion_mean": (
+        "Confusion matrix: number of test images of each true class (rows) that were given each predicted class "
+        "(columns). Shading and per cent: share of the true class."
+    ),
+    "roc_mean": (
+        "Receiver operating characteristic: share of {positive} images found (sensitivity) against share of other "
+        "images falsely called {positive}, over all thresholds. AUC: area under the curve; .5 is chance (dashed)."
+    ),
+}
+MANY_CLASSES = {
+    "roc_mean": (
+        "Receiver operating characteristic of each class against all others: share of the class's images found "
+        "(sensitivity) against share of other images falsely called so, over all thresholds. Dark: mean of {folds}; "
+        "grey: single folds; AUC: area under the mean curve; .5 is chance (dashed)."
+    ),
+    "magnifications": (
+        "Scores at each magnification of the microscope, pooled over folds; {interval}. Recognition rate: mean over "
+        "patients of the share of their images predicted right; {patient}.{behind}"
+    ),
+}
+TUMOR_LETTERS = (
+    "A adenosis, F fibroadenoma, PT phyllodes tumor, TA tubular adenoma (benign); DC ductal, LC lobular, MC mucinous, "
+    "PC papillary carcinoma (malignant)."
+)
+
+
+def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> str:
+    """The caption of a figure in the words of this run; a figure without one gets its name.
+
+    Args:
+        name: key of `plots.FIGURES`.
+        summary: summary.json.
+        watched: part that was scored after each epoch.
+    """
+    words = {
+        "folds": things(len(summary.get("protocol", {}).get("folds_present", [])), "fold"),
+        "interval": bars(summary),
+        "positive": summary.get("positive_class") or "such",
+        "watched": watched,
+        "patient": PATIENT,
+        "specimen": SPECIMEN,
+        "behind": _behind(summary.get("by_magnification") or {}),
+    }
+    templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
+    templates |= MANY_CLASSES if len(summary.get("classes", [])) > 2 else {}
+    text = templates.get(name, name.replace("_", " ") + ".").format(**words)
+    return f"{text} {TUMOR_LETTERS}" if name == "patients" else text
+
+
+def _behind(slices: dict[str, Any]) -> str:
+    """The numbers of images and specimens behind each magnification, since below ten there is no interval."""
+    told = [
+        f"{name} {count(part['num_images'])} images of {things(part['num_specimens'], 'specimen')}"
+        for name, part in slices.items()
+        if part.get("num_specimens") is not None
+    ]
+    return f" Behind the points: {', '.join(told)}; fewer than ten have no interval." if told else ""
+
+
+def bars(summary: dict[str, Any]) -> str:
+    """What the bars of a figure are."""
+    told = interval_words(summary)
+    return told if told.startswith("no ") else f"bars: {told}; hollow points have none"
+
+
+def interval_words(summary: dict[str, Any]) -> str:
+    """What the intervals are, or why there are none."""
+    told = summary.get("interval") or {}
+    if told.get("reason") or not told.get("method"):
+        return f"no interval ({str(told.get('reason') or 'not computed').rstrip('.')})"
+    drawn = f"{count(told['resamples'])} resamples of {count(told['num_groups'])}"
+    return f"{percent(told['level'])} {told['method']} ({drawn})"

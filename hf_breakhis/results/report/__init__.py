@@ -1,0 +1,1 @@
+"""HTML report and terminal table of a run."""

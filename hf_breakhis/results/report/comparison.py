@@ -1,0 +1,63 @@
+"""How a comparison is shown: a page, a figure and a table, all from comparison.json."""
+
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from hf_breakhis.files import read_json, write_json, write_text
+from hf_breakhis.results.formatting import ABSENT, interval, score, signed, value_of
+from hf_breakhis.results.record import Record
+from hf_breakhis.results.report.page import fill_page, write_figures
+
+SCORE_NAMES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "roc_auc": "ROC AUC",
+               "recognition_rate": "Recognition rate"}  # fmt: skip
+AVERAGE_NAMES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1"}
+
+
+def write_comparison(folder: Path, comparison: dict[str, Any]) -> Path:
+    """Write comparison.json, the figure and the page, and return the page."""
+    summary = read_json(write_json(folder / "comparison.json", comparison))
+    record = Record(folder, summary)
+    figures = write_figures(record, ["compared"])
+    page = fill_page(
+        "compare.html.j2", record, figures=figures, scores=SCORE_NAMES, cells=("precision", "recall", "f1"),
+        averages_of=AVERAGE_NAMES, twin=[text for text in summary["warnings"] if "about the twin" in text],
+        beside_paper=any(row["paper"] for row in summary["runs"]),
+    )  # fmt: skip
+    return write_text(folder / "comparison.html", page)
+
+
+def comparison_table(comparison: dict[str, Any]) -> str:
+    """Return a comparison as plain text of at most 100 columns."""
+    lines = [line for text in comparison["warnings"] for line in (*wrap(f"WARNING: {text}", 88), "")]
+    lines += [*wrap(comparison["sentence"], 88), ""]
+    head = f"{'Run':<24}{'Pooled':>8}{'Interval':>17}{'Folds':>8}{'Paper':>7}{'Less paper':>12}{'Recognition':>13}"
+    lines.append(head)
+    lines.append("-" * len(lines[-1]))
+    for row in comparison["runs"]:
+        paper = row["paper"] or {"averages": {}, "difference": {}}
+        lines.append(
+            f"{row['name'][:23]:<24}{score(value_of(row['accuracy'])):>8}{interval(row['accuracy']):>17}"
+            f"{score(row['averages']['accuracy']):>8}"
+            f"{score(paper['averages'].get('accuracy'), 2):>7}{signed(paper['difference'].get('accuracy')):>12}"
+            f"{score(row['recognition_rate']):>13}"
+        )
+    lines.append("Accuracy: all test images pooled, with its interval; then the mean of the folds, as the paper's is.")
+    lines += ["", f"{'Difference in accuracy':<40}{'Mean':>9}{'Over specimens':>22}{'Over seeds':>22}"]
+    lines.append("-" * len(lines[-1]))
+    for pair in comparison["pairs"]:
+        name = f"{pair['one']} less {pair['other']}"[:39]
+        if pair["reason"]:
+            lines.append(f"{name:<40}{'no images in common':>31}")
+            continue
+        told = pair["scores"]["accuracy"]
+        lines.append(
+            f"{name:<40}{signed(told['value']):>9}{_bounds(told['low'], told['high']):>22}"
+            f"{_bounds(told['seeds_low'], told['seeds_high']):>22}"
+        )
+    text = "\n".join([*lines, "", "Research software: not for diagnosis."])
+    return text.replace(ABSENT, "-")
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return ABSENT if low is None else f"{signed(low)} to {signed(high)}"

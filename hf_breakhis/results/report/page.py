@@ -1,0 +1,193 @@
+"""The report: one page that stands alone, written from the files of a run."""
+
+import json
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from hf_breakhis.files import write_text, write_whole
+from hf_breakhis.results import formatting
+from hf_breakhis.results.figures.captions import caption, interval_words
+from hf_breakhis.results.figures.plots import FIGURES, draw
+from hf_breakhis.results.figures.style import figure_bytes
+from hf_breakhis.results.record import Record, read_record
+from hf_breakhis.results.report.checklist import checklists
+from hf_breakhis.results.report.explained import read_explained
+from hf_breakhis.results.report.inline import inline_svg, thumbnail
+from hf_breakhis.results.report.sibling import sibling
+from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
+
+EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wrong ones tell more
+SECTIONS = ["folds", "leakage", "calibration", "slices", "examples", "pipeline", "data", "versions", "words"]
+# What decides a result; a recipe also holds every other field of the Trainer.
+MAIN_FIELDS = (
+    "dataset dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
+    "validation_size stratify split_seed image_size augmentation model_name_or_path model_revision model_kwargs init "
+    "carry_over freeze_backbone optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
+    "scheduler_name scheduler_kwargs num_train_epochs batch_size max_grad_norm class_weights sampler "
+    "label_smoothing_factor load_best_model_at_end metric_for_best_model early_stopping_patience bf16 fp16 seed"
+).split()
+
+
+def write_report(run: str | Path) -> Path:
+    """Write `figures/` and `report.html` of a run, from its summary.json and the files beside it.
+
+    A run with repeats gets a report above the reports of its repeats. Equal runs give equal bytes.
+
+    Raises:
+        InputError: the run has no summary, or a file of it cannot be read.
+    """
+    run = Path(run)
+    record = read_record(run)
+    if "repeats" in record.summary:
+        for row in record.summary["repeats"]:
+            write_report((run / row["summary"]).parent)
+        figures = write_figures(record, ["repeats"])
+        beside = sibling(record, tuple(MAIN_FIELDS))
+        first = read_record((run / record.summary["repeats"][0]["summary"]).parent)
+        page = fill_page("repeats.html.j2", record, figures=figures, sibling=beside, leaks=_leaks(first.summary))
+        return write_text(run / "report.html", page)
+    figures = write_figures(record, FIGURES)
+    explained = read_explained(run, record.summary["protocol"]["folds_present"])
+    page = fill_page(
+        "report.html.j2",
+        record,
+        figures=figures,
+        examples=choose_examples(record),
+        explained=explained,
+        twin=[text for text in record.summary["warnings"] if _is_twin(record) and "twin" in text],
+        leaks=_leaks(record.summary),
+        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS),
+        sibling=sibling(record, tuple(MAIN_FIELDS)),
+        main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},
+        other_fields={name: record.recipe[name] for name in sorted(record.recipe) if name not in MAIN_FIELDS},
+    )
+    return write_text(run / "report.html", page)
+
+
+def write_figures(record: Record, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Write figures as SVG and PNG, and return those there are: name -> `svg` for a page, and `caption`."""
+    drawn = {}
+    watched = _watched(record)
+    for name in names:
+        figure = draw(name, record)
+        paths = {kind: record.folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
+        if figure is None:
+            for path in paths.values():
+                path.unlink(missing_ok=True)  # left by an earlier report of more folds
+            continue
+        content = {kind: figure_bytes(figure, kind) for kind in paths}
+        for kind, path in paths.items():
+            write_whole(path, partial(_fill, content=content[kind]))
+        words = caption(name, record.summary, watched)
+        drawn[name] = {"svg": inline_svg(content["svg"], name, words), "caption": words}
+    return drawn
+
+
+def _fill(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def fill_page(template: str, record: Record, **values: Any) -> str:
+    """Fill a template of this folder; whatever comes from the run is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    names = (
+        "score",
+        "signed",
+        "count",
+        "percent",
+        "interval",
+        "spread",
+        "value_of",
+        "tumor_name",
+        "things",
+        "in_order",
+    )
+    environment.filters |= {name: getattr(formatting, name) for name in names}
+    environment.filters |= {"duration": duration, "setting": setting, "marked": marked}
+    return environment.get_template(template).render(
+        run=record,
+        environment=flat(record.environment),
+        summary=record.summary,
+        averages=AVERAGES,
+        patient_measures={name: formatting.MEASURES[name] for name in PATIENT_MEASURES},
+        baseline_names=BASELINES,
+        levels=formatting.LEVELS,
+        words={"patient": formatting.PATIENT, "specimen": formatting.SPECIMEN},
+        interval_words=interval_words(record.summary),
+        **values,
+    )
+
+
+def _watched(record: Record) -> str:
+    tables = [table["eval_part"] for table in record.histories.values() if "eval_part" in table]
+    parts = {part for table in tables for part in table.dropna()}
+    return " or ".join(sorted(parts)) or "evaluation"
+
+
+def _is_twin(record: Record) -> bool:
+    return "twin" in str(record.summary["data"]["source"])
+
+
+def _leaks(summary: dict[str, Any]) -> bool:
+    """Whether the scores are of images that the model, or a choice made for it, has known in some way."""
+    leakage = summary.get("leakage") or {}
+    shares = [leakage.get(f"share_{name}") for name in ("same_patient", "same_specimen", "seen")]
+    return any(shares) or summary["protocol"].get("selected_on") == "test"
+
+
+def choose_examples(record: Record) -> dict[str, list[dict[str, Any]]]:
+    """The most confident examples of all folds: "wrong" and "right" -> rows with a `picture`."""
+    rows = [row | {"fold": fold} for fold, index in record.examples.items() for row in index]
+    rows.sort(key=lambda row: (-row["probability"], row["file_name"], row["fold"]))
+    return {
+        kind: [row | {"picture": _picture(record, row)} for row in [r for r in rows if r["kind"] == kind][:most]]
+        for kind, most in EXAMPLES.items()
+    }
+
+
+def _picture(record: Record, row: dict[str, Any]) -> str | None:
+    folder = record.folder / f"fold-{row['fold']}" / "examples"
+    path = folder / str(row["file_name"])
+    # A name that leads out of the folder is not followed.
+    return thumbnail(path) if path.resolve().parent == folder.resolve() else None
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words: "4.2 s", "3 min 5 s", "2 h 4 min"."""
+    if seconds is None:
+        return formatting.ABSENT
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def setting(value: Any) -> str:
+    """A value of a recipe as YAML would have it in one line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names joined by a point."""
+    rows: dict[str, Any] = {}
+    for name, value in values.items():
+        rows |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return rows
+
+
+def marked(text: str) -> Markup:
+    """Text with what stands in backticks set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped before)

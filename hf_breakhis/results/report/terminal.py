@@ -1,0 +1,117 @@
+"""The scores of a run as plain text, in the form of the paper's Tables II to IV."""
+
+import textwrap
+from typing import Any
+
+from hf_breakhis.results.formatting import ABSENT, MEASURES, count, interval, percent, score, value_of
+
+WIDTH = 88
+AVERAGES = {
+    "accuracy": "Accuracy",
+    "macro.precision": "Precision, mean of classes",
+    "macro.recall": "Recall, mean of classes",
+    "macro.f1": "F1-score, mean of classes",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "roc_auc": "ROC AUC",
+    "average_precision": "Average precision",
+    "mcc": "Matthews correlation",
+    "brier": "Brier score (lower is better)",
+}
+PATIENT_MEASURES = ("recognition_rate", "accuracy_of_mean_probability")
+BASELINES = {"majority": "Majority class", "mean_color": "Mean colour, logistic regression"}
+
+
+def terminal_table(summary: dict[str, Any]) -> str:
+    """The warnings, the scores of each fold and class, their averages and the baselines; at most 100 columns of ASCII.
+
+    Args:
+        summary: summary.json of a run, or the summary that stands above its repeats.
+    """
+    if "repeats" in summary:
+        return _ascii("\n".join(_repeats(summary)))
+    parts = [_wrapped(f"WARNING: {text}") for text in summary.get("warnings", [])]
+    parts += [_wrapped(summary["headline"]["sentence"]), _folds(summary), _averages(summary), _baselines(summary)]
+    parts.append(["Research software: not for diagnosis."])
+    return _ascii("\n\n".join("\n".join(lines) for lines in parts if lines))
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+
+
+def _folds(summary: dict[str, Any]) -> list[str]:
+    """Tables III and V: a row for each class of each fold, then the fold's accuracy."""
+    wide = max(12, *(len(name) + 2 for name in summary["classes"]))
+    lines = [f"{'Fold':<6}{'Class':<{wide}}{'Precision':>11}{'Recall':>11}{'F1-score':>11}{'Support':>11}"]
+    lines.append("-" * len(lines[0]))
+    for report in summary["image"]["per_fold"]:
+        for i, (name, values) in enumerate(report["per_class"].items()):
+            numbers = "".join(f"{score(values[key]):>11}" for key in ("precision", "recall", "f1"))
+            fold = str(report["fold"]) if i == 0 else ""
+            lines.append(f"{fold:<6}{name:<{wide}}{numbers}{count(values['support']):>11}")
+        total = count(report["num_images"])
+        lines.append(f"{'':<6}{'accuracy':<{wide}}{score(report['accuracy']):>33}{total:>11}")
+    return lines
+
+
+def _averages(summary: dict[str, Any]) -> list[str]:
+    """Tables IV and VI: mean and standard deviation over folds, and pooled test predictions with their interval."""
+    level = (summary.get("interval") or {}).get("level")
+    bounds = f"{percent(level)} interval" if level else "Interval"
+    lines = [f"{'Average over folds':<42}{'Mean +- sd':>16}{'Pooled':>11}{bounds:>19}"]
+    lines.append("-" * len(lines[0]))
+    patient = summary.get("patient") or {}
+    told = [(summary["image"], key, label) for key, label in AVERAGES.items()]
+    told += [(patient, key, MEASURES[key]) for key in PATIENT_MEASURES]
+    for scores, key, label in told:
+        mean, sd = ((scores.get(kind) or {}).get(key) for kind in ("mean", "sd"))
+        pooled = (scores.get("pooled") or {}).get(key)
+        if mean is None and value_of(pooled) is None:
+            continue
+        both = score(mean) if sd is None else f"{score(mean)} +- {score(sd)}"
+        lines.append(f"{label:<42}{both:>16}{score(value_of(pooled)):>11}{interval(pooled):>19}")
+    return lines + _notes(summary)
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    protocol, told = summary["protocol"], summary.get("interval") or {}
+    lines = _wrapped(f"Kept apart: {protocol['split_by']}. Patients are slide folders, as the BreakHis authors count.")
+    if told.get("reason") or told.get("method"):
+        how = f"{told.get('method')} ({told.get('num_groups')} drawn, {told.get('resamples'):,} resamples)."
+        lines += _wrapped(f"Interval: {told.get('reason') or how}")
+    if protocol.get("folds_missing"):
+        lines += _wrapped(f"Folds not there yet: {', '.join(map(str, protocol['folds_missing']))}.")
+    return lines
+
+
+def _baselines(summary: dict[str, Any]) -> list[str]:
+    lines = [f"{'Beside it':<42}{'Accuracy':>16}{'Balanced':>11}{'ROC AUC':>19}"]
+    lines.append("-" * len(lines[0]))
+    image = (summary["image"].get("pooled") or {}).items()
+    rows: dict[str, dict[str, Any]] = {"This model, pooled": {key: value_of(value) for key, value in image}}
+    rows |= {label: (summary.get("baselines") or {}).get(name) or {} for name, label in BASELINES.items()}
+    for label, values in rows.items():
+        numbers = (score(values.get(key)) for key in ("accuracy", "balanced_accuracy", "roc_auc"))
+        lines.append("{:<42}{:>16}{:>11}{:>19}".format(label, *numbers) + ("" if values else "  (not known)"))
+    return lines
+
+
+def _repeats(summary: dict[str, Any]) -> list[str]:
+    """One row a repeat, then mean and standard deviation over the repeats."""
+    lines = [line for text in summary.get("warnings", []) for line in (*_wrapped(f"WARNING: {text}"), "")]
+    lines += [*_wrapped(summary["headline"]["sentence"]), ""] if summary.get("headline") else []
+    lines.append(f"{'Repeat':<10}{'Split seed':>12}{'Seed':>10}{'Accuracy':>18}{'Recognition rate':>20}")
+    lines.append("-" * len(lines[-1]))
+    for row in summary["repeats"]:
+        seeds = f"{row['repeat']:<10}{row['split_seed']:>12}{row['seed']:>10}"
+        lines.append(f"{seeds}{score(row['accuracy']):>18}{score(row.get('recognition_rate')):>20}")
+    mean, sd = summary.get("mean") or {}, summary.get("sd") or {}
+    both = [f"{score(mean.get(key))} +- {score(sd.get(key))}" for key in ("accuracy", "recognition_rate")]
+    return [*lines, f"{'Mean +- sd':<32}{both[0]:>18}{both[1]:>20}", "", "Research software: not for diagnosis."]
+
+
+def _ascii(text: str) -> str:
+    """Keep to ASCII, since not every terminal and log file has more."""
+    return text.replace("±", "+-").replace(ABSENT, "-").encode("ascii", "replace").decode()

@@ -1,0 +1,1 @@
+"""Scores, intervals, leakage, calibration and thresholds."""

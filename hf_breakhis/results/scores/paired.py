@@ -1,0 +1,126 @@
+"""Pairs of runs: how far their scores lie apart on the images that both tested."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hf_breakhis.files import InputError
+from hf_breakhis.results.predictions import classes_of, known
+from hf_breakhis.results.scores.intervals import choose_groups, intervals
+from hf_breakhis.results.scores.resampling import Images, image_scores, images_of, patient_rates
+
+SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
+PAIRED = (*SCORES, "recognition_rate")
+
+
+class NothingInCommonError(InputError):
+    """Two runs tested no image in common."""
+
+
+def premium(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
+    """Return score differences, `one` less `other`, with their intervals, and the number of images compared.
+
+    Args:
+        one: test predictions of a run.
+        other: of the run that it is compared with.
+
+    Raises:
+        InputError: no image was tested exactly once by both, or they have different classes.
+    """
+    told = paired_scores([(one, other)])
+    return {name: {key: told[name][key] for key in ("value", "low", "high")} for name in PAIRED} | {
+        "num_images": told["num_images"]
+    }
+
+
+def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
+    """Return mean differences over pairs of runs, such as repeats, each on the images that both of a pair tested once.
+
+    Specimens are drawn once for all pairs, so the interval is that of the mean difference over other specimens with
+    these seeds; how far seeds move it stands in `repeats`.
+
+    Args:
+        pairs: of test predictions.
+
+    Returns:
+        For each of `PAIRED` `value`, `low`, `high` and `repeats` (the difference of each pair); `num_images` of the
+        first pair, `num_tested` by the first of it, and `group`, what was drawn.
+
+    Raises:
+        InputError: the two of a pair tested no image in common, or have different classes or labels.
+    """
+    tables = [_common(one, other) for one, other in pairs]
+    images, group = _in_groups([table for pair in tables for table in pair])
+    scores = [_scores(one, table) for one, table in zip(images, [t for pair in tables for t in pair], strict=True)]
+
+    def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = [score(weights) for score in scores]
+        both = list(zip(found[::2], found[1::2], strict=True))
+        each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in PAIRED}
+        return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in PAIRED}
+
+    told = intervals(differences, images[0].num_groups, classes=images[0].group_classes, shares=False)
+    return {
+        **{
+            name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
+            for name in PAIRED
+        },
+        "num_images": len(images[0].labels),
+        "num_tested": len(pairs[0][0]),
+        "group": group,
+    }
+
+
+def _each(told: dict[str, Any], name: str, number: int) -> list[float | None]:
+    return [told[f"{name} {k}"]["value"] for k in range(number)]
+
+
+def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+    """Return the mean of each of `PAIRED` over runs such as repeats, with the interval over specimens of all."""
+    images, _ = _in_groups(tables)
+    scores = [_scores(one, table) for one, table in zip(images, tables, strict=True)]
+
+    def means(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = [score(weights) for score in scores]
+        return {name: np.mean([one[name] for one in found], axis=0) for name in PAIRED}
+
+    return intervals(means, images[0].num_groups, classes=images[0].group_classes)
+
+
+def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the images that both tested exactly once, in one order."""
+    left, right = (table.drop_duplicates("file_name", keep=False).set_index("file_name") for table in (one, other))
+    names = left.index.intersection(right.index).sort_values()
+    if names.empty:
+        raise NothingInCommonError("The runs tested no image in common, so nothing can be compared image by image.")
+    pair = left.loc[names].reset_index(), right.loc[names].reset_index()
+    if classes_of(one) != classes_of(other) or (pair[0]["label"] != pair[1]["label"]).any():
+        raise InputError("The two runs have different classes or labels, so their scores cannot be compared.")
+    return pair
+
+
+def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str]:
+    """Return the images of tables with one numbering of their groups, and what the groups are."""
+    everything = pd.concat(list(tables), ignore_index=True)
+    groups = choose_groups(everything)
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    images = [
+        replace(images_of(table), groups=codes, total_groups=groups.count)
+        for table, codes in zip(tables, np.split(groups.codes, ends), strict=True)
+    ]
+    return images, groups.level
+
+
+def _scores(images: Images, table: pd.DataFrame) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return a function from weights to `PAIRED`; the recognition rate is NaN where no patients are known."""
+    score = image_scores(images)
+    rates = patient_rates(images, table["patient_id"].to_numpy()) if known(table, "patient_id") else None
+
+    def scores(weights: np.ndarray) -> dict[str, np.ndarray]:
+        nothing = {"recognition_rate": np.full(len(weights), np.nan)}
+        return score(weights) | (nothing if rates is None else rates(weights))
+
+    return scores

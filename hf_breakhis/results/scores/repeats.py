@@ -1,0 +1,110 @@
+"""Repeats: the whole run again with other split and initial seeds, and how far the scores moved."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_breakhis.files import InputError
+from hf_breakhis.results.scores.warnings import ONE_SEED, design
+
+SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
+
+
+def repeat_folders(run: Path) -> dict[int, Path]:
+    """Return the folders repeat-0, repeat-1, ... of a run by number; none for a run without repeats."""
+    numbers = [folder.name.removeprefix("repeat-") for folder in run.glob("repeat-*") if folder.is_dir()]
+    return {number: run / f"repeat-{number}" for number in sorted(int(text) for text in numbers if text.isdigit())}
+
+
+def summarise_repeats(
+    run: Path, planned: int, summaries: dict[int, dict[str, Any]], means: dict[str, dict[str, float | None]]
+) -> dict[str, Any]:
+    """Return the summary of the summaries: each repeat's scores, their mean and their spread over seeds.
+
+    Args:
+        run: the folder above the repeats.
+        planned: number of repeats that the recipe asks for.
+        summaries: by number of the repeat.
+        means: by score, the mean over the repeats with its interval over specimens.
+    """
+    first = next(iter(summaries.values()))
+    if any(summary["classes"] != first["classes"] for summary in summaries.values()):
+        raise InputError(f"The repeats of {run} have different classes; they are not of one run.")
+    rows = [_row(number, summary) for number, summary in summaries.items()]
+    names = [*SCORES, "recognition_rate"]
+    columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in names}
+    mean = {name: float(values.mean()) for name, values in columns.items()}
+    sd = {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in columns.items()}
+    missing = sorted(set(range(planned)) - set(summaries))
+    return {
+        "format": 1,
+        "name": run.resolve().name,
+        "data": first["data"],
+        "protocol": first["protocol"] | {"split_seed": None, "seed": None, "repeats": planned},
+        "classes": first["classes"],
+        "positive_class": first["positive_class"],
+        "headline": {
+            "metric": "accuracy",
+            **means["accuracy"],
+            "value": mean["accuracy"],
+            "sd_over_repeats": sd["accuracy"],
+            "group_level": first["protocol"]["split_by"],
+            "sentence": _sentence(columns["accuracy"], sd["accuracy"], first, means["accuracy"]),
+        },
+        "warnings": _warnings(summaries, missing),
+        "repeats": rows,
+        "repeats_missing": missing,
+        "mean": mean,
+        "sd": sd,
+        "intervals": {name: {key: means[name][key] for key in ("low", "high")} for name in names},
+        "interval": first["interval"],
+    }
+
+
+def _row(number: int, summary: dict[str, Any]) -> dict[str, Any]:
+    pooled, patient = summary["image"]["pooled"], summary["patient"]
+    return {
+        "repeat": number,
+        "split_seed": summary["protocol"]["split_seed"],
+        "seed": summary["protocol"]["seed"],
+        "summary": f"repeat-{number}/summary.json",
+        "folds_missing": summary["protocol"]["folds_missing"],
+        **{name: pooled[name]["value"] for name in SCORES},
+        "recognition_rate": None if patient is None else patient["pooled"]["recognition_rate"]["value"],
+        "interval": {"low": pooled["accuracy"]["low"], "high": pooled["accuracy"]["high"]},
+    }
+
+
+def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bounds: dict[str, float | None]) -> str:
+    protocol, group = first["protocol"], first["interval"]["group"]
+    share = f"{100 * accuracy.mean():.1f} % of the test images were classified right"
+    folds = [*protocol["folds_present"], *protocol["folds_missing"]]
+    how = design(protocol | {"folds_present": folds, "folds_missing": []})
+    if sd is None:
+        return f"{share} in {how}, in the one repeat that ended."
+    return (
+        f"{share} on average over {len(accuracy)} repeats of {how} with other split and initial seeds "
+        f"({100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %, standard deviation {100 * sd:.1f} points; "
+        f"{_bounds(bounds, group)})."
+    )
+
+
+def _bounds(bounds: dict[str, float | None], group: str) -> str:
+    if bounds["low"] is None or bounds["high"] is None:
+        return f"no interval over {group}s"
+    return f"95 % interval of the mean over {group}s {100 * bounds['low']:.1f} to {100 * bounds['high']:.1f} %"
+
+
+def _warnings(summaries: dict[int, dict[str, Any]], missing: list[int]) -> list[str]:
+    """Return the warnings of the repeats, each once; one that not all repeats share names its repeat."""
+    found: list[str] = []
+    for number, summary in summaries.items():
+        for text in summary["warnings"]:
+            shared = all(text in other["warnings"] for other in summaries.values())
+            found.append(text if shared else f"Repeat {number}: {text}")
+    unique = [text for text in dict.fromkeys(found) if ONE_SEED not in text]
+    if missing:
+        which = "Repeat" if len(missing) == 1 else "Repeats"
+        unique.append(f"{which} {', '.join(map(str, missing))} did not end: these numbers are without.")
+    return [*unique, ONE_SEED] if len(summaries) == 1 else unique

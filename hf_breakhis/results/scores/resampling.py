@@ -1,0 +1,197 @@
+"""Scores of resampled test sets: every score as a function of how often each group was drawn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from hf_breakhis.results.predictions import classes_of, probabilities_of
+from hf_breakhis.results.scores.intervals import choose_groups
+
+Weights = np.ndarray  # (resamples, groups): how often each group is in each resample
+BLOCK, MANY_IMAGES = 16, 20_000
+
+
+@dataclass(frozen=True)
+class Images:
+    """Predicted images and the group each belongs to.
+
+    Attributes:
+        labels: (n,) true classes.
+        predicted: (n,) predicted classes.
+        probabilities: (n, num_classes).
+        groups: (n,) numbers from 0 below the number of groups.
+        classes: names of the classes in the order of their numbers.
+        total_groups: number of groups where some of them have no image here.
+    """
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    groups: np.ndarray
+    classes: tuple[str, ...] = ("benign", "malignant")
+    total_groups: int | None = None
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups."""
+        return int(self.groups.max()) + 1 if self.total_groups is None else self.total_groups
+
+    @property
+    def group_classes(self) -> np.ndarray:
+        """(num_groups,) the class of each group, that of most of its images; of a group without images here, 0."""
+        counts = np.zeros((self.num_groups, len(self.classes)), dtype=np.int64)
+        np.add.at(counts, (self.groups, self.labels), 1)
+        return counts.argmax(1)
+
+
+def images_of(rows: pd.DataFrame) -> Images:
+    """Return predictions as arrays, grouped as `choose_groups` says."""
+    labels, predicted = rows["label"].to_numpy(), rows["predicted"].to_numpy()
+    return Images(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, tuple(classes_of(rows)))
+
+
+def image_scores(images: Images, ranked: bool = True) -> Callable[[Weights], dict[str, np.ndarray]]:
+    """Return a function from weights to every score of the image report, by the names of `flat_scores`.
+
+    A score of the confusion matrix needs the matrix of each group alone; a ranking needs the images.
+
+    Args:
+        images: the predicted images.
+        ranked: include the scores of the ranking, which take most of the time.
+    """
+    classes = len(images.classes)
+    cells = (images.groups * classes + images.labels) * classes + images.predicted
+    matrices = np.bincount(cells, minlength=images.num_groups * classes**2).reshape(images.num_groups, -1)
+    counts = np.bincount(images.groups, minlength=images.num_groups)
+    squares = ((images.probabilities - np.eye(classes)[images.labels]) ** 2).sum(1) / (2 if classes == 2 else 1)
+    losses = np.bincount(images.groups, weights=squares, minlength=images.num_groups)
+    rankings = [_ranking(images, k) for k in ([1] if classes == 2 else range(classes))]
+
+    def scores(weights: Weights) -> dict[str, np.ndarray]:
+        weights = np.asarray(weights, dtype=float)
+        matrix = (weights @ matrices).reshape(-1, classes, classes)
+        result = matrix_scores(matrix, images.classes) | {"brier": _ratio(weights @ losses, weights @ counts)}
+        if ranked:
+            areas, averages = zip(*(ranking(weights) for ranking in rankings), strict=True)
+            result |= {"roc_auc": _mean_of_defined(areas), "average_precision": _mean_of_defined(averages)}
+        return result
+
+    return scores
+
+
+def matrix_scores(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the scores of many confusion matrices at once; (resamples, num_classes, num_classes), rows the truth."""
+    right, support, drawn = matrix.diagonal(axis1=1, axis2=2), matrix.sum(2), matrix.sum(1)
+    precision, recall = _ratio(right, drawn), _ratio(right, support)
+    f1 = _ratio(2 * right, support + drawn)
+    occurs = support > 0
+    scores = {"accuracy": _ratio(right.sum(1), matrix.sum((1, 2))), "balanced_accuracy": _mean(recall, occurs)}
+    scores["mcc"] = _matthews(right.sum(1), support, drawn)
+    several = occurs.sum(1) > 1
+    for name in ("balanced_accuracy", "mcc"):
+        scores[name] = np.where(several, scores[name], np.nan)
+    if len(classes) == 2:
+        scores |= {"sensitivity": recall[:, 1], "specificity": recall[:, 0]}
+    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+        scores[f"macro.{name}"] = _mean(values, occurs)
+        scores[f"weighted.{name}"] = _mean(values, support)
+        scores |= {f"per_class.{which}.{name}": values[:, k] for k, which in enumerate(classes)}
+    return scores
+
+
+def patient_rates(images: Images, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+    """Return a function from weights to the recognition rate and the accuracy of the patients' mean probability.
+
+    Args:
+        images: the predicted images; a patient lies whole inside one group.
+        patients: (n,) patient of each image, any values.
+    """
+    _, first, patient, sizes = np.unique(patients, return_index=True, return_inverse=True, return_counts=True)
+    share = np.bincount(patient, weights=images.labels == images.predicted) / sizes
+    mean = np.stack([np.bincount(patient, weights=column) for column in images.probabilities.T], axis=1)
+    one_class = np.bincount(patient, weights=images.labels != images.labels[first][patient]) == 0
+    verdict = np.where(one_class.all(), mean.argmax(1) == images.labels[first], np.nan)
+    group = images.groups[first]
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(group, weights=values, minlength=images.num_groups)
+
+    totals = {"recognition_rate": total(share), "accuracy_of_mean_probability": total(verdict)}
+    count = total(np.ones(len(sizes)))
+    return lambda weights: {name: _ratio(weights @ values, weights @ count) for name, values in totals.items()}
+
+
+def patient_sides(images: Images, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+    """Return a function from weights to sensitivity and specificity of two classes' mean probability by patient.
+
+    Args:
+        images: the predicted images of two classes.
+        patients: (n,) patient of each image; one whose images are of both classes is left out.
+    """
+    _, first, patient = np.unique(patients, return_index=True, return_inverse=True)
+    verdict = np.stack([np.bincount(patient, weights=column) for column in images.probabilities.T], axis=1).argmax(1)
+    label, group = images.labels[first], images.groups[first]
+    one_class = np.bincount(patient, weights=images.labels != label[patient]) == 0
+    counts = {}
+    for name, side in (("sensitivity", 1), ("specificity", 0)):
+        kept = one_class & (label == side)
+        right = np.bincount(group[kept], weights=verdict[kept] == side, minlength=images.num_groups)
+        counts[name] = right, np.bincount(group[kept], minlength=images.num_groups)
+    return lambda weights: {name: _ratio(weights @ right, weights @ whole) for name, (right, whole) in counts.items()}
+
+
+def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[np.ndarray, np.ndarray]]:
+    """Return a function from weights to area under the ROC curve and average precision of one class.
+
+    Every positive image asks what weight of images stands above its score. Sorted once, the answers are cumulative
+    sums.
+    """
+    score, positive = images.probabilities[:, positive_class], images.labels == positive_class
+    highest, lowest = np.sort(-score[positive]), np.sort(-score[~positive])
+    groups = [images.groups[side][np.argsort(-score[side], kind="stable")] for side in (positive, ~positive)]
+    above, at_least = (np.searchsorted(lowest, highest, side) for side in ("left", "right"))
+    hits = np.searchsorted(highest, highest, "right")
+
+    def rank(weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+        area, average = np.empty(len(weights)), np.empty(len(weights))
+        # Few resamples at a time keep the cumulative sums in the cache.
+        step = BLOCK if len(positive) < MANY_IMAGES else 1
+        for start in range(0, len(weights), step):
+            block = slice(start, start + step)
+            own, other = (weights[block][:, group] for group in groups)
+            false = np.zeros((len(own), len(lowest) + 1))
+            np.cumsum(other, axis=1, out=false[:, 1:])
+            true = np.cumsum(own, axis=1)
+            beaten = false[:, -1:] - (false[:, above] + false[:, at_least]) / 2
+            area[block] = _ratio((own * beaten).sum(1), own.sum(1) * false[:, -1])
+            found = true[:, hits - 1]
+            precision = found / np.maximum(found + false[:, at_least], 1)
+            defined = np.where(false[:, -1] > 0, own.sum(1), 0)
+            average[block] = _ratio((own * precision).sum(1), defined)
+        return area, average
+
+    return rank
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean over the classes; an undefined value counts 0, a weight of 0 leaves it out."""
+    return _ratio((np.nan_to_num(values) * weights).sum(1), weights.sum(1))
+
+
+def _mean_of_defined(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over the classes of what is not NaN; (num_classes, resamples) -> (resamples,)."""
+    return _ratio(np.nan_to_num(values).sum(0), (~np.isnan(values)).sum(0))
+
+
+def _matthews(right: np.ndarray, support: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Matthews correlation; 0, as in scikit-learn, where all images are predicted to be of one class."""
+    total = support.sum(1)
+    covariance = right * total - (support * drawn).sum(1)
+    spread = np.sqrt((total**2 - (support**2).sum(1)) * (total**2 - (drawn**2).sum(1)))
+    return np.nan_to_num(_ratio(covariance, spread))

@@ -1,0 +1,142 @@
+"""Thresholds: named rules for the probability from which on an image is called positive, and what they give."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from hf_breakhis.files import InputError
+from hf_breakhis.results.scores.intervals import choose_groups, intervals
+from hf_breakhis.results.scores.resampling import Images, image_scores
+
+PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+MEASURES = ("sensitivity", "specificity", "ppv", "npv")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule by name, with its number where it has one."""
+
+    name: str = "youden"
+    value: float | None = None
+
+    def __str__(self) -> str:
+        """The rule as it is given: "youden", "sensitivity>=0.95", "cost=5"."""
+        sign = {"sensitivity": ">=", "cost": "="}.get(self.name, "")
+        return self.name if self.value is None else f"{self.name}{sign}{self.value:g}"
+
+    def fit(self, labels: np.ndarray, score: np.ndarray) -> float:
+        """Return the threshold that the rule chooses; labels (n,) of 0 and 1, score (n,) higher for 1."""
+        return RULES[self.name](labels, score, self.value)
+
+
+def parse_rule(text: str) -> Rule:
+    """Read "youden", "sensitivity>=0.95" or "cost=5".
+
+    Raises:
+        InputError: it is none of them.
+    """
+    found = re.fullmatch(r"(youden)|(sensitivity)>=([0-9.]+)|(cost)=([0-9.]+)", text.replace(" ", ""))
+    allowed = "give youden, sensitivity>=0.95 (any share below 1) or cost=5 (a miss costs 5 false alarms)."
+    if found is None:
+        raise InputError(f"`threshold_rule` is {text!r}; {allowed}")
+    if found[1]:
+        return Rule()
+    name, number = (found[2], found[3]) if found[2] else (found[4], found[5])
+    try:
+        value = float(number)
+    except ValueError as error:
+        raise InputError(f"`threshold_rule` is {text!r}, and {number} is no number; {allowed}") from error
+    if not (0 < value < 1 if name == "sensitivity" else 0 < value < 1e6):
+        raise InputError(f"`threshold_rule` is {text!r}, and {number} is out of range; {allowed}")
+    return Rule(name, value)
+
+
+def youden(labels: np.ndarray, score: np.ndarray, value: float | None = None) -> float:
+    """Return the threshold of the highest sensitivity + specificity - 1 (Youden 1950, Cancer 3(1))."""
+    fpr, tpr, middles = _candidates(labels, score)
+    return _nearest_half(middles, tpr - fpr)
+
+
+def sensitivity_at_least(labels: np.ndarray, score: np.ndarray, value: float | None) -> float:
+    """Return the threshold of the highest specificity among those whose sensitivity reaches `value`."""
+    fpr, tpr, middles = _candidates(labels, score)
+    enough = tpr >= (value or 0) - 1e-12
+    return _nearest_half(middles[enough], -fpr[enough])
+
+
+def least_cost(labels: np.ndarray, score: np.ndarray, value: float | None) -> float:
+    """Return the threshold of the least total cost, where a missed positive costs `value` false alarms."""
+    fpr, tpr, middles = _candidates(labels, score)
+    missed, alarms = (1 - tpr) * (labels == 1).sum(), fpr * (labels == 0).sum()
+    return _nearest_half(middles, -((value or 1) * missed + alarms))
+
+
+# A new rule is a function, a line here, and its form in `parse_rule`.
+RULES: dict[str, Callable[[np.ndarray, np.ndarray, float | None], float]] = {
+    "youden": youden,
+    "sensitivity": sensitivity_at_least,
+    "cost": least_cost,
+}
+
+
+def _candidates(labels: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rates and thresholds; these lie midway between two scores, so as not to hang on the last digit of one."""
+    fpr, tpr, scores = roc_curve(labels, score, drop_intermediate=False)
+    return fpr, tpr, (np.minimum(scores, 1.0) + np.append(scores[1:], 0.0)) / 2
+
+
+def _nearest_half(middles: np.ndarray, gain: np.ndarray) -> float:
+    """Return the threshold of the highest gain; of several equally good ones the nearest to one half."""
+    best = middles[np.isclose(gain, gain.max(), rtol=0, atol=1e-12)]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
+    """Return what decisions on test images amount to, each with its interval, and predictive values elsewhere.
+
+    Args:
+        rows: test predictions of two classes, whose groups are drawn for the intervals.
+        chosen: (n,) 0 or 1, the decisions.
+
+    Returns:
+        sensitivity, specificity, `ppv` and `npv` (share of the images called positive, negative, that are), numbers of
+        images and groups, the prevalence among the images, and `by_prevalence`: both predictive values if that share
+        of images were positive, with sensitivity and specificity as they are here (Bayes).
+    """
+    groups = choose_groups(rows)
+    labels = rows["label"].to_numpy()
+    images = Images(labels, chosen, np.stack([1 - chosen, chosen], axis=1).astype(float), groups.codes)
+    score = image_scores(images, ranked=False)
+
+    def points(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = score(weights)
+        sensitivity, specificity = found["sensitivity"], found["specificity"]
+        values = {"sensitivity": sensitivity, "specificity": specificity}
+        values |= {"ppv": found["per_class.malignant.precision"], "npv": found["per_class.benign.precision"]}
+        for share in PREVALENCES:
+            true, false = sensitivity * share, (1 - specificity) * (1 - share)
+            missed, cleared = (1 - sensitivity) * share, specificity * (1 - share)
+            values |= {f"ppv {share}": _share(true, false), f"npv {share}": _share(cleared, missed)}
+        return values
+
+    told = intervals(points, groups.count, classes=images.group_classes)
+    return {
+        **{name: told[name] for name in MEASURES},
+        "num_images": len(rows),
+        "num_groups": groups.count,
+        "group": groups.level,
+        "prevalence": float(labels.mean()),
+        "by_prevalence": [
+            {"prevalence": share, "ppv": told[f"ppv {share}"], "npv": told[f"npv {share}"]} for share in PREVALENCES
+        ],
+    }
+
+
+def _share(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    whole = part + rest
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

@@ -1,0 +1,225 @@
+"""What a run writes down about itself, and whether a run may be continued."""
+
+import dataclasses
+import os
+import platform
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers.integrations import get_reporting_integration_callbacks
+
+from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis.data.images import placeless
+from hf_breakhis.data.integrity.check_images import Findings
+from hf_breakhis.data.sources.table import Images
+from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.hardware import keeps_memory
+from hf_breakhis.recipe import Recipe
+
+PACKAGES = (
+    "hf-breakhis transformers datasets evaluate accelerate huggingface-hub torch torchvision "
+    "scikit-learn numpy pandas pillow safetensors"
+).split()
+# Chosen from the hardware where the recipe leaves them open, or given.
+SETTINGS = (
+    "bf16 fp16 tf32 channels_last torch_compile dataloader_num_workers dataloader_prefetch_factor "
+    "dataloader_pin_memory"
+).split()
+# Fields that change where or how fast a run goes, not what comes out; they may differ when a run is continued.
+FREE_FIELDS = (
+    "data_dir cache fold output_dir restart disable_tqdm report_to run_name log_level log_level_replica "
+    "log_on_each_node local_rank ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
+    "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
+    "resume_from_checkpoint hub_token"
+).split()
+
+
+def resolved_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return every field of the three groups in types that YAML has; a token is left out."""
+    values: dict[str, Any] = {}
+    for group in recipe:
+        for field in dataclasses.fields(group):
+            if field.init and "token" not in field.name:
+                value = getattr(group, field.name)
+                values[field.name] = value.value if isinstance(value, Enum) else value
+    if values["batch_size"] is not None:  # follows from the global batch and the number of processes
+        values.pop("per_device_train_batch_size")
+        values.pop("gradient_accumulation_steps")
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | list | dict | None)}
+
+
+def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
+    """Return versions, commit, command line and hardware."""
+    return {
+        "command": command_line([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "git_commit": git_commit(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "keeps_freed_memory": args.device.type == "cpu" and keeps_memory(),
+        "settings": {name: getattr(args, name) for name in SETTINGS},
+        "processes": args.world_size,
+        "gradient_accumulation_steps": args.gradient_accumulation_steps,
+        "per_device_train_batch_size": args.per_device_train_batch_size,
+    }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command as one line, without the tokens in it: it is shown in every report."""
+    told = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, _ = word.partition("=")
+        if equals and flag.startswith("-") and "token" in flag:
+            told.append(f"{flag}=...")
+        else:
+            told.append("..." if before.startswith("-") and "token" in before and "=" not in before else word)
+    return re.sub(r"hf_\w{8,}", "...", shlex.join(told))
+
+
+def processor() -> str:
+    """Return the processor's name, or its architecture where the system does not say."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({os.cpu_count()} cores)" if names else platform.machine()
+
+
+def git_commit() -> str | None:
+    """Return the commit of the package's checkout, with a plus when files differ; None where it is no checkout."""
+    git, here = shutil.which("git"), Path(__file__).parent
+    if git is None:
+        return None
+    head = subprocess.run([git, "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)  # noqa: S603
+    if head.returncode != 0:
+        return None
+    status = subprocess.run([git, "status", "--porcelain", "."], cwd=here, capture_output=True, text=True, check=False)  # noqa: S603
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def write_recipe(run: Path, recipe: Recipe) -> None:
+    """Write `recipe.yaml`: all fields, then the environment."""
+    values = {**resolved_fields(recipe), "environment": environment(recipe[2])}
+    write_text(run / "recipe.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def require_run(run: Path) -> None:
+    """Refuse a folder that holds something else than a run: nothing of it may be mixed with one, or deleted.
+
+    Raises:
+        InputError: says what is there.
+    """
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run} is there and is no folder; give another --output_dir.")
+    if run.is_dir() and not (run / "recipe.yaml").is_file():
+        strangers = sorted(entry.name for entry in run.iterdir())
+        if strangers:
+            raise InputError(
+                f"{run} holds {', '.join(strangers[:3])} but no recipe.yaml, so it is no run; "
+                "give another --output_dir."
+            )
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, before an hour of work is done for it.
+
+    Raises:
+        InputError: says why.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {folder}: {error.strerror}. Give another folder, or make room or rights there."
+        ) from error
+
+
+def check_reporting(args: BreakHisTrainingArguments) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        InputError: says which, and that it may be left out.
+    """
+    given = [args.report_to] if isinstance(args.report_to, str) else list(args.report_to or [])
+    try:
+        for tracker in get_reporting_integration_callbacks([name for name in given if name != "none"]):
+            tracker()  # says whether its package is there
+    except (RuntimeError, ValueError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"`report_to` is {', '.join(given)}: {told}; install it, or leave it out.") from error
+
+
+def check_continues(run: Path, recipe: Recipe) -> None:
+    """Refuse to continue a run of another recipe: its checkpoints would silently win over the new values.
+
+    Raises:
+        InputError: the folder holds something else, or the fields that decide the result differ.
+    """
+    path = run / "recipe.yaml"
+    if not path.is_file():
+        return
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))
+    names = [name for name in {**before, **now} if name not in (*FREE_FIELDS, "environment")]
+    changed = [name for name in names if before.get(name) != now.get(name)]
+    if changed:
+        shown = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed[:4])
+        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+        if changed == ["bf16"]:  # left to the hardware, it may be, and this is other hardware
+            told = f"--bf16 {str(before.get('bf16')).lower()}"
+            raise InputError(f"{run} holds a run of other precision ({shown}); to go on with it, add {told}.")
+        raise InputError(
+            f"{run} holds a run of another recipe ({shown}{more}); give another --output_dir, "
+            "or --fold all --restart to begin all of it again."
+        )
+
+
+def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
+    """Add one fold's seconds and memory to `cost.json`, the only file in which two equal runs differ."""
+    path = run / "cost.json"
+    cost = read_json(path) if path.is_file() else {"folds": {}}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    cost["folds"][fold] = {**numbers, "peak_memory_gib": round(peak, 3)}
+    cost["total_seconds"] = sum(f["train_seconds"] + f["predict_seconds"] for f in cost["folds"].values())
+    cost["hardware"] = {"device": processor(), "threads": torch.get_num_threads()}
+    write_json(path, cost)
+
+
+def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
+    """Return what `data.json` holds: source, counts, findings and warnings."""
+    table = images.dataset.remove_columns("image").to_pandas()
+    names = dict(enumerate(images.dataset.features["label"].names))
+    counts = {
+        "label": table["label"].map(names).value_counts(),
+        "tumor_type": table["tumor_type"].value_counts(),
+        "magnification": table["magnification"].value_counts(),
+        "patient": table["patient_id"].value_counts(),
+    }
+    groups = {f"num_{group}s": table[f"{group}_id"].nunique() or None for group in ("patient", "specimen")}
+    return {
+        "source": images.source,
+        "location": images.location,
+        "revision": images.revision,
+        "manifest_sha256": findings.manifest_sha256,
+        "num_images": len(table),
+        **groups,
+        "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
+        "findings": placeless([*images.findings, *findings.findings], images.location),
+        "warnings": placeless(images.warnings, images.location),
+    }
