@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo test browser style types bench audit mutants fuzz
+.PHONY: setup demo check test quick browser style types bench audit mutants fuzz
 
 setup: $(READY)
 
@@ -19,14 +19,23 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# What visitors see: the page and the app clicked through in Chromium. Needs Debian's chromium, and npm for the runtime.
-browser:
-	$(PYTHON) -m venv .venv-browser
-	.venv-browser/bin/pip install --quiet --editable '.[dev,space]' playwright
-	npm pack --silent --pack-destination .venv-browser onnxruntime-web@1.30.0
-	tar -C .venv-browser -xzf .venv-browser/onnxruntime-web-1.30.0.tgz
-	ONNXRUNTIME_WEB=$(CURDIR)/.venv-browser/package/dist GRADIO_PYTHON=$(CURDIR)/.venv-browser/bin/python \
-	  .venv-browser/bin/python -m pytest tests/hub/test_page.py tests/hub/test_space.py
+# Everything that must pass before a commit lands; continuous integration runs it.
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy hf_breakhis scripts
+	$(MAKE) test
+
+# The tests that take no more than a moment, for the inner loop.
+quick: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" --quiet
+
+# The page and the app in Chromium, as a visitor uses them. Needs Debian's chromium, and npm for the runtime.
+browser: $(READY)
+	$(BIN)/pip install --quiet --editable '.[dev,browser]'
+	npm pack --silent --pack-destination .venv onnxruntime-web@1.30.0
+	tar -C .venv -xzf .venv/onnxruntime-web-1.30.0.tgz
+	ONNXRUNTIME_WEB=$(CURDIR)/.venv/package/dist $(BIN)/python -m pytest tests/hub/test_page.py tests/hub/test_space.py
 
 style: $(READY)
 	$(BIN)/ruff format .

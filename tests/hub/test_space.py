@@ -81,14 +81,13 @@ def test_the_pins_can_be_installed_beside_gradio(app):
 
 
 def test_the_bounds_are_those_of_the_gradio_named():
-    python = os.environ.get("GRADIO_PYTHON", sys.executable)
     code = (
         "import json; from importlib.metadata import requires, version; print(version('gradio')); "
         "print(json.dumps(requires('gradio')))"
     )
-    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if told.returncode:
-        pytest.skip("gradio is not installed; GRADIO_PYTHON may name a Python that has it")
+        pytest.skip("gradio is not installed (make browser)")
     number, listed = told.stdout.splitlines()
     assert number == GRADIO
     of_it = {str(Requirement(one)) for one in json.loads(listed) if "extra ==" not in one}
@@ -157,16 +156,15 @@ def test_without_a_token_nothing_is_written(trained_run, tmp_path, monkeypatch, 
 @pytest.fixture(scope="module")
 def address(app):
     """The app, started as its README says, in a process of its own on loopback."""
-    python = os.environ.get("GRADIO_PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import gradio"], capture_output=True, check=False).returncode:
-        pytest.skip("gradio is not installed; GRADIO_PYTHON may name a Python that has it")
+    if subprocess.run([sys.executable, "-c", "import gradio"], capture_output=True, check=False).returncode:
+        pytest.skip("gradio is not installed (make browser)")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False",
            "HF_HUB_OFFLINE": "1"}  # fmt: skip
     with (app.parent / "log").open("w") as log:
-        process = subprocess.Popen([python, "app.py"], cwd=app, env=os.environ | own, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=app, env=os.environ | own, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(120):
@@ -241,8 +239,7 @@ def test_an_answer_that_comes_late_is_not_shown(app, address):
         "print([app.show(*now, found) == said for now in "
         "(('a.png', 'Occlusion'), ('b.png', 'Occlusion'), ('a.png', 'Grad-CAM'), (None, 'Occlusion'))])"
     )
-    python = os.environ.get("GRADIO_PYTHON", sys.executable)
-    told = subprocess.run([python, "-c", code], cwd=app, capture_output=True, text=True, check=False)
+    told = subprocess.run([sys.executable, "-c", code], cwd=app, capture_output=True, text=True, check=False)
     assert told.stdout.splitlines()[-1:] == ["[True, False, False, False]"], told.stderr
 
 
