@@ -1,4 +1,4 @@
-"""All images: each decoded once, none left out; what they showed is remembered, and told as findings."""
+"""All images: each decoded and checked, none left out; what they showed is remembered, and told as findings."""
 
 import hashlib
 import os
