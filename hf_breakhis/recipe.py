@@ -12,11 +12,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_breakhis.arguments import BreakHisTrainingArguments, DataArguments, ModelArguments, check_together
 from hf_breakhis.files import InputError
+from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
 Recipe = tuple[DataArguments, ModelArguments, BreakHisTrainingArguments]
@@ -86,18 +86,7 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
         InputError: there is no such file, it is not flat YAML, or a key is unknown or given twice.
     """
     path = find_recipe(path)
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file; a recipe is YAML like recipes/c3.yaml.") from error
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}. Give yourself rights there.") from error
-    except RecursionError as error:
-        raise InputError(f"{path} is nested too deeply; a recipe is flat YAML like recipes/c3.yaml.") from error
-    except (yaml.YAMLError, ValueError) as error:  # the latter for dates and numbers that cannot be
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no `key: value` lines; a recipe is YAML like recipes/c3.yaml.")
+    values = read_yaml(path, "a recipe is YAML like recipes/c3.yaml")
     for key in values:
         if key not in KNOWN:
             raise InputError(f"{path}: unknown key `{key}`.{nearest(str(key), KNOWN)}")
@@ -112,19 +101,7 @@ def find_recipe(given: str | Path) -> Path:
     Raises:
         InputError: there is none; the message lists the names.
     """
-    try:
-        if Path(given).is_file():
-            return Path(given)
-    except OSError as error:  # a name that no file can have
-        raise InputError(f"Cannot read {given}: {error.strerror}. Give a YAML file like recipes/c3.yaml.") from error
-    # inside the package where a wheel was installed, beside it in a checkout
-    folders = (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes")
-    packed = next((folder for folder in folders if folder.is_dir()), folders[0])
-    names = {str(path.relative_to(packed).with_suffix("")): path for path in sorted(packed.rglob("*.yaml"))}
-    names = {name: path for name, path in names.items() if not name.startswith("accelerate")}
-    if str(given) not in names:
-        raise InputError(f"No recipe at {given}. Give a YAML file, or a recipe of this package: {', '.join(names)}.")
-    return names[str(given)]
+    return find_yaml(given, "recipes", "recipe")
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
@@ -202,26 +179,6 @@ def short_help() -> str:
                 shown = " ".join(default) if isinstance(default, list) else default
                 lines.append(f"  --{f.name:<24} {f.metadata['help']} ({shown})")
     return "\n".join([*lines, "", "Every transformers.TrainingArguments field works too (--help_all lists them)."])
-
-
-class _OneOfEachKey(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, where plain YAML keeps the last one silently.
-
-    Nor does it take aliases: ten lines of them stand for more than memory holds, and a recipe needs none.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the value out", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1}, key=str)
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key `{twice[0]}` is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 class _FlagParser(HfArgumentParser):
