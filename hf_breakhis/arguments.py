@@ -188,7 +188,10 @@ class BreakHisTrainingArguments(TrainingArguments):
 
     def _leave_to_hardware(self) -> None:
         """Fill in what the recipe leaves open."""
-        found = choose(find_hardware(self.use_cpu), self.dataloader_num_workers)
+        hardware = find_hardware(self.use_cpu)
+        # Without it the Trainer refuses bfloat16 where there is no GPU, on processors that calculate in it too.
+        self.use_cpu = self.use_cpu or hardware.device == "cpu"
+        found = choose(hardware, self.dataloader_num_workers)
         found["bf16"] &= not self.fp16
         if "OMP_NUM_THREADS" in os.environ:  # by the user or the launcher
             found["num_threads"] = None

@@ -40,7 +40,7 @@ SETTINGS = (
 # Fields that change where or how fast a run goes, not what comes out; they may differ when a run is continued.
 FREE_FIELDS = (
     "data_dir cache fold output_dir restart disable_tqdm report_to run_name log_level log_level_replica "
-    "log_on_each_node local_rank ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
+    "log_on_each_node local_rank use_cpu ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
     "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
     "resume_from_checkpoint hub_token"
 ).split()
