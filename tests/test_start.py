@@ -17,7 +17,9 @@ def loaded(code, modules):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize("command", ["--help", "data --help", "predict --help", "compare --help", "audit --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "data --help", "predict --help", "recipes", "compare --help", "audit --help"]
+)
 def test_help_needs_nothing_heavy(command):
     code = f"from hf_breakhis.cli import main; main({command.split()!r})"
     assert loaded(code, HEAVY) == []

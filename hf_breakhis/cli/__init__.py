@@ -18,6 +18,7 @@ from hf_breakhis.cli.faults import fault_of
 from hf_breakhis.cli.page import page
 from hf_breakhis.cli.predict import predict
 from hf_breakhis.cli.publish import publish
+from hf_breakhis.cli.recipes import app as recipes_app
 from hf_breakhis.cli.space import space
 from hf_breakhis.files import InputError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(recipes_app, name="recipes")
 app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
 app.command()(compare)
 app.command()(explain)
