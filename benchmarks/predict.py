@@ -24,8 +24,7 @@ from transformers import pipeline
 
 from hf_breakhis.files import read_json, write_json
 from hf_breakhis.hardware import keep_memory
-from hf_breakhis.inference.classifier import Classifier, default_batch_size
-from hf_breakhis.inference.compiled import CompiledClassifier
+from hf_breakhis.inference.classifier import Classifier, CompiledClassifier, default_batch_size
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.inputs import find_images

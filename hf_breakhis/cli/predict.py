@@ -64,7 +64,7 @@ def predict(
     found = find_images(paths, _say)
 
     from hf_breakhis.hardware import choose, find_hardware, keep_memory
-    from hf_breakhis.inference.classifier import Classifier, default_batch_size
+    from hf_breakhis.inference.classifier import Classifier, CompiledClassifier, default_batch_size
     from hf_breakhis.inference.output import Rows
     from hf_breakhis.inference.predict import Prediction
 
@@ -86,8 +86,6 @@ def predict(
             "calculated in bfloat16; threshold and temperature were fitted on scores of float32, which differ slightly"
         )
     if compiled:
-        from hf_breakhis.inference.compiled import CompiledClassifier
-
         classifier: Classifier = CompiledClassifier(origin.folder, batch_size, bf16)
     elif backend is Backend.TORCH:
         classifier = Classifier(origin.folder, bf16)

@@ -8,8 +8,7 @@ import torch
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.inference.classifier import Classifier
-from hf_breakhis.inference.compiled import CompiledClassifier
+from hf_breakhis.inference.classifier import Classifier, CompiledClassifier
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 
@@ -40,7 +39,7 @@ def test_what_cannot_be_compiled_says_so_in_one_line(folder, monkeypatch):
         return fail
 
     monkeypatch.setattr(torch, "compile", compiled)
-    with pytest.raises(InputError, match=r"cannot be compiled here \(No working C\+\+ compiler found\); .*--compile"):
+    with pytest.raises(InputError, match=r"cannot be compiled here \(No working C\+\+ compiler found\). .*--compile"):
         CompiledClassifier(folder, 4)
 
 
