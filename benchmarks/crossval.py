@@ -74,13 +74,13 @@ def main() -> None:
         return lambda: cross_validate(build_recipe({**fields, "output_dir": str(args.work / name)}, {}))
 
     recipe = build_recipe({**fields, "output_dir": str(args.work / "short")}, {})
-    images = load_images(recipe[0])
+    images = load_images(recipe.data)
     table = images.dataset.remove_columns("image").to_pandas()
     manifest = check_images(images).manifest_sha256
     job = Job(args.work, recipe, images.dataset, table, list(images.classes), args.folds, manifest)
     if job.pixels is None:
         raise SystemExit("crossval.py: the pixel cache is needed")
-    model = build_model(recipe[1], images.classes).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(recipe.model, images.classes).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def one_pass() -> None:
         with torch.inference_mode():

@@ -109,12 +109,12 @@ def prepare(folder: Path, run: Path, train: bool) -> dict[str, dict[str, float]]
     dataset = "twin" if (folder / "twin.json").is_file() else "breakhis"
     recipe = build_recipe({**RECIPE, "dataset": dataset, "data_dir": str(folder), "output_dir": str(run)}, {})
     with stages.stage("index"):
-        images = load_images(recipe[0])
+        images = load_images(recipe.data)
     with stages.stage("check"):
         manifest = check_images(images).manifest_sha256
     if train:
         with stages.stage("split"):
-            folds = split_images(images.dataset, recipe[0])
+            folds = split_images(images.dataset, recipe.data)
     table = images.dataset.select_columns(["label"]).to_pandas()
     job = Job(run, recipe, images.dataset, table, list(images.classes), RECIPE["num_folds"], manifest)
     with stages.stage("cache"):

@@ -153,7 +153,7 @@ def prepare(num_images: int, folder: Path, pictures: Path | None = None, bf16: b
     fields |= {"bf16": bf16} | ({} if pictures is None else {"data_dir": str(pictures)})
     fields |= {"optimizer_name": "sgd", "optimizer_kwargs": {"momentum": 0.9}, "num_train_epochs": 2}
     recipe: Recipe = build_recipe({**fields, "output_dir": str(folder), "save_strategy": "no"}, {})
-    images = load_images(recipe[0])
+    images = load_images(recipe.data)
     dataset = images.dataset.shuffle(seed=0).select(range(num_images))
     table = dataset.remove_columns("image").to_pandas()
     return Job(folder, recipe, dataset, table, CLASSES, 1, f"benchmark {images.location}"), Path(images.location)

@@ -7,19 +7,19 @@ import reprlib
 import types
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_breakhis.arguments import BreakHisTrainingArguments, DataArguments, ModelArguments, check_together
+from hf_breakhis.arguments import DataArguments, ModelArguments, require
 from hf_breakhis.files import InputError
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
-Recipe = tuple[DataArguments, ModelArguments, BreakHisTrainingArguments]
 
 USAGE = "hf-breakhis train RECIPE [--field value ...]"
 HINTS = {name: hint for group in ARGUMENT_CLASSES for name, hint in get_type_hints(group).items()}
@@ -35,6 +35,21 @@ REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportErro
 LARGEST = 2**32 - 1  # of a whole number: numpy takes no larger seed, and nothing else comes near
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is, in three groups of fields.
+
+    Attributes:
+        data: where the images come from and how they are split.
+        model: the network and how it starts.
+        training: the Trainer's arguments.
+    """
+
+    data: DataArguments
+    model: ModelArguments
+    training: BreakHisTrainingArguments
+
+
 def parse_recipe(argv: Sequence[str]) -> Recipe:
     """Parse `RECIPE [--field value ...]`; a flag beats the recipe.
 
@@ -42,7 +57,7 @@ def parse_recipe(argv: Sequence[str]) -> Recipe:
         argv: the command line without the program's name.
 
     Returns:
-        The three groups of fields, checked one by one and together.
+        The recipe, its fields checked one by one and together.
 
     Raises:
         InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
@@ -70,13 +85,45 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
     if "batch_size" in merged and "per_device_train_batch_size" in merged:
         raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")
     try:
-        data, model, training = HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged)
+        recipe = Recipe(*HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged))
     except InputError:
         raise
     except REFUSALS as error:  # TrainingArguments refuses combinations in its own words
         raise InputError(f"{origin}: {' '.join(str(error).split())}") from error
-    check_together(data, model, training)
-    return data, model, training
+    check_together(recipe)
+    return recipe
+
+
+def check_together(recipe: Recipe) -> None:
+    """Refuse fields of different groups that contradict each other.
+
+    Raises:
+        InputError: says which two, and what to change.
+    """
+    data, model, training = recipe.data, recipe.model, recipe.training
+    carried = f"`carry_over` is {model.carry_over}: fold {data.fold} needs all folds before it. Use --fold all."
+    require(model.carry_over == "none" or data.fold == "all", carried)
+    frozen = "`freeze_backbone` with `init: random` would train a head on random features; use pretrained weights."
+    require(not model.freeze_backbone or model.init == "pretrained", frozen)
+    watches = (
+        training.load_best_model_at_end or training.early_stopping_patience or training.scheduler_name == "plateau"
+    )
+    refit = "`fold` is refit: nothing is held out, so no checkpoint, early stop or plateau can be chosen on it."
+    require(not (data.fold == "refit" and watches) or data.validation_size > 0, refit)
+
+
+def resolved_fields(recipe: Recipe) -> dict[str, Any]:
+    """Return every field of the three groups in types that YAML has; a token is left out."""
+    values: dict[str, Any] = {}
+    for group in (recipe.data, recipe.model, recipe.training):
+        for field in fields(group):
+            if field.init and "token" not in field.name:
+                value = getattr(group, field.name)
+                values[field.name] = value.value if isinstance(value, Enum) else value
+    if values["batch_size"] is not None:  # follows from the global batch and the number of processes
+        values.pop("per_device_train_batch_size")
+        values.pop("gradient_accumulation_steps")
+    return {name: value for name, value in values.items() if isinstance(value, str | int | float | list | dict | None)}
 
 
 def load_recipe(path: str | Path) -> dict[str, Any]:

@@ -14,12 +14,12 @@ import pytest
 import torch
 import yaml
 
-from hf_breakhis import arguments
-from hf_breakhis.arguments import BreakHisTrainingArguments
+from hf_breakhis import training_arguments
 from hf_breakhis.hardware import Hardware, choose, count_cores, full_precision, keeps_memory
 from hf_breakhis.inference.classifier import Classifier, default_batch_size
 from hf_breakhis.training.crossval import cross_validate, use_hardware
 from hf_breakhis.training.trainer import BreakHisTrainer
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 A100 = Hardware("cuda", (8, 0), cores=32)
 T4 = Hardware("cuda", (7, 5), cores=4)
@@ -52,7 +52,7 @@ def test_processes_of_one_machine_share_its_cores():
 
 def test_what_a_recipe_gives_stays(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(arguments, "find_hardware", lambda use_cpu: Hardware("cpu", cores=6))
+    monkeypatch.setattr(training_arguments, "find_hardware", lambda use_cpu: Hardware("cpu", cores=6))
     left = BreakHisTrainingArguments(use_cpu=True)
     assert (left.bf16, left.num_threads, left.dataloader_num_workers) == (False, 6, 0)
     given = BreakHisTrainingArguments(use_cpu=True, bf16=True, num_threads=1, dataloader_num_workers=2)
@@ -113,8 +113,10 @@ def test_threads_of_the_launcher_stay(monkeypatch):
 
 def test_half_precision_of_one_kind_only(monkeypatch):
     """What an A100 would be given must not contradict a recipe that asks for float16."""
-    monkeypatch.setattr(arguments, "find_hardware", lambda use_cpu: A100)
-    monkeypatch.setattr(arguments, "choose", lambda *given: choose(*given) | {"tf32": None})  # there is none here
+    monkeypatch.setattr(training_arguments, "find_hardware", lambda use_cpu: A100)
+    monkeypatch.setattr(
+        training_arguments, "choose", lambda *given: choose(*given) | {"tf32": None}
+    )  # there is none here
     assert BreakHisTrainingArguments(use_cpu=True).bf16
     assert not BreakHisTrainingArguments(use_cpu=True, fp16=True).bf16
 
@@ -204,7 +206,7 @@ def test_a_run_in_bfloat16_writes_what_its_weights_say_in_float32(tmp_path, requ
     assert settings["bf16"] is True
     assert json.loads((tmp_path / "run" / "fold-0" / "metrics.json").read_text())["test"]
     table = pd.read_csv(tmp_path / "run" / "fold-0" / "predictions.csv").set_index("file_name")
-    dataset = load_images(recipe[0]).dataset
+    dataset = load_images(recipe.data).dataset
     names = list(dataset["file_name"])
     classifier = Classifier(tmp_path / "run" / "fold-0" / "model")
     paths = dataset.cast_column("image", datasets.Image(decode=False))

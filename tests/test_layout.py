@@ -16,6 +16,7 @@ ROOMS = [
     "yaml_files",
     "hardware",
     "arguments",
+    "training_arguments",
     "recipe",
     "data",
     "metrics",

@@ -38,7 +38,8 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", TABLE_I)
 def test_recipe_holds_table_i(name):
-    data, model, training = parse_recipe([str(RECIPES / f"{name}.yaml"), "--use_cpu"])
+    found = parse_recipe([str(RECIPES / f"{name}.yaml"), "--use_cpu"])
+    data, model, training = found.data, found.model, found.training
     expected = TABLE_I[name]
     assert training.batch_size == expected["batch"]
     assert training.learning_rate == expected["rate"]
@@ -65,7 +66,7 @@ def test_recipe_holds_table_i(name):
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_every_recipe_parses_and_says_how_to_run_it(path):
-    _, _, training = parse_recipe([str(path), "--use_cpu"])
+    training = parse_recipe([str(path), "--use_cpu"]).training
     head = path.read_text(encoding="utf-8").splitlines()[:5]
     assert any(line.startswith("# Run:") for line in head)
     assert training.output_dir == f"outputs/{path.relative_to(RECIPES).with_suffix('')}"
@@ -73,20 +74,18 @@ def test_every_recipe_parses_and_says_how_to_run_it(path):
 
 def test_flag_beats_recipe(write):
     path = write("num_folds: 3\noptimizer_name: sgd\noptimizer_kwargs: {momentum: 0.9}\n")
-    data, _, training = parse_recipe(
-        [path, "--num_folds", "4", "--optimizer_kwargs", '{"momentum": 0.5}', "--use_cpu"]
-    )
-    assert data.num_folds == 4
-    assert training.optimizer_kwargs == {"momentum": 0.5}
+    found = parse_recipe([path, "--num_folds", "4", "--optimizer_kwargs", '{"momentum": 0.5}', "--use_cpu"])
+    assert found.data.num_folds == 4
+    assert found.training.optimizer_kwargs == {"momentum": 0.5}
 
 
 def test_fold_may_be_a_number_in_yaml_and_on_the_command_line(write):
-    assert parse_recipe([write("fold: 2"), "--use_cpu"])[0].fold == "2"
-    assert parse_recipe([write("num_folds: 3"), "--fold", "refit", "--use_cpu"])[0].fold == "refit"
+    assert parse_recipe([write("fold: 2"), "--use_cpu"]).data.fold == "2"
+    assert parse_recipe([write("num_folds: 3"), "--fold", "refit", "--use_cpu"]).data.fold == "refit"
 
 
 def test_batch_size_is_divided_over_accumulation_steps(write):
-    _, _, training = parse_recipe([write("batch_size: 32\ngradient_accumulation_steps: 4"), "--use_cpu"])
+    training = parse_recipe([write("batch_size: 32\ngradient_accumulation_steps: 4"), "--use_cpu"]).training
     assert training.per_device_train_batch_size == 8
 
 
@@ -180,7 +179,7 @@ def test_binary_recipe_is_refused(tmp_path):
 
 
 def test_unconnected_processes_are_refused(write, monkeypatch):
-    _, _, training = parse_recipe([write("seed: 1"), "--use_cpu"])
+    training = parse_recipe([write("seed: 1"), "--use_cpu"]).training
     training._check_processes()
     monkeypatch.setenv("WORLD_SIZE", "2")  # what torchrun sets; these arguments know of one process
     with pytest.raises(InputError, match=r"2 processes were started but are not connected.*ACCELERATE_USE_CPU"):

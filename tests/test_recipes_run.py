@@ -7,7 +7,7 @@ import torch
 import yaml
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from hf_breakhis import arguments
+from hf_breakhis import training_arguments
 from hf_breakhis.hardware import Hardware
 from hf_breakhis.recipe import load_recipe, parse_recipe
 from hf_breakhis.training import crossval
@@ -39,7 +39,7 @@ def processor(monkeypatch):
 
     def set_hardware(bf16):
         found = Hardware("cpu", cores=1, cpu_bf16=bf16)
-        monkeypatch.setattr(arguments, "find_hardware", lambda use_cpu: found)
+        monkeypatch.setattr(training_arguments, "find_hardware", lambda use_cpu: found)
         monkeypatch.setattr(crossval, "find_hardware", lambda use_cpu: found)
 
     return set_hardware

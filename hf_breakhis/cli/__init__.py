@@ -57,7 +57,7 @@ def train(context: typer.Context) -> None:
     from hf_breakhis.training.stopping import StoppedError
 
     recipe = parse_recipe(context.args)
-    run = Path(recipe[2].output_dir)
+    run = Path(recipe.training.output_dir)
     try:
         trained = cross_validate(recipe)
     except StoppedError as stopped:
@@ -65,7 +65,7 @@ def train(context: typer.Context) -> None:
     leave_group()
     if not PartialState().is_main_process:
         return
-    if recipe[0].fold == "refit":
+    if recipe.data.fold == "refit":
         typer.echo(f"refit: {run / 'refit'}")
     elif trained or not _is_reported(run):
         show_report(run)

@@ -72,7 +72,7 @@ def _copies_of_run(run: Path, recipe: dict[str, Any], flags: list[str]) -> "tupl
     wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
     given = build_recipe(wanted, parse_flags(flags), str(run / "recipe.yaml"))
     try:
-        images = load_images(given[0])
+        images = load_images(given.data)
     except InputError as error:
         return None, f"Copies: the images could not be read ({error}) Give --data_dir where they are."
     checked = check_images(images)
@@ -92,7 +92,7 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     from hf_breakhis.results.audit import audit_folds, audit_table, find_image_copies
 
     recipe = parse_recipe(words)
-    data, model, training = recipe
+    data, model, training = recipe.data, recipe.model, recipe.training
     folder = Path(f"{training.output_dir.rstrip('/')}-audit")
     images = load_images(data)
     with prepare_once():
@@ -139,8 +139,8 @@ def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
     runs = protocols(recipe, folder, levels)
     state = PartialState()
     if state.is_main_process:
-        places = {name: one[2].output_dir for name, one in runs.items()}
-        write_plan(folder, places, Path(recipe[2].output_dir).name, unknown)
+        places = {name: one.training.output_dir for name, one in runs.items()}
+        write_plan(folder, places, Path(recipe.training.output_dir).name, unknown)
     for number, (name, one) in enumerate(runs.items(), start=1):
         say(f"protocol {number} of {len(runs)}: {name}")
         try:
@@ -148,7 +148,7 @@ def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
         except StoppedError as stopped:
             raise typer.Exit(stopped.code) from stopped
         if state.is_main_process:
-            _report(Path(one[2].output_dir))
+            _report(Path(one.training.output_dir))
     leave_group()
     if state.is_main_process:
         _show_study(folder)

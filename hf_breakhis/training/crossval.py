@@ -13,7 +13,6 @@ from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
-from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.integrity.check_images import Findings, check_images
 from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
@@ -35,13 +34,14 @@ from hf_breakhis.training.modeling import check_network
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 
 def cross_validate(recipe: Recipe) -> bool:
     """Train every fold that the recipe asks for and is not finished yet.
 
     Args:
-        recipe: the three groups of fields; `output_dir` names the run's folder.
+        recipe: its `output_dir` names the run's folder.
 
     Returns:
         Whether anything was trained; False when the run was finished before.
@@ -50,7 +50,7 @@ def cross_validate(recipe: Recipe) -> bool:
         InputError: the images, the split, the model or the folder cannot be used; what is written stays whole.
         StoppedError: SIGTERM or Ctrl-C came; the same recipe goes on from there.
     """
-    data, model, training = recipe
+    data, model, training = recipe.data, recipe.model, recipe.training
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
     check_network(model)  # an unknown network or override is told before any image is read
@@ -121,7 +121,7 @@ def leave_group() -> None:
 
 def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, stop: StopRequest) -> None:
     """Train the unfinished folds of one run; raises `StoppedError` when that was asked for."""
-    data, model, training = recipe
+    data, model, training = recipe.data, recipe.model, recipe.training
     dataset = images.dataset
     classes = dataset.features["label"].names
     table = dataset.remove_columns("image").to_pandas()
@@ -158,14 +158,14 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
 
 def repeats_of(recipe: Recipe) -> dict[Path, Recipe]:
     """Return the folder and the recipe of each repeat; a run without repeats is its own only one."""
-    data, model, training = recipe
+    data, training = recipe.data, recipe.training
     run = Path(training.output_dir)
     if data.repeats == 1:
         return {run: recipe}
     return {
-        run / f"repeat-{r}": (
+        run / f"repeat-{r}": Recipe(
             dataclasses.replace(data, repeats=1, split_seed=data.split_seed + r),
-            model,
+            recipe.model,
             dataclasses.replace(training, seed=training.seed + r, output_dir=str(run / f"repeat-{r}")),
         )
         for r in range(data.repeats)
@@ -199,7 +199,7 @@ def others(run: Path, fold: str) -> list[Path]:
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:
     """Return whether everything that the recipe asks for is there."""
-    fold = recipe[0].fold
+    fold = recipe.data.fold
     if fold == "all":
         return (run / "finished.json").is_file()
     return is_finished(folder_of(run, fold))

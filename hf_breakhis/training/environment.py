@@ -1,6 +1,5 @@
 """What a run writes down about itself, and whether a run may be continued."""
 
-import dataclasses
 import os
 import platform
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,13 @@ import torch
 import yaml
 from transformers.integrations import get_reporting_integration_callbacks
 
-from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.sources.table import Images
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.hardware import keeps_memory
-from hf_breakhis.recipe import Recipe
+from hf_breakhis.recipe import Recipe, resolved_fields
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 PACKAGES = (
     "hf-breakhis transformers datasets evaluate accelerate huggingface-hub torch torchvision "
@@ -44,20 +42,6 @@ FREE_FIELDS = (
     "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
     "resume_from_checkpoint hub_token"
 ).split()
-
-
-def resolved_fields(recipe: Recipe) -> dict[str, Any]:
-    """Return every field of the three groups in types that YAML has; a token is left out."""
-    values: dict[str, Any] = {}
-    for group in recipe:
-        for field in dataclasses.fields(group):
-            if field.init and "token" not in field.name:
-                value = getattr(group, field.name)
-                values[field.name] = value.value if isinstance(value, Enum) else value
-    if values["batch_size"] is not None:  # follows from the global batch and the number of processes
-        values.pop("per_device_train_batch_size")
-        values.pop("gradient_accumulation_steps")
-    return {name: value for name, value in values.items() if isinstance(value, str | int | float | list | dict | None)}
 
 
 def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
@@ -113,7 +97,7 @@ def git_commit() -> str | None:
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """Write `recipe.yaml`: all fields, then the environment."""
-    values = {**resolved_fields(recipe), "environment": environment(recipe[2])}
+    values = {**resolved_fields(recipe), "environment": environment(recipe.training)}
     write_text(run / "recipe.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
 
 

@@ -17,7 +17,6 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
-from hf_breakhis.arguments import WATCHED
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
 from hf_breakhis.data.pixels.transforms import WholeBatches, image_processor, whole_batch
 from hf_breakhis.data.splits import Fold
@@ -39,6 +38,7 @@ from hf_breakhis.training.trainer import (
     balanced_weights,
     lowered_by_plateau,
 )
+from hf_breakhis.training_arguments import WATCHED
 
 PARTS = ("test", "validation", "reserve")
 
@@ -49,7 +49,7 @@ class Job:
 
     Attributes:
         run: folder of the run.
-        recipe: the three groups of fields.
+        recipe: of the run.
         dataset: all images, sorted by file name.
         table: the same rows without the pictures.
         classes: names of the classes in the order of their numbers.
@@ -70,13 +70,13 @@ class Job:
     @cached_property
     def pixels(self) -> PixelCache | None:
         """The pixels of all images, decoded at first use; None where the recipe goes without a cache."""
-        data = self.recipe[0]
+        data = self.recipe.data
         return open_cache(self.dataset, data.image_size, self.manifest_sha256) if data.cache else None
 
     @cached_property
     def features(self) -> Features | None:
         """What the head is given for all images, where the backbone is frozen and no image is augmented."""
-        data, model, _training = self.recipe
+        data, model = self.recipe.data, self.recipe.model
         if not model.freeze_backbone or not data.cache:
             return None
         if data.augmentation != "none":
@@ -88,7 +88,7 @@ class Job:
 
     def images(self, rows: np.ndarray, augmentation: str = "none") -> WholeBatches:
         """Return `rows` as the network sees them: pixels to be normalised by the Trainer, or features for the head."""
-        data, _model, training = self.recipe
+        data, training = self.recipe.data, self.recipe.training
         source = self.features or self.pixels
         pixels = None if source is None else source.select(rows)
         seed = training.data_seed or training.seed
@@ -124,12 +124,12 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     predicted = time.perf_counter()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
-        write_whole_folder(folder / "model", lambda beside: save_model(model, job.recipe[0].image_size, beside))
+        write_whole_folder(folder / "model", lambda beside: save_model(model, job.recipe.data.image_size, beside))
         write_csv(
             folder / "history.csv",
             history(trainer.state.log_history, "validation" if len(fold.validation) else "test"),
         )
-        if job.recipe[1].carry_over == "all":
+        if job.recipe.model.carry_over == "all":
             save_carried(folder / "carried.pt", trainer)
         if tables:
             write_csv(folder / "predictions.csv", pd.concat(tables, ignore_index=True))
@@ -155,7 +155,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
 
 def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) -> BreakHisTrainer:
     """Return the Trainer of one fold."""
-    data, model_args, training = job.recipe
+    data, training = job.recipe.data, job.recipe.training
     watched = fold.validation if len(fold.validation) else fold.test
     args = dataclasses.replace(
         training,
@@ -177,7 +177,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         compute_metrics=partial(watched_scores, classes=job.classes),
         callbacks=callbacks,
     )
-    if carry_from is not None and model_args.carry_over == "all":
+    if carry_from is not None and job.recipe.model.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")
     name = f"fold {fold.index} (of {job.num_folds})" if len(fold.test) else "refit"
     trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
@@ -187,7 +187,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
 
 def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedModel]:
     """Return what builds a fold's model: fresh, or the carried one."""
-    args = job.recipe[1]
+    args = job.recipe.model
     if carry_from is not None:
         args = dataclasses.replace(
             args, model_name_or_path=str(carry_from / "model"), init="pretrained", model_kwargs=None
@@ -198,7 +198,7 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
         model.accepts_loss_kwargs = False  # see `CrossEntropy`
         if job.features is not None:
             take_features(model)
-        return model.to(memory_format=torch.channels_last) if job.recipe[2].channels_last else model
+        return model.to(memory_format=torch.channels_last) if job.recipe.training.channels_last else model
 
     return build
 

@@ -16,9 +16,9 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import nearest
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adagrad": Adagrad,

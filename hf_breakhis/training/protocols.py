@@ -29,7 +29,7 @@ def protocols(recipe: Recipe, folder: Path, levels: tuple[Level, ...] = LEVELS) 
     Raises:
         InputError: the recipe trains a part of its folds only, repeats them, or has one fold, which carries nothing.
     """
-    data, model, training = recipe
+    data, model, training = recipe.data, recipe.model, recipe.training
     if data.fold != "all":
         raise InputError(f"`fold` is {data.fold}, but a study needs whole runs; use --fold all.")
     if data.repeats != 1:
@@ -47,7 +47,7 @@ def protocols(recipe: Recipe, folder: Path, levels: tuple[Level, ...] = LEVELS) 
         for way, (carry_over, length) in ways.items():
             name = f"{level}-{way}"
             is_own = (level, carry_over, length) == (data.split_by, model.carry_over, 1)
-            found[name] = (
+            found[name] = Recipe(
                 split,
                 dataclasses.replace(model, carry_over=carry_over),
                 dataclasses.replace(

@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
-from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 
 class BreakHisTrainer(Trainer):

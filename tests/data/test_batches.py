@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
 from hf_breakhis.data.pixels.cache import open_cache
 from hf_breakhis.data.pixels.transforms import (
@@ -24,6 +23,7 @@ from hf_breakhis.data.pixels.transforms import (
 )
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.training.trainer import BreakHisTrainer
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 SIZE = 32
 

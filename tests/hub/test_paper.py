@@ -4,8 +4,7 @@ import pytest
 import yaml
 
 from hf_breakhis.hub.paper import DECIDING, PAPER_RECIPES, TOLD, paper_words
-from hf_breakhis.recipe import build_recipe, load_recipe
-from hf_breakhis.training.environment import resolved_fields
+from hf_breakhis.recipe import build_recipe, load_recipe, resolved_fields
 
 # Where images, threads and precision are, and which of many equal splits: Table I says nothing about them.
 FREE = {"dataset", "output_dir", "dataloader_num_workers", "bf16", "seed"}

@@ -92,7 +92,7 @@ def test_test_parts_cover_every_image_once(plain):
 
 def test_the_saved_model_and_processor_give_the_same_logits(plain):
     """What is published sees what evaluation saw."""
-    images = load_images(build_recipe(FIELDS, {})[0]).dataset
+    images = load_images(build_recipe(FIELDS, {}).data).dataset
     rows = {name: i for i, name in enumerate(images["file_name"])}
     table = pd.read_csv(plain / "fold-1" / "predictions.csv").head(5)
     model = AutoModelForImageClassification.from_pretrained(plain / "fold-1" / "model").eval()

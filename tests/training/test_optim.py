@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from hf_breakhis.arguments import BreakHisTrainingArguments
 from hf_breakhis.files import InputError
 from hf_breakhis.training.optim import FIXED_LENGTH, OPTIMIZERS, SCHEDULERS, Clock, check_optim, lookup
 from hf_breakhis.training.trainer import watched_mode
+from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 CLOCK = Clock(num_steps=40, steps_per_epoch=10)
 

@@ -21,13 +21,12 @@ def test_protocols_differ_in_split_carrying_and_length_alone(recipe, tmp_path):
         f"{level}-{way}" for level in ("image", "patient", "specimen") for way in ("fresh", "carried", "2x", "3x")
     ]
     told = {
-        name: (data.split_by, model.carry_over, training.num_train_epochs)
-        for name, (data, model, training) in found.items()
+        name: (one.data.split_by, one.model.carry_over, one.training.num_train_epochs) for name, one in found.items()
     }
     assert told["image-fresh"] == ("image", "none", 2)
     assert told["patient-carried"] == ("patient", "all", 2)
     assert told["specimen-3x"] == ("specimen", "none", 6)
-    folders = {name: Path(one[2].output_dir) for name, one in found.items()}
+    folders = {name: Path(one.training.output_dir) for name, one in found.items()}
     assert folders["image-fresh"] == tmp_path / "c", "the recipe's own run is shared"
     assert folders["image-2x"] == tmp_path / "c-audit" / "image-2x"
     assert len(set(folders.values())) == len(folders)
@@ -35,7 +34,7 @@ def test_protocols_differ_in_split_carrying_and_length_alone(recipe, tmp_path):
 
 def test_a_schedule_that_ends_with_its_fold_carries_the_weights_alone(recipe, tmp_path):
     own = recipe(tmp_path / "c", scheduler_name="cosine")
-    assert protocols(own, tmp_path / "s")["image-carried"][1].carry_over == "model"
+    assert protocols(own, tmp_path / "s")["image-carried"].model.carry_over == "model"
 
 
 def test_a_hold_out_carries_nothing(recipe, tmp_path):
