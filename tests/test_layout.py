@@ -69,3 +69,45 @@ def test_folders_are_at_most_three_levels_deep_and_hold_at_most_fifteen_modules(
     assert max(len(path.relative_to(PACKAGE).parts) for path in MODULES) <= 3
     modules = Counter(path.parent for path in MODULES if path.name != "__init__.py")
     assert {str(folder): count for folder, count in modules.items() if count > MAX_MODULES} == {}
+
+
+OPENS = "hf_breakhis/data/open_image.py"
+OPENERS = ("Image.open", "PIL.Image.open", "plt.imread", "matplotlib.pyplot.imread", "torchvision.io.read_image")
+
+
+def opened_images(path):
+    """Yield the lines at which a file opens images by other means than `open_image`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "PIL.Image" and "open" in names:
+            yield node.lineno
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in OPENERS:
+            yield node.lineno
+        # A column of images that datasets decodes by itself, with any format that Pillow knows.
+        if isinstance(node, ast.Call) and ast.unparse(node) in ("datasets.Image()", "datasets.Image(decode=True)"):
+            yield node.lineno
+
+
+def test_images_are_opened_by_one_function():
+    apps = sorted((ROOT / "model_cards").rglob("*.py"))
+    found = {path.relative_to(ROOT).as_posix(): list(opened_images(path)) for path in [*MODULES, *apps]}
+    assert len(found.pop(OPENS)) == 1
+    # the schema of what is published says that the column holds images: others decode it
+    assert len(found.pop("hf_breakhis/hub/dataset_export.py")) == 1
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        ("from PIL import Image\nImage.open('a.png')\n", 1),
+        ("from PIL.Image import open\n", 1),
+        ("import datasets\ndatasets.Image()\ndatasets.Image(decode=True)\ndatasets.Image(decode=False)\n", 2),
+        ("from PIL import Image\nImage.new('RGB', (1, 1)).save('a.png')\nopen('a')\n", 0),
+    ],
+)
+def test_the_check_sees_an_image_opened_elsewhere(tmp_path, code, number):
+    path = tmp_path / "module.py"
+    path.write_text(code, encoding="utf-8")
+    assert len(list(opened_images(path))) == number

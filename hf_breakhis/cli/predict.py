@@ -50,10 +50,7 @@ def predict(
     ] = None,
 ) -> None:
     """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
-    import warnings
-
-    from PIL import Image
-
+    from hf_breakhis.data.open_image import ignore_size_warnings
     from hf_breakhis.files import InputError, write_whole
     from hf_breakhis.inference.hub_noise import quiet_hub
     from hf_breakhis.inference.inputs import find_images
@@ -68,7 +65,7 @@ def predict(
     from hf_breakhis.inference.output import Rows
     from hf_breakhis.inference.predict import Prediction
 
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused by name
+    ignore_size_warnings()
     for option, given in {"--compile": compiled, "--bf16": bf16}.items():
         if given and backend is not Backend.TORCH:
             raise InputError(f"{option} is for --backend torch, not {backend}; drop one of them.")

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 import datasets
 import numpy as np
 import pyarrow as pa
-from PIL import UnidentifiedImageError
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
+from hf_breakhis.data.open_image import PILLOW_ERRORS
 from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.files import InputError, printable
 
@@ -30,9 +30,9 @@ class Images:
     """The images of a run.
 
     Attributes:
-        dataset: columns as `COLUMNS`, one row an image, sorted by file name. `image` holds paths (folder) or the
-            original PNG bytes (archive); `patient_id`, `specimen_id`, `tumor_type` and `magnification` are None where
-            a source does not know them.
+        dataset: columns as `COLUMNS`, one row an image, sorted by file name. `image` holds the path (folder) or the
+            bytes of the file (archive), never decoded; `patient_id`, `specimen_id`, `tumor_type` and `magnification`
+            are None where a source does not know them.
         source: what the images are: "breakhis", "twin", another line of `SOURCES`, or a Hub id.
         location: the folder or archive they were read from.
         warnings: sentences that belong into every report of these images.
@@ -138,7 +138,8 @@ def in_order(
         # Rows behind an index are fetched one by one, each a piece of its own, so there is none where it does nothing.
         is_whole = len(order) == len(images) and all(row == number for number, row in enumerate(order))
         order = None if is_whole else datasets.table.InMemoryTable(pa.table({"order": pa.array(order, pa.uint64())}))
-    chosen = images.select_columns(list(COLUMNS))
+    # With decode=True datasets would open the images itself, in any format that Pillow knows.
+    chosen = images.select_columns(list(COLUMNS)).cast_column("image", datasets.Image(decode=False))
     return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order, fingerprint=name)
 
 
@@ -215,10 +216,10 @@ def tell(places: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _is_generated(dataset: datasets.Dataset) -> bool:
     """Look for the mark of the twin at the first image that opens; the integrity check looks at all."""
-    for row in dataset.select(range(min(len(dataset), 8))).cast_column("image", datasets.Image(decode=False)):
+    for row in dataset.select(range(min(len(dataset), 8))):
         try:
             return is_twin(row["image"]["bytes"] or row["image"]["path"])
-        except (UnidentifiedImageError, OSError):
+        except PILLOW_ERRORS:
             continue  # the integrity check names it
     return False
 

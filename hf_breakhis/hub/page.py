@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NOT_IN_BROWSERS
 from hf_breakhis.files import InputError, read_json, write_text, write_whole_folder
 from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
 from hf_breakhis.hub.templates import card_text
@@ -27,7 +28,6 @@ ORT_FILES = {
 }
 SCRIPTS = ("page.js", "header.js")
 MAX_BYTES = 50 * 2**20  # of a file that is looked into at all
-MAX_PIXELS = 16_000_000  # the resize holds 24 bytes for each
 
 
 def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
@@ -59,7 +59,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         told = dataclasses.asdict(facts) | {
             "runtime": {"from": "ort/" if ort is not None else CDN, "files": ORT_FILES},
             "max_bytes": MAX_BYTES,
-            "max_pixels": MAX_PIXELS,
+            "rules": rules(),
         }
         write_text(beside / "page.json", json.dumps({"format": 1, "export": exported["parity"]}) + "\n")
         for name in SCRIPTS:
@@ -70,13 +70,20 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
     return folder / "index.html"
 
 
+def rules() -> dict[str, Any]:
+    """Return which images the page accepts, for `header.js`."""
+    formats = [name for name in FORMATS if name not in NOT_IN_BROWSERS]
+    return {"formats": formats, "min_side": MIN_SIDE, "max_pixels": MAX_SHARED_PIXELS}
+
+
 def _html(facts: Any, told: dict[str, Any], vendored: bool) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["code"] = _code
     # "<" as an escape, so that no text of a run can end the script element
     content = json.dumps(told).replace("<", "\\u003c")
+    accept = ",".join(extension for name in rules()["formats"] for extension in FORMATS[name])
     return environment.from_string(card_text("page/index.html.j2")).render(
-        facts=facts, told=content, research_only=RESEARCH_ONLY, elsewhere="" if vendored else CDN
+        facts=facts, told=content, accept=accept, research_only=RESEARCH_ONLY, elsewhere="" if vendored else CDN
     )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 from huggingface_hub import HfApi, get_token
-from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
 from hf_breakhis.data.images import few
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.about import pictures_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.card import Example, Place, model_card
@@ -150,7 +150,7 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
             )
         target = folder / "examples" / entry["file_name"]
         shutil.copyfile(index.parent / entry["file_name"], target)
-        with Image.open(target) as picture:
+        with open_image(target) as picture:
             answer = classify(picture.convert("RGB"))
         examples.append(
             Example(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from hf_breakhis.data import open_image
 from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, write_json, write_text, write_whole_folder
 from hf_breakhis.hub.facts import read_facts
@@ -21,13 +22,13 @@ GRADIO = "6.31.0"  # what the app was tried with
 NEEDED = ("torch", "torchvision", "transformers", "safetensors")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # Spaces take 3.10 where a card names none
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "facts.json", "requirements.txt"}
+FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "open_image.py", "facts.json", "requirements.txt"}
 
 
 def write_space(weights: Weights, folder: Path) -> Path:
-    """Write the app: `app.py`, `heatmap.py`, `facts.json`, `requirements.txt`, `README.md` and `model/`.
+    """Write the app: `app.py`, `heatmap.py`, `open_image.py`, `facts.json`, `requirements.txt`, `README.md`, `model/`.
 
-    The app does not need this package: what it takes from it, the heat maps, is copied.
+    The app does not need this package: the modules that it takes from it are copied.
 
     Args:
         weights: of a run; the app tells its scores.
@@ -47,7 +48,8 @@ def write_space(weights: Weights, folder: Path) -> Path:
         for name in MODEL_FILES:
             shutil.copyfile(weights.folder / name, beside / "model" / name)
         write_text(beside / "app.py", card_text("space/app.py"))
-        shutil.copyfile(heatmap.__file__, beside / "heatmap.py")
+        for module in (heatmap, open_image):
+            shutil.copyfile(module.__file__, beside / f"{module.__name__.rpartition('.')[2]}.py")
         write_json(beside / "facts.json", dataclasses.asdict(facts))
         # the versions here, without the suffix of a build for one kind of machine
         lines = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]

@@ -1,6 +1,5 @@
 """Bytes that nobody has looked at become pixels, or a reason why not; several images at a time."""
 
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,30 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from hf_breakhis.data.open_image import MAX_PIXELS, why_unusable
 from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.inputs import Item, Unreadable
 
-# A little below what Pillow warns of; BreakHis has 0.3 million.
-MAX_PIXELS = 89_000_000
 MAX_BYTES = 3 * MAX_PIXELS
-FORMATS = ("PNG", "JPEG", "TIFF")  # Pillow knows others too, of which some start programs
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def decode(item: Item) -> np.ndarray:
     """Return the pixels of an image, (height, width, 3) uint8.
 
     Raises:
-        InputError: the file cannot be read, is no RGB image, or is too large to be decoded.
+        InputError: the file cannot be read, or is not what `open_image` accepts.
     """
     content = _read(item.path) if item.content is None else item.content
-    width, height = _size(content)
-    if width * height > MAX_PIXELS:
-        most = f"{MAX_PIXELS // 10**6} million"
-        raise InputError(f"it has {width:,} x {height:,} pixels and is not decoded; cut it to {most} or less.")
+    if reason := why_unusable(content):
+        raise InputError(f"it {reason}.")
     return decode_rgb(content, "it")
 
 
@@ -82,20 +75,3 @@ def _read(path: str) -> bytes:
     if len(content) > MAX_BYTES:
         raise InputError(f"its file is larger than {MAX_BYTES // 10**6} MB and is not read.")
     return content
-
-
-def _size(content: bytes) -> tuple[int, int]:
-    """Return width and height as the header has them; nothing is decoded."""
-    if not content:
-        raise InputError("its file is empty; fetch it again.")
-    if content.startswith(_PNG):  # nearly all of them, and what follows takes a tenth of a millisecond
-        return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            return picture.size
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"it has too many pixels and is not decoded; cut it to {MAX_PIXELS // 10**6} million or less."
-        ) from error
-    except OSError as error:
-        raise InputError(f"it is no {', '.join(FORMATS)} image.") from error

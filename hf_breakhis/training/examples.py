@@ -7,7 +7,9 @@ import pandas as pd
 from datasets import Dataset
 from PIL import Image
 
+from hf_breakhis.data.counts import original_bytes
 from hf_breakhis.data.filenames import picture_name
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.files import write_json, write_whole_folder
 
 NUM_EXAMPLES = 6
@@ -34,7 +36,7 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
         for i in turns.sort_values(kind="mergesort").index[:NUM_EXAMPLES]:
             row = predictions.loc[i]
             name = picture_name(row["file_name"])
-            pictures[name] = dataset[int(rows[i])]["image"]
+            pictures[name] = open_image(original_bytes(dataset[int(rows[i])]["image"]))
             index.append(
                 {
                     "file_name": name,

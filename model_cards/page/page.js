@@ -34,14 +34,14 @@ async function load() {
 async function pixelsOf(file) {
   if (file.size > facts.max_bytes)
     throw new Polite(`${file.name} has ${Math.round(file.size / 2 ** 20)} MB; at most ${facts.max_bytes / 2 ** 20} are taken.`);
-  const content = look(await file.arrayBuffer(), file.name, facts.max_pixels);
+  const content = look(await file.arrayBuffer(), file.name, facts.rules);
   let bitmap;
   try {
     bitmap = await createImageBitmap(content, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    throw new Polite(unreadable(file.name));
+    throw new Polite(unreadable(file.name, facts.rules));
   }
-  requireSize(bitmap.width, bitmap.height, facts.max_pixels);
+  requireSize(bitmap.width, bitmap.height, facts.rules);
   const canvas = at("view");
   canvas.width = bitmap.width;
   canvas.height = bitmap.height;

@@ -1,48 +1,39 @@
 """A web page in which a model says what it sees in an image, and where. Research software: not for diagnosis."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import torch
 from heatmap import grad_cam, occlusion, overlay
-from PIL import Image, UnidentifiedImageError
+from open_image import MAX_SHARED_PIXELS, PILLOW_ERRORS, ignore_size_warnings, in_words, open_image, why_unusable
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 HERE = Path(__file__).parent
 FACTS = json.loads((HERE / "facts.json").read_text(encoding="utf-8"))
-MAX_BYTES, MAX_PIXELS = 50 * 2**20, 16_000_000
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are looked at below, before unpacking
+MAX_BYTES = 50 * 2**20
+ignore_size_warnings()
 
 model = AutoModelForImageClassification.from_pretrained(HERE / "model", use_safetensors=True).eval()
 processor = AutoImageProcessor.from_pretrained(HERE / "model")
 
 
-def open_image(path: str) -> torch.Tensor:
+def read_image(path: str) -> torch.Tensor:
     """Decode a file to (3, height, width) uint8; `gr.Error` says politely what is wrong with it."""
     if Path(path).stat().st_size > MAX_BYTES:
         raise gr.Error(f"This file is too large: at most {MAX_BYTES // 2**20} MB are taken.", print_exception=False)
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:  # known from the header, nothing is unpacked yet
-                raise gr.Error(
-                    f"This image has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} million are "
-                    "taken.",
-                    print_exception=False,
-                )
-            if image.mode != "RGB":
-                raise gr.Error(
-                    f"This image is {image.mode}, but a colour image (RGB, 8 bits) is needed.", print_exception=False
-                )
-            return F.pil_to_tensor(image)
-    except gr.Error:  # it is a ValueError too
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise gr.Error("This file is not an image that can be read here.", print_exception=False) from error
+    content = Path(path).read_bytes()
+    reason = why_unusable(content, MAX_SHARED_PIXELS)
+    if not reason:
+        try:
+            return F.pil_to_tensor(open_image(content))
+        except PILLOW_ERRORS as error:
+            reason = in_words(error)
+    raise gr.Error(f"This file {reason}. A colour image (RGB, 8 bits) is needed.", print_exception=False)
 
 
 Shown = tuple[str, dict | None, Image.Image | None, Image.Image | None]
@@ -53,7 +44,7 @@ def answer(path: str | None, method: str) -> Shown:
     """Return words about the threshold, probabilities by class, the image, and the heat map over the whole of it."""
     if path is None:
         return "Choose an image first.", *NOTHING[1:]
-    pixels = open_image(path)
+    pixels = read_image(path)
     values = processor(pixels, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         logits = model(pixel_values=values).logits[0]

@@ -176,7 +176,7 @@ def test_a_disk_that_fills_up_leaves_nothing(images, manifest, num_workers, monk
 def test_an_image_that_does_not_decode_is_named_and_nothing_is_left(images, manifest, num_workers, small_breakhis):
     name = images[20]["file_name"]
     next(small_breakhis.rglob(name)).write_text("no image")
-    with pytest.raises(InputError, match=rf"^The image \S*{name} cannot be decoded [^\n]*$"):
+    with pytest.raises(InputError, match=rf"^The image \S*{name} is not an image in one [^\n]*$"):
         open_cache(images, SIZE, manifest, num_workers)
     assert left_behind(images, manifest) == ["X.npy.lock"]
 

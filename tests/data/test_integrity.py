@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_breakhis.data.integrity.check_images import COLORS, check_image, check_images
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
@@ -133,7 +134,7 @@ def test_colors_are_those_of_the_pixels(small_breakhis, data_args):
     assert list(colors.columns) == ["file_name", *COLORS]
     assert list(colors["file_name"]) == list(images.dataset["file_name"])
     for (_, row), image in zip(colors.iterrows(), images.dataset["image"], strict=True):
-        pixels = np.asarray(image).reshape(-1, 3) / 255
+        pixels = np.asarray(open_image(image["path"])).reshape(-1, 3) / 255
         expected = [*pixels.mean(0), *pixels.std(0)]
         np.testing.assert_allclose(row[list(COLORS)].to_numpy(float), expected, rtol=1e-12)
 

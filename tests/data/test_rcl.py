@@ -10,6 +10,7 @@ from PIL import Image
 
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import make_folds
 from hf_breakhis.data.twin.rcl7500 import rcl_rows
@@ -106,8 +107,8 @@ def test_the_twin_shows_what_its_truth_says(tmp_path, data_args):
     assert (images.source, len(images.dataset), (truth["turn"] > 0).sum()) == ("rcl7500_twin", 2 * 145, 49)
     for row, image in zip(truth.itertuples(), images.dataset, strict=True):
         assert (image["file_name"], image["label"], image["patient_id"]) == (row.file_name, row.label, None)
-        turned = np.rot90(np.asarray(pictures[row.original]), row.turn // 90)
-        assert np.array_equal(np.asarray(image["image"]), turned)
+        turned = np.rot90(np.asarray(open_image(pictures[row.original]["path"])), row.turn // 90)
+        assert np.array_equal(np.asarray(open_image(image["image"]["path"])), turned)
     assert "49 of them are turned copies" in images.warnings[0]
     findings = check_images(images)
     assert findings.unusable == {}

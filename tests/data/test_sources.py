@@ -13,6 +13,7 @@ from PIL import Image
 from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
 from hf_breakhis.data.images import COLUMNS
 from hf_breakhis.data.inventory import expected_file_names
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.table import SOURCES, load_images, prepare_once
 from hf_breakhis.files import InputError
 
@@ -41,7 +42,7 @@ def test_columns_follow_from_the_file_names(small_breakhis, data_args):
 def test_each_row_shows_its_own_picture(small_breakhis, data_args):
     for row in load_images(data_args(small_breakhis)).dataset:
         with Image.open(small_breakhis / parse_file_name(row["file_name"]).path) as picture:
-            assert np.array_equal(np.asarray(row["image"]), np.asarray(picture))
+            assert np.array_equal(np.asarray(open_image(row["image"]["path"])), np.asarray(picture))
 
 
 @pytest.mark.parametrize(

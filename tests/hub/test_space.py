@@ -244,7 +244,7 @@ def test_an_answer_that_comes_late_is_not_shown(app, address):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("notes", "not an image"), ("bomb", "9000 x 9000"), ("clear", "RGBA, but a colour image")]
+    ("name", "told"), [("notes", "not an image"), ("bomb", "9000x9000"), ("clear", "RGB with transparency, not RGB")]
 )
 def test_wrong_and_huge_files_are_answered_politely(address, tmp_path, name, told):
     (tmp_path / "notes.png").write_text("no image")

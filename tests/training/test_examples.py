@@ -1,5 +1,6 @@
 """The examples of a fold show every kind of answer, and the same ones each time."""
 
+import io
 import json
 
 import datasets
@@ -11,6 +12,12 @@ from PIL import Image
 from hf_breakhis.training.examples import write_examples
 
 
+def encoded(picture):
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
 @pytest.fixture
 def told(tmp_path):
     """Ten images: false alarms surer than every miss, benign ones surer than malignant ones."""
@@ -19,7 +26,9 @@ def told(tmp_path):
     table = pd.DataFrame({"file_name": [f"{i}.png" for i in range(10)], "label": label,
                           "predicted": (prob > 0.5).astype(int),
                           "prob_benign": 1 - prob, "prob_malignant": prob})  # fmt: skip
-    images = datasets.Dataset.from_dict({"image": [Image.new("RGB", (8, 6), (25 * i, 0, 0)) for i in range(10)]})
+    images = datasets.Dataset.from_dict(
+        {"image": [{"bytes": encoded(Image.new("RGB", (8, 6), (25 * i, 0, 0))), "path": None} for i in range(10)]}
+    )
 
     def write(rows, name="examples"):
         table_of_rows = table.iloc[rows].reset_index(drop=True)

@@ -13,6 +13,7 @@ from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.integrity.duplicates import THRESHOLD, copies_across_parts, find_copies
 from hf_breakhis.data.integrity.findings import Finding, those_with_images
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
+from hf_breakhis.data.open_image import BITS, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
 from hf_breakhis.files import InputError
 
@@ -105,13 +106,13 @@ def _unusable(files: pd.DataFrame) -> list[Finding]:
     """Sort the unusable images by what is wrong: nothing decoded, or bit depth, mode or size."""
     bad = files[files["problem"] != ""]
     decoded = bad["width"] > 0
-    depth = decoded & ((bad["bits"] == 16) | bad["mode"].str.startswith("I"))
-    mode = decoded & ~depth & (bad["mode"] != "RGB")
+    depth = decoded & ((bad["bits"] > BITS) | ((bad["mode"] == MODE) & (bad["bits"] != BITS)))
+    mode = decoded & ~depth & (bad["mode"] != MODE)
     kinds = {
         "undecodable": ("Not to be decoded", ~decoded),
         "bit_depth": ("Of another bit depth than 8", depth),
         "mode": ("Of another mode than RGB", mode),
-        "tiny": ("Too small", decoded & ~depth & ~mode),
+        "tiny": ("Too small or too large", decoded & ~depth & ~mode),
     }
     return [
         Finding(kind, what, dict(zip(bad["file_name"][rows], bad["problem"][rows], strict=True)))

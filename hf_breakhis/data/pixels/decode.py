@@ -5,16 +5,14 @@ what is an image and says what is wrong with one that is not, so that the two re
 """
 
 import importlib.util
-import io
 
 import numpy as np
-from PIL import Image
 
+from hf_breakhis.data.open_image import MAX_PIXELS, MIN_SIDE, PILLOW_ERRORS, in_words, open_image, wrong_form
 from hf_breakhis.files import InputError
 
 _START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _RGB_8 = b"\x08\x02"  # bit depth and colour type
-_MAX_PIXELS = 50_000_000  # more than that Pillow warns of
 HAS_FAST = importlib.util.find_spec("kornia_rs") is not None
 
 
@@ -26,7 +24,7 @@ def decode_rgb(content: bytes, called: str = "An image") -> np.ndarray:
         called: what to call it when it is refused.
 
     Raises:
-        InputError: it cannot be decoded, or is not RGB; nothing is converted.
+        InputError: it cannot be decoded, or is not 8-bit RGB; nothing is converted.
     """
     pixels = _decode_fast(content) if HAS_FAST else None
     return _decode_pillow(content, called) if pixels is None else pixels
@@ -40,7 +38,12 @@ def decoder() -> str:
 def _decode_fast(content: bytes) -> np.ndarray | None:
     """Return the pixels of an 8-bit RGB PNG; None for all that kornia-rs does not take."""
     width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-    if not content.startswith(_START) or content[24:26] != _RGB_8 or width * height > _MAX_PIXELS:
+    if (
+        min(width, height) < MIN_SIDE
+        or not content.startswith(_START)
+        or content[24:26] != _RGB_8
+        or width * height > MAX_PIXELS
+    ):
         return None
     from kornia_rs.io import decode_image_png_u8
 
@@ -55,9 +58,11 @@ def _decode_fast(content: bytes) -> np.ndarray | None:
 
 def _decode_pillow(content: bytes, called: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.mode != "RGB":
-                raise InputError(f"{called} is of mode {picture.mode}; convert it to 8-bit RGB.")
-            return np.array(picture)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{called} cannot be decoded ({error}); fetch the original file again.") from error
+        with open_image(content) as picture:
+            problem = wrong_form(picture)
+            pixels = None if problem else np.array(picture)
+    except PILLOW_ERRORS as error:
+        raise InputError(f"{called} {in_words(error)} ({error}); fetch the original file again.") from error
+    if pixels is None:
+        raise InputError(f"{called} {problem}; give an 8-bit RGB image of a usable size.")
+    return pixels

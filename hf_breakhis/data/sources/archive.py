@@ -14,7 +14,7 @@ from hf_breakhis.data.sources.kaggle import FOLDS_CSV, check_folds_csv
 from hf_breakhis.data.sources.members import archive_form, walk_archive
 
 _FEATURES = datasets.Features(
-    {"image": datasets.Image(), "place": datasets.Value("string"), "table": datasets.Value("binary")}
+    {"image": datasets.Image(decode=False), "place": datasets.Value("string"), "table": datasets.Value("binary")}
 )
 
 

@@ -99,7 +99,7 @@ def load_tree(folder: Path, data_args: Any) -> Images:
 
     def make() -> Images:
         paths, others = index_tree(folder)
-        rows = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image()}))
+        rows = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
         images = arrange(rows, paths, str(folder), data_args.magnifications, data_args.target, others=others)
         images.findings.extend(read_folds_csv(folds) if folds else ())
         return images

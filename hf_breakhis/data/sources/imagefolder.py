@@ -56,7 +56,7 @@ def _load(folder: Path, data_args: Any) -> Images:
     if _is_breakhis(names[0]):
         warnings.append("These files are named as BreakHis images are: dataset=breakhis would know their patients.")
     paths = [str(folder / name) for name in names]
-    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image()}))
+    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
     return describe(images, columns, classes, "imagefolder", str(folder), data_args, warnings=warnings)
 
 

@@ -82,7 +82,7 @@ def as_pictures(rows: datasets.Dataset, place: str) -> datasets.Dataset:
         raise InputError(f"{place} holds no row; export or fetch it again.")
     if not isinstance(rows.features["image"], datasets.Image):
         try:
-            rows = rows.cast_column("image", datasets.Image())
+            rows = rows.cast_column("image", datasets.Image(decode=False))
         except (pa.ArrowException, datasets.table.CastError, TypeError, ValueError) as error:
             raise InputError(
                 f"The column image of {place} holds no pictures; give the bytes of image files."

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.leftovers import remove_leftovers, writing
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.rcl7500 import PER_CLASS, row_names
 from hf_breakhis.data.twin.traits import generator
@@ -88,7 +89,7 @@ def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings, data_args: A
     """Read the twin of RCL-7500, written to `folder` if it is not there: image and label, as the original has them."""
     rows = write_rcl_twin(folder, twin, settings)
     paths = [str(folder / f"{name}.png") for name in rows["file_name"]]
-    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image()}))
+    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
     copies = int((rows["turn"] != 0).sum())
     note = (
         f"All {len(rows):,} images are generated (the twin of RCL-7500): scores say nothing about real tissue. "
@@ -106,7 +107,7 @@ def _write_picture(original: Path, path: Path, turn: int) -> None:
         except OSError:
             shutil.copyfile(original, path)
         return
-    with Image.open(original) as picture:
+    with open_image(original) as picture:
         marks = PngImagePlugin.PngInfo()
         marks.add_text("Software", str(picture.info["Software"]))
         picture.transpose(_TURNS[turn]).save(path, "PNG", pnginfo=marks, compress_level=3)

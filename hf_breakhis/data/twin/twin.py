@@ -17,6 +17,7 @@ from tqdm import tqdm
 from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.data.leftovers import remove_leftovers, writing
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.twin.tissue import draw
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.files import InputError, read_json, write_json
@@ -76,7 +77,7 @@ def encode(file_name: str, settings: TwinSettings) -> bytes:
 def is_twin(picture: str | Path | bytes | Image.Image) -> bool:
     """Tell whether a picture (a path, the bytes of a file, or an image opened by Pillow) was drawn by this package."""
     if not isinstance(picture, Image.Image):
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+        with open_image(picture) as opened:
             return is_twin(opened)
     return str(picture.info.get("Software", "")).startswith(_SOFTWARE)
 

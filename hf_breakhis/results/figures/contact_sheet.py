@@ -1,6 +1,5 @@
 """Pictures of a data set: the contact sheet, and the paper's Figures 1 and 2."""
 
-import io
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image, ImageStat
 from hf_breakhis.data.counts import choose_pair, choose_sheet, original_bytes
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.images import Images
+from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image
 from hf_breakhis.files import InputError, write_whole
 from hf_breakhis.results.figures.style import COLUMN, LINE, MM, MUTED, color_of_class, figure_bytes, journal_style
 from hf_breakhis.results.formatting import things
@@ -173,8 +173,8 @@ def _picture(dataset: datasets.Dataset, row: int, side: int) -> Image.Image | No
     """Return an image of at most `side` pixels across, None if it does not decode."""
     files = dataset.select_columns("image").cast_column("image", datasets.Image(decode=False))
     try:
-        picture = Image.open(io.BytesIO(original_bytes(files[row]["image"]))).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        picture = open_image(original_bytes(files[row]["image"])).convert("RGB")
+    except PILLOW_ERRORS:
         return None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return picture

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from markupsafe import Markup, escape
-from PIL import Image, UnidentifiedImageError
 
+from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image
 from hf_breakhis.results.figures import style
 
 # The page gives each of these colours a value for light and for dark.
@@ -63,9 +63,9 @@ def _themed(declarations: str) -> str:
 def thumbnail(path: Path, width: int = 224) -> str | None:
     """The picture as a data URI (JPEG, a tenth of the PNG's size); None when there is no readable picture."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             picture = image.convert("RGB")
-    except (FileNotFoundError, IsADirectoryError, UnidentifiedImageError, OSError, ValueError):
+    except PILLOW_ERRORS:
         return None
     picture.thumbnail((width, width))
     buffer = io.BytesIO()
