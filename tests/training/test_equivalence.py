@@ -125,6 +125,25 @@ def test_the_trainers_own_loss_would_be_wrong(order, tmp_path):
     assert largest_difference(trainer.model.state_dict(), bare[-1]) > 1e-4
 
 
+def test_the_logged_learning_rate_is_that_of_the_last_update_of_the_epoch(tmp_path):
+    used = []
+
+    class Rates(toy.BreakHisTrainer):
+        def training_step(self, *given, **named):
+            used.append(self.optimizer.param_groups[0]["lr"])
+            return super().training_step(*given, **named)
+
+    fields = SGD_FIELDS | {"scheduler_name": "linear", "scheduler_kwargs": {}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toy, "BreakHisTrainer", Rates)
+        _, _, trainer = toy.train(tmp_path, fields, frozen_norm=True)
+    logged = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    updates = toy.NUM_TRAIN // toy.BATCH
+    assert len(logged) == 4
+    assert logged == pytest.approx(used[updates - 1 :: updates])
+    assert logged != pytest.approx([*used[updates::updates], 0.0]), "the rate of the next update differs"
+
+
 def launch(folder, fields, processes, weighted=False):
     """Run toy.py under torchrun on the CPU; return what it left."""
     folder.mkdir()

@@ -29,7 +29,7 @@ CAPTIONS = {
     ),
     "learning_curves": (
         "Learning curves, one line a fold: loss on the training part as the mean over the epoch; loss and accuracy on "
-        "the {watched} part after the epoch; learning rate at its end."
+        "the {watched} part after the epoch; learning rate of its last update."
     ),
     "reliability": (
         "Reliability of the predicted probabilities, pooled test images in bins of equal width. A point on the dashed "
