@@ -57,14 +57,13 @@ def require_enough_groups(
     """
     count = {int(label): len(np.unique(groups[labels == label])) for label in np.unique(labels)}
     scarce = min(count, key=lambda label: (count[label], label))
-    # One group a test part (or two parts of a hold-out), and one more for validation where the folds leave none.
-    least = 2 + validation
+    least = least_groups(num_folds, validation)
     left = count[scarce] - reserve
-    if left >= max(num_folds, least):
+    if left >= least:
         return
     extra = " and ".join(name for name, asked in (("a reserve", reserve), ("a validation part", validation)) if asked)
     asked = f"num_folds={num_folds}" + (f" with {extra}" if extra else "")
-    if left >= least:
+    if left >= least_groups(left, validation):
         possible = f"at most {left} are possible: set num_folds={left}"
     elif extra:
         possible = "do without the extra part, or give more data"
@@ -72,6 +71,13 @@ def require_enough_groups(
         possible = f"give more data{'' if split_by == 'image' else ', or split_by=image, which leaks'}"
     units = split_by + "s" * (count[scarce] != 1)
     raise InputError(f"Class {classes[scarce]} has {count[scarce]} {units}, too few for {asked}; {possible}.")
+
+
+def least_groups(num_folds: int, validation: bool) -> int:
+    """Return how many groups of a class allow every part of every fold one of them; 1 fold is a hold-out."""
+    if not validation:
+        return max(2, num_folds)
+    return 4 if num_folds == 2 else max(3, num_folds)
 
 
 def official_parts(patient_ids: Sequence[str | None]) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Folds: which images train, watch, test and stay in reserve. scikit-learn splits; every split is checked."""
+"""Folds: which images are used for training, validation and test, or reserved. Every split is checked."""
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -12,13 +13,14 @@ from sklearn.model_selection import (
     GroupKFold,
     KFold,
     ShuffleSplit,
-    StratifiedGroupKFold,
     StratifiedKFold,
     train_test_split,
 )
 
+from hf_breakhis.data.dealing import MIN_GROUPS, count_images, deal_folds, deal_part
 from hf_breakhis.data.groups import (
     groups_of,
+    least_groups,
     named_part,
     official_parts,
     require_enough_groups,
@@ -79,8 +81,9 @@ def make_folds(
     """Split rows into folds that keep related images together.
 
     First the reserve is set aside, then the rest is divided into test parts, then each fold gives a share of its
-    training groups to validation. Where a draw leaves a part without a class, which scikit-learn does not tell, the
-    whole is drawn again with a seed derived from `seed`, up to `MAX_DRAWS` times.
+    training groups to validation. With `stratify`, groups are shuffled within each class and dealt, and the best
+    balanced of many draws is kept (`deal_folds`, `deal_part`). Where a draw leaves a part without a class, the whole
+    is drawn again with a seed derived from `seed`, up to `MAX_DRAWS` times.
 
     Args:
         labels: (n_images,) int, index into `classes`.
@@ -153,11 +156,12 @@ class _Splitter:
     ) -> list[Fold]:
         rows, reserve = np.arange(len(self.labels)), _no_rows()
         if reserve_size:
-            rows, reserve = self.take(rows, reserve_size, "reserve_size")
+            leave = least_groups(num_folds, validation_size > 0)
+            rows, reserve = self.take(rows, reserve_size, "reserve_size", leave)
         if tests is not None:
             pairs = [(np.flatnonzero(~test), np.flatnonzero(test)) for test in tests]
         elif num_folds == 1:
-            pairs = [self.take(rows, test_size, "test_size")]
+            pairs = [self.take(rows, test_size, "test_size", 1 + (validation_size > 0))]
         else:
             pairs = self.divide(rows, num_folds)
         folds = []
@@ -170,13 +174,13 @@ class _Splitter:
 
     def divide(self, rows: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Divide `rows` into (train, test) pairs whose test parts are a partition."""
-        kinds: dict[tuple[bool, bool], Any] = {
-            (False, False): KFold,
-            (False, True): StratifiedKFold,
-            (True, False): GroupKFold,
-            (True, True): StratifiedGroupKFold,
-        }
-        splitter = kinds[self.grouped, self.stratify](num_folds, shuffle=True, random_state=self.seed)
+        if self.grouped and self.stratify:
+            number, counts = count_images(self.groups[rows], self.labels[rows])
+            dealt = deal_folds(counts, num_folds, self.seed)[number]
+            tests = [dealt == fold for fold in range(num_folds)]
+            return [(rows[~test], rows[test]) for test in tests]
+        kind = GroupKFold if self.grouped else StratifiedKFold if self.stratify else KFold
+        splitter = kind(num_folds, shuffle=True, random_state=self.seed)
         try:
             with warnings.catch_warnings():
                 # scikit-learn warns of classes with few images; what came of it is checked afterwards.
@@ -186,39 +190,27 @@ class _Splitter:
             raise InputError(f"{len(rows):,} images do not allow num_folds={num_folds} ({_brief(error)})") from error
         return [(rows[train], rows[test]) for train, test in pairs]
 
-    def take(self, rows: np.ndarray, share: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Divide `rows` into a rest and a part of about `share`.
-
-        Groups differ in size and class, so of `MAX_DRAWS` random choices of groups the one is taken whose part has
-        most nearly the wanted number of images of every class; without `stratify` simply the first.
-        """
+    def take(self, rows: np.ndarray, share: float, name: str, leave: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Divide `rows` into a rest and a part of about `share`; `leave` groups of every class stay in the rest."""
         labels = self.labels[rows]
-        names, group = np.unique(self.groups[rows], return_inverse=True)
         try:
             if not self.grouped:
                 strata = labels if self.stratify else None
                 rest, part = train_test_split(rows, test_size=share, stratify=strata, random_state=self.seed)
                 return rest, part
-            number = MAX_DRAWS if self.stratify else 1
-            draws = list(ShuffleSplit(number, test_size=share, random_state=self.seed).split(names))
+            number, counts = count_images(self.groups[rows], labels)
+            chosen = np.isin(number, next(ShuffleSplit(1, test_size=share, random_state=self.seed).split(counts))[1])
         except ValueError as error:
             raise InputError(
                 f"`{name}` is {share}, too much or little for {len(rows):,} images ({_brief(error)})"
             ) from error
-        counts = np.zeros((len(names), labels.max() + 1))  # images of each group and class
-        np.add.at(counts, (group, labels), 1)
-
-        def distance(draw: tuple[np.ndarray, np.ndarray]) -> float:
-            rest, part = counts[draw[0]].sum(0), counts[draw[1]].sum(0)
-            lacking = np.sum((rest == 0) != (part == 0))
-            return float(lacking + np.abs(part - share * (rest + part)).sum() / len(rows))
-
-        chosen = np.isin(group, min(draws, key=distance)[1])
+        if self.stratify:
+            chosen = deal_part(counts, share, leave, self.seed)[number]
         return rows[~chosen], rows[chosen]
 
 
-def _brief(error: ValueError) -> str:
-    """Return the first sentence of scikit-learn's message."""
+def _brief(error: Exception) -> str:
+    """Return the first sentence of a message, such as scikit-learn's."""
     return str(error).split(". ")[0].removesuffix(".")
 
 
@@ -256,6 +248,19 @@ def check_folds(folds: Sequence[Fold], groups: np.ndarray, covers: bool = False)
             raise ValueError("The test parts are no partition.")
 
 
+def thin_parts(folds: Sequence[Fold], labels: np.ndarray, groups: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Name each part of a fold with fewer than `MIN_GROUPS` groups of a class, as "fold 0 validation: 2 benign"."""
+    found = []
+    for fold in folds:
+        for part in PARTS:
+            rows = getattr(fold, part)
+            for label, name in enumerate(classes):
+                count = len(np.unique(groups[rows][labels[rows] == label]))
+                if len(rows) and count < MIN_GROUPS:
+                    found.append(f"fold {fold.index} {part}: {count} {name}")
+    return found
+
+
 def leaks(fold: Fold, columns: Mapping[str, Sequence[str | None]]) -> dict[str, int | None]:
     """Count the test images of whose patient, or specimen, other images train; None where ids are unknown."""
     counts: dict[str, int | None] = {"test_images": len(fold.test)}
@@ -276,3 +281,25 @@ def folds_table(folds: Sequence[Fold], dataset: datasets.Dataset) -> pd.DataFram
             part[getattr(fold, name)] = name
         tables.append(images.assign(fold=fold.index, part=part))
     return pd.concat(tables, ignore_index=True)
+
+
+def read_folds(path: Path, dataset: datasets.Dataset, split_by: str) -> list[Fold]:
+    """Read the folds.csv of a run, so that a run is resumed with the folds that it began with.
+
+    Raises:
+        InputError: the file is of other images, or is damaged.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"file_name": str})
+        rows = [(int(fold), part) for fold, part in table.groupby("fold")]
+        folds = [Fold(i, **{name: np.flatnonzero(part["part"] == name) for name in PARTS}) for i, part in rows]
+        if any(list(part["file_name"]) != list(dataset["file_name"]) for _, part in rows):
+            raise ValueError("the images are not the same")
+        columns = {name: list(dataset[name]) for name in ("patient_id", "specimen_id")}
+        check_folds(folds, groups_of(len(dataset), columns, split_by))
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{path.parent} holds a run on other images or folds ({_brief(error)}). Set another --output_dir, or add "
+            "--restart to overwrite the run."
+        ) from error
+    return folds

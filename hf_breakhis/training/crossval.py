@@ -13,10 +13,12 @@ from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
+from hf_breakhis.data.dealing import MIN_GROUPS
+from hf_breakhis.data.groups import groups_of
 from hf_breakhis.data.integrity.check_images import Findings, check_images
 from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
-from hf_breakhis.data.splits import Fold, folds_table, split_images
+from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images, thin_parts
 from hf_breakhis.files import InputError, read_json, write_csv, write_json
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
@@ -130,11 +132,15 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
     if state.is_main_process and training.restart:  # not before everything else is known to be usable
         clear(run, data.fold)
     state.wait_for_everyone()
+    if (run / "folds.csv").is_file():
+        folds = read_folds(run / "folds.csv", dataset, data.split_by)
     if state.is_main_process:
         prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
     state.wait_for_everyone()
     batch_size = training.batch_size or training.train_batch_size * training.world_size
     check_small_parts(folds, batch_size, training.dataloader_drop_last)
+    if data.split_by != "image":
+        warn_of_thin_parts(folds, table, data.split_by, classes)
     job = Job(run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256, stop)
     seen = np.zeros(len(table), dtype=bool)
     before = None
@@ -209,21 +215,14 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
     """Write what is known before training: recipe, data, colors and folds.
 
     Raises:
-        InputError: the folder holds a run on other images or other folds.
+        InputError: the folder holds a run on other images.
     """
-    text = folds.to_csv(index=False, lineterminator="\n")
-    path = run / "folds.csv"
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise InputError(
-            f"{run} holds a run on other images or folds than these; give another --output_dir, or --restart to begin "
-            "again."
-        )
     _require_same_manifest(run, findings.manifest_sha256)
     if not (run / "recipe.yaml").is_file():
         write_recipe(run, recipe)
     write_json(run / "data.json", describe_data(images, findings))
     write_csv(run / "colors.csv", findings.colors)
-    write_csv(path, folds)
+    write_csv(run / "folds.csv", folds)
 
 
 def _require_same_manifest(run: Path, now: str) -> None:
@@ -244,6 +243,15 @@ def refit_fold(folds: list[Fold], validation_size: float) -> Fold:
     validation = first.validation if validation_size else nothing
     everything = np.concatenate([first.train, first.validation, first.test])
     return Fold(-1, np.sort(np.setdiff1d(everything, validation)), nothing, validation, nothing)
+
+
+def warn_of_thin_parts(folds: list[Fold], table: pd.DataFrame, split_by: str, classes: list[str]) -> None:
+    """Print one line if some parts of the folds have few groups of a class."""
+    thin = thin_parts(folds, table["label"].to_numpy(), groups_of(len(table), table, split_by), classes)
+    if thin:
+        unit = "patient" if split_by == "official" else split_by
+        more = f" and {len(thin) - 3} more" if len(thin) > 3 else ""
+        say(f"warning: some parts have fewer than {MIN_GROUPS} {unit}s of a class ({', '.join(thin[:3])}{more}).")
 
 
 def check_small_parts(folds: list[Fold], batch_size: int, drop_last: bool) -> None:

@@ -1,11 +1,11 @@
-"""A draw is what scikit-learn makes of the seed: the best of many where shares count, made again where it fails."""
+"""A split without strata or groups is that of scikit-learn, and one that lacks a class is drawn again."""
 
 import warnings
 from itertools import count
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GroupKFold, ShuffleSplit, StratifiedGroupKFold, train_test_split
+from sklearn.model_selection import GroupKFold, ShuffleSplit, StratifiedKFold, train_test_split
 
 from hf_breakhis.data import splits
 from hf_breakhis.data.splits import PARTS, make_folds
@@ -62,16 +62,14 @@ def test_a_hold_out_is_a_fifth_unless_told_otherwise():
     assert [len(getattr(fold, part)) for part in PARTS] == [40, 0, 10, 0]
 
 
-def test_a_hold_out_is_the_draw_nearest_to_the_share_of_every_class():
+def test_a_hold_out_has_the_share_of_every_class():
     sizes = np.random.default_rng(0).integers(1, 9, size=30)
     labels, group = np.repeat(np.arange(30) % 3, sizes), np.repeat(np.arange(30), sizes)
     columns = {"specimen_id": [f"{number:02d}" for number in group]}
     (fold,) = make_folds(labels, columns, num_folds=1, test_size=0.25, seed=8, classes="abc")
-    tests = [
-        np.isin(group, chosen) for _, chosen in ShuffleSplit(100, test_size=0.25, random_state=8).split(range(30))
-    ]
-    away = [sum(abs((labels[test] == k).sum() - 0.25 * (labels == k).sum()) for k in range(3)) for test in tests]
-    assert fold.test.tolist() == np.flatnonzero(tests[int(np.argmin(away))]).tolist()
+    for label in range(3):
+        assert (labels[fold.test] == label).mean() == pytest.approx((labels == label).mean(), abs=0.02)
+        assert np.isin(np.flatnonzero(labels == label), fold.test).mean() == pytest.approx(0.25, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +87,7 @@ def test_a_class_on_both_sides_counts_more_than_a_share(labels, specimens, share
     assert set(labels[fold.train]) == set(labels[fold.test]) == set(labels)
 
 
-class Doubling(StratifiedGroupKFold):
+class Doubling(StratifiedKFold):
     """A splitter that tests the same images in every fold."""
 
     def split(self, *arguments):
@@ -97,12 +95,12 @@ class Doubling(StratifiedGroupKFold):
 
 
 def test_a_splitter_that_tests_images_twice_is_noticed(monkeypatch):
-    monkeypatch.setattr(splits, "StratifiedGroupKFold", Doubling)
+    monkeypatch.setattr(splits, "StratifiedKFold", Doubling)
     with pytest.raises(ValueError, match=r"^The test parts are no partition\.$"):
-        make_folds(THREE, SINGLE, num_folds=2)
+        make_folds(THREE, {}, "image", num_folds=2)
 
 
-class Changing(StratifiedGroupKFold):
+class Changing(StratifiedKFold):
     """A splitter that will change."""
 
     def split(self, *arguments):
@@ -112,10 +110,10 @@ class Changing(StratifiedGroupKFold):
 
 
 def test_only_what_is_checked_afterwards_is_kept_quiet(monkeypatch):
-    monkeypatch.setattr(splits, "StratifiedGroupKFold", Changing)
-    with pytest.warns(FutureWarning, match="will change") as told:
-        make_folds(THREE, SINGLE, num_folds=2)
-    assert [str(warning.message) for warning in told] == ["will change"]
+    monkeypatch.setattr(splits, "StratifiedKFold", Changing)
+    with pytest.warns(FutureWarning, match="will change") as caught:
+        make_folds(THREE, {}, "image", num_folds=2)
+    assert [str(warning.message) for warning in caught] == ["will change"]
 
 
 def test_an_image_split_is_that_of_train_test_split():

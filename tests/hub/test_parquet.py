@@ -67,7 +67,7 @@ def test_folds_are_the_official_and_the_fixed_ones(exported):
 
 
 def test_the_fixed_split_is_the_recipes_own_on_all_images():
-    """Where scikit-learn draws otherwise one day, the written split stays and this test goes."""
+    """If a later version splits differently, the published split stays and this test is deleted."""
     names = [parse_file_name(name) for name in expected_file_names()]
     columns = {"patient_id": [n.patient_id for n in names], "specimen_id": [n.specimen_id for n in names]}
     folds = make_folds(np.array([n.label for n in names]), columns, "specimen", NUM_FOLDS, seed=SEED)

@@ -213,6 +213,22 @@ def test_changed_folds_are_refused(plain, tmp_path):
         run(tmp_path / "copy")
 
 
+def test_a_run_is_resumed_with_the_folds_that_it_began_with(plain, tmp_path, monkeypatch):
+    """Another version of the package may split otherwise; the folds that are trained already count."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(plain, copy)
+    (copy / "finished.json").unlink()
+    shutil.rmtree(copy / "fold-1")
+    before = (copy / "folds.csv").read_bytes()
+    split = crossval.split_images
+    monkeypatch.setattr(crossval, "split_images", lambda dataset, data: split(dataset, data, data.split_seed + 1))
+    assert run(copy)
+    assert (copy / "folds.csv").read_bytes() == before
+    assert (copy / "fold-1" / "predictions.csv").read_bytes() == (plain / "fold-1" / "predictions.csv").read_bytes()
+
+
 @pytest.mark.parametrize("stopped", [True, False], ids=["a stopped run", "another fold"])
 def test_data_whose_manifest_changed_are_refused(stopped, plain, tmp_path):
     import shutil
