@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 # Each of two workers would start two threads, and four that wait in turns on two cores take four times as long. Set
 # before torch is imported; the processes that tests start inherit it.
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
+from hf_breakhis.arguments import DataArguments
+from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
 
 REAL = Path(__file__).parents[2] / "shared/breakhis"
@@ -100,17 +100,7 @@ def small_breakhis(tmp_path, draw_png):
 def data_args():
     """Build what `load_images` reads: `data_args(data_dir, magnifications=["40X"])`."""
 
-    def build(data_dir: Path | str | None = None, **changes) -> SimpleNamespace:
-        fields = {
-            "dataset": "breakhis",
-            "data_dir": None if data_dir is None else str(data_dir),
-            "dataset_revision": None,
-            "twin_kwargs": None,
-            "magnifications": list(MAGNIFICATIONS),
-            "tumor_types": [],
-            "test_patients": [],
-            "target": "malignancy",
-        }
-        return SimpleNamespace(**fields | changes)
+    def build(data_dir: Path | str | None = None, **changes) -> DataArguments:
+        return DataArguments(data_dir=None if data_dir is None else str(data_dir), **changes)
 
     return build

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_breakhis.files import InputError
+
+if TYPE_CHECKING:
+    from hf_breakhis.arguments import DataArguments
 
 # Flags are spelt as the fields of a recipe.
 DatasetName = Annotated[str, typer.Option("--dataset", help="A name in the table of sources, or a Hub id.")]
@@ -144,9 +146,9 @@ def export(
 
 def wanted_images(
     dataset: str, data_dir: str | None, revision: str | None, twin_kwargs: str | None
-) -> SimpleNamespace:
-    """Return what `load_images` reads, without the seconds that the recipe's own classes take to import."""
-    from hf_breakhis.data.filenames import MAGNIFICATIONS
+) -> "DataArguments":
+    """Return the fields that name a data set, as flags give them."""
+    from hf_breakhis.arguments import DataArguments
 
     try:
         settings = None if twin_kwargs is None else json.loads(twin_kwargs)
@@ -154,7 +156,4 @@ def wanted_images(
         settings = twin_kwargs
     if not isinstance(settings, dict | None):
         raise InputError(f"`twin_kwargs` is {twin_kwargs}, but has to be JSON such as '{{\"scale\": 0.1}}'.")
-    return SimpleNamespace(
-        dataset=dataset, data_dir=data_dir, dataset_revision=revision, twin_kwargs=settings,
-        magnifications=list(MAGNIFICATIONS), tumor_types=[], target="malignancy",
-    )  # fmt: skip
+    return DataArguments(dataset=dataset, data_dir=data_dir, dataset_revision=revision, twin_kwargs=settings)

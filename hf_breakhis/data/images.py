@@ -3,11 +3,10 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
@@ -82,8 +81,6 @@ def arrange(
     images: datasets.Dataset,
     places: Sequence[str],
     location: str,
-    magnifications: Sequence[str] = MAGNIFICATIONS,
-    target: str = "malignancy",
     stamp: str = "",
     others: Sequence[str] = (),
 ) -> Images:
@@ -93,25 +90,23 @@ def arrange(
         images: one column, `image`.
         places: where each image was found: a path, or a member of an archive.
         location: what the user gave.
-        magnifications: which to keep.
-        target: a key of `TARGETS`; decides the column `label`.
         stamp: see `Images`.
         others: where pictures were found that are no PNG, and so none of BreakHis.
 
     Raises:
-        InputError: a name is there twice, or no image of these magnifications.
+        InputError: a name is there twice, or none is that of a BreakHis image.
     """
-    columns, odd = _read_names(places, target)
+    columns, odd = _read_names(places)
     odd["unnamed"].extend(others)
     file_names = columns["file_name"]
-    chosen = [row for row, found in enumerate(columns["magnification"]) if found in magnifications]
+    chosen = [row for row, name in enumerate(file_names) if name]
     if not chosen:
-        there = sorted(set(columns["magnification"]) - {None}, key=MAGNIFICATIONS.index)
-        has = f"there are only {', '.join(there)}" if there else "no file there is named as BreakHis images are"
-        wanted = ", ".join(magnifications)
-        raise InputError(f"No image at {wanted} in {location}: {has}. Change `magnifications` or the data.")
+        raise InputError(
+            f"No file in {location} is named as BreakHis images are. Give BreakHis, or class folders with "
+            "dataset=imagefolder."
+        )
     text = datasets.Value("string")
-    features = {"label": datasets.ClassLabel(names=list(TARGETS[target]))} | dict.fromkeys(COLUMNS[2:], text)
+    features = {"label": datasets.ClassLabel(names=list(CLASSES))} | dict.fromkeys(COLUMNS[2:], text)
     told = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     order = sorted(chosen, key=file_names.__getitem__)
     dataset = in_order(datasets.concatenate_datasets([images, told], axis=1), order)
@@ -121,7 +116,7 @@ def arrange(
     if _is_generated(dataset):
         twin = f"All {len(dataset):,} images are generated (the twin): scores say nothing about real tissue."
         return Images(dataset, "twin", location, [twin], findings, stamp, odd)
-    return Images(dataset, "breakhis", location, _warn_of_subset(file_names, magnifications), findings, stamp, odd)
+    return Images(dataset, "breakhis", location, [], findings, stamp, odd)
 
 
 def in_order(
@@ -143,28 +138,7 @@ def in_order(
     return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order, fingerprint=name)
 
 
-def keep_types(images: Images, tumor_types: Sequence[str], target: str) -> Images:
-    """Return the images of some tumour types; as classes these have the order in which they are named.
-
-    Raises:
-        InputError: a type is not among the images.
-    """
-    found = np.array(images.dataset["tumor_type"], dtype=object)
-    there = sorted({str(kind) for kind in found if kind})
-    absent = [kind for kind in tumor_types if kind not in there]
-    if absent:
-        has = f"has {' '.join(there)}" if there else "does not say the tumour type of its images"
-        raise InputError(f"`tumor_types` has {absent[0]}, but {images.location} {has}; choose among these.")
-    dataset = images.dataset.select(np.flatnonzero(np.isin(found, tumor_types)), keep_in_memory=True)
-    if target == "tumor_type":
-        column = pa.array([list(tumor_types).index(kind) for kind in dataset["tumor_type"]], pa.int64())
-        feature = datasets.ClassLabel(names=list(tumor_types))
-        order = dataset.column_names
-        dataset = dataset.remove_columns("label").add_column("label", column, feature=feature).select_columns(order)
-    return replace(images, dataset=dataset)
-
-
-def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], dict[str, list[str]]]:
+def _read_names(places: Sequence[str]) -> tuple[dict[str, list], dict[str, list[str]]]:
     """Return the six columns beside the image, and the places that have no name or lie in the wrong folder.
 
     Rows without a name hold None. Equal texts are one object: of a hundred thousand images, the lists are pointers.
@@ -174,7 +148,6 @@ def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], di
     """
     columns: dict[str, list] = {name: [] for name in COLUMNS[1:]}
     odd: dict[str, list[str]] = {"unnamed": [], "misplaced": []}
-    types = list(TUMOR_TYPES)
     seen: set[str] = set()
     shared: dict[str, str] = {}
     for place in places:
@@ -192,7 +165,7 @@ def _read_names(places: Sequence[str], target: str) -> tuple[dict[str, list], di
         # From the folder of the class down; a copy with fewer folders above has nothing to disagree with.
         if parts[-6:] != name.path.split("/")[-6:]:
             odd["misplaced"].append(place)
-        columns["label"].append(name.label if target == "malignancy" else types.index(name.tumor_type))
+        columns["label"].append(name.label)
         for kind in COLUMNS[2:-1]:
             value = getattr(name, kind)
             columns[kind].append(shared.setdefault(value, value))
@@ -224,7 +197,7 @@ def _is_generated(dataset: datasets.Dataset) -> bool:
     return False
 
 
-def _warn_of_subset(file_names: Iterable[str], magnifications: Sequence[str]) -> list[str]:
+def warn_of_subset(file_names: Iterable[str], magnifications: Sequence[str]) -> list[str]:
     """Say how much of BreakHis is here, and which slide folders miss most."""
     expected = {
         str(name): name.patient_id

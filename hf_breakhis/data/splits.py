@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.dealing import MIN_GROUPS, count_images, deal_folds, deal_part
 from hf_breakhis.data.groups import (
     groups_of,
@@ -48,20 +48,20 @@ class Fold:
     reserve: np.ndarray = field(default_factory=_no_rows)
 
 
-def split_images(dataset: datasets.Dataset, data_args: Any, split_seed: int | None = None) -> list[Fold]:
-    """Split the images of `load_images` as `data_args` says; `split_seed` replaces its own (for repeats)."""
+def split_images(dataset: datasets.Dataset, data: DataArguments, split_seed: int | None = None) -> list[Fold]:
+    """Split the images of `load_images` as a recipe says; `split_seed` replaces its own (for repeats)."""
     return make_folds(
         np.array(dataset["label"]),
         {name: list(dataset[name]) for name in ("patient_id", "specimen_id")},
-        split_by=data_args.split_by,
-        num_folds=data_args.num_folds,
-        test_size=data_args.test_size,
-        reserve_size=data_args.reserve_size,
-        validation_size=data_args.validation_size,
-        stratify=data_args.stratify,
-        seed=data_args.split_seed if split_seed is None else split_seed,
+        split_by=data.split_by,
+        num_folds=data.num_folds,
+        test_size=data.test_size,
+        reserve_size=data.reserve_size,
+        validation_size=data.validation_size,
+        stratify=data.stratify,
+        seed=data.split_seed if split_seed is None else split_seed,
         classes=dataset.features["label"].names,
-        test_patients=data_args.test_patients,
+        test_patients=data.test_patients,
     )
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import yaml
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.utils import logging
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.pixels.transforms import MEAN, SD, DecodedPixels
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, read_json
@@ -126,7 +126,9 @@ class FoldImages:
         if weights.run is None:
             raise InputError(f"{weights.folder} is a model alone; give the run, whose images are known.")
         recipe = yaml.safe_load((weights.run / "recipe.yaml").read_text(encoding="utf-8"))
-        self.images = load_images(SimpleNamespace(**{name: recipe.get(name) for name in DATA_FIELDS}))
+        self.images = load_images(
+            DataArguments(**{name: recipe[name] for name in DATA_FIELDS if recipe.get(name) is not None})
+        )
         self.classes = self.images.classes
         self.pixels = DecodedPixels(self.images.dataset, square_size(weights))
         self.row_of = {name: row for row, name in enumerate(self.images.dataset["file_name"])}

@@ -224,7 +224,7 @@ def test_pages_that_were_read_do_not_stay_with_the_process(images, manifest, mon
 
 BUILDER = """
 import sys, time, datasets
-from types import SimpleNamespace
+from hf_breakhis.arguments import DataArguments
 datasets.config.HF_DATASETS_CACHE = sys.argv[2]
 from hf_breakhis.data.pixels import cache
 from hf_breakhis.data.sources.table import load_images
@@ -236,8 +236,7 @@ def slowly(self, rows):
     decoded.extend(rows)
     return take(self, rows)
 DecodedPixels.take = slowly
-args = SimpleNamespace(dataset="breakhis", data_dir=sys.argv[1], dataset_revision=None, twin_kwargs=None,
-    magnifications=["40X", "200X"], tumor_types=[], target="malignancy")
+args = DataArguments(data_dir=sys.argv[1], magnifications=["40X", "200X"])
 images = load_images(args).dataset
 print("ready", flush=True)
 sys.stdin.readline()

@@ -1,7 +1,6 @@
 """Names from a folder or a table: they are taken as they are, or one line says what is wrong with them."""
 
 import io
-from types import SimpleNamespace
 
 import datasets
 import pandas as pd
@@ -18,7 +17,7 @@ from hf_breakhis.files import InputError, write_csv
 NAMES = st.text(min_size=1, max_size=8) | st.text("=+-@\t\r\n<|`a1 ,\"'", min_size=1, max_size=4)
 
 
-def described(file_name, patient_id, tumor_type, data_args):
+def described(file_name, patient_id, tumor_type):
     """Return two rows with these names, or the message of the refusal."""
     images = datasets.Dataset.from_dict({"image": [None, None]}, datasets.Features({"image": datasets.Image()}))
     columns = {
@@ -26,7 +25,7 @@ def described(file_name, patient_id, tumor_type, data_args):
         "patient_id": [patient_id] * 2, "tumor_type": [tumor_type] * 2,
     }  # fmt: skip
     try:
-        found = describe(images, columns, ("a", "b"), "imagefolder", "place", data_args())
+        found = describe(images, columns, ("a", "b"), "imagefolder", "place")
     except InputError as error:
         message = str(error)
     else:
@@ -49,10 +48,7 @@ def runs_in_a_spreadsheet(cell):
 @example(file_name="a", patient_id="p\r", tumor_type="b")
 @example(file_name="a", patient_id="-12", tumor_type="b")
 def test_what_is_taken_is_read_back_and_runs_in_no_spreadsheet(file_name, patient_id, tumor_type, tmp_path_factory):
-    def data_args():
-        return SimpleNamespace(magnifications=["40X", "100X", "200X", "400X"], target="malignancy")
-
-    table = described(file_name, patient_id, tumor_type, data_args)
+    table = described(file_name, patient_id, tumor_type)
     if isinstance(table, str):
         return
     path = write_csv(tmp_path_factory.mktemp("csv") / "t.csv", table)
@@ -71,12 +67,12 @@ def test_what_is_taken_is_read_back_and_runs_in_no_spreadsheet(file_name, patien
         (("a", "p", "<b>"), "The tumor_type '<b>' of place holds one of"),
     ],
 )
-def test_what_is_wrong_with_a_name_is_told(names, message, data_args):
-    assert message in described(*names, data_args)
+def test_what_is_wrong_with_a_name_is_told(names, message):
+    assert message in described(*names)
 
 
-def test_plain_names_are_taken(data_args):
-    table = described("class a (1)", "-12", "ductal, in situ", data_args)
+def test_plain_names_are_taken():
+    table = described("class a (1)", "-12", "ductal, in situ")
     assert table["patient_id"].tolist() == ["-12", "-12"]
 
 

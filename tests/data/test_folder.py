@@ -132,7 +132,7 @@ def test_the_target_and_the_magnification_have_to_be_known(folder, args):
     describe(folder, tumor_type=["DC", "DC", "LC", "LC", "A", "A"], magnification=["40X"] * 3 + ["200X"] * 3)
     images = load_images(args(target="tumor_type", magnifications=["40X"]))
     assert [images.classes[label] for label in images.dataset["label"]] == ["DC", "DC", "LC"]
-    assert "there is 200X, 40X" in refusal(args(magnifications=["100X"]))
+    assert "there are only 40X, 200X" in refusal(args(magnifications=["100X"]))
 
 
 def test_a_grey_picture_is_found_by_the_check_and_a_jpeg_is_fine(folder, args):

@@ -18,16 +18,13 @@ _spec.loader.exec_module(loopback)
 # Another process, since the client reads the Hub's address when it is imported.
 READ = """
 import json, sys
-from types import SimpleNamespace
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 
 for wanted in json.loads(sys.argv[1]):
-    fields = {"data_dir": None, "dataset_revision": None, "twin_kwargs": None, "target": "malignancy",
-              "tumor_types": []}
-    fields |= {"magnifications": ["40X", "100X", "200X", "400X"]} | wanted
     try:
-        images = load_images(SimpleNamespace(**fields))
+        images = load_images(DataArguments(**wanted))
         told = {"names": list(images.dataset["file_name"]), "labels": list(images.dataset["label"])}
         told |= {"source": images.source, "location": images.location, "revision": images.revision}
         told |= {"warnings": images.warnings, "findings": images.findings, "stamp": images.stamp}

@@ -164,7 +164,7 @@ def test_a_tree_without_pictures_is_refused(tmp_path, data_args):
 
 def test_a_tree_of_other_pictures_is_refused(tmp_path, data_args, draw_png):
     draw_png(tmp_path / "breast/benign/cat.png")
-    assert "no file there is named as BreakHis images are" in refusal(data_args(tmp_path))
+    assert "is named as BreakHis images are" in refusal(data_args(tmp_path))
 
 
 def test_a_name_that_is_not_text_is_refused(small_breakhis, data_args):

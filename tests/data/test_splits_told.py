@@ -1,13 +1,13 @@
 """What is asked of a split arrives there, and a refusal is told word for word."""
 
 import re
-from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pytest
 from sklearn.model_selection import KFold, ShuffleSplit
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.splits import (
     PARTS,
     Fold,
@@ -71,20 +71,20 @@ def test_every_field_of_a_recipe_reaches_the_split(cohort, asked):
     fields = FIELDS | asked
     wanted = {name: value for name, value in fields.items() if name != "split_seed"}
     expected = make_folds(np.array(COHORT["label"]), COHORT, seed=fields["split_seed"], **wanted)
-    assert rows_of(split_images(cohort, SimpleNamespace(**fields))) == rows_of(expected)
+    assert rows_of(split_images(cohort, DataArguments(**fields))) == rows_of(expected)
     again = make_folds(np.array(COHORT["label"]), COHORT, seed=0, **wanted)
-    assert rows_of(split_images(cohort, SimpleNamespace(**fields), split_seed=0)) == rows_of(again)
+    assert rows_of(split_images(cohort, DataArguments(**fields), split_seed=0)) == rows_of(again)
 
 
 def test_a_refusal_names_the_classes_of_the_data_set(cohort):
     positive = cohort.filter(lambda row: row["label"] == 1)
     with pytest.raises(InputError) as refused:
-        split_images(positive, SimpleNamespace(**FIELDS))
+        split_images(positive, DataArguments(**FIELDS))
     assert str(refused.value) == "All 32 images are of class yes; give images of two classes or more."
 
 
 def test_the_table_of_all_folds_is_numbered_through(cohort):
-    table = folds_table(split_images(cohort, SimpleNamespace(**FIELDS)), cohort)
+    table = folds_table(split_images(cohort, DataArguments(**FIELDS)), cohort)
     assert list(table.index) == list(range(5 * 64))
 
 

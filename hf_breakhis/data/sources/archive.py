@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import datasets
 
@@ -18,7 +17,7 @@ _FEATURES = datasets.Features(
 )
 
 
-def load_archive(path: Path, data_args: Any) -> Images:
+def load_archive(path: Path) -> Images:
     """Read the images of an archive, and what is odd about a `Folds.csv` among them.
 
     The PNG files are copied as they are into the datasets cache, once for each path, size and time of change.
@@ -40,16 +39,13 @@ def load_archive(path: Path, data_args: Any) -> Images:
         number = sum(map(is_picture, names))  # what is no PNG stands last
         others = [place for place, name in zip(places[number:], names[number:], strict=True) if name != FOLDS_CSV]
         pictures = rows.select_columns("image").select(range(number))
-        images = arrange(
-            pictures, places[:number], str(path), data_args.magnifications, data_args.target, stamp, others
-        )
+        images = arrange(pictures, places[:number], str(path), stamp, others)
         tables = [row for row in range(number, len(rows)) if names[row] == FOLDS_CSV]
         for row in tables:
             images.findings.extend(check_folds_csv(rows[row]["table"], f"{path}: {places[row]}"))
         return images
 
-    asked = ("archive", list(data_args.magnifications), data_args.target)
-    return arrange_once(str(path), asked, lambda: file_stamp([path]), make, rows, stamp)
+    return arrange_once(str(path), ("archive",), lambda: file_stamp([path]), make, rows, stamp)
 
 
 def _generate(path: str) -> Iterator[dict]:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import datasets
 from tqdm import tqdm
@@ -88,7 +87,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def load_tree(folder: Path, data_args: Any) -> Images:
+def load_tree(folder: Path) -> Images:
     """Read the images of an unpacked folder as paths, whose files are read when they are needed.
 
     Raises:
@@ -100,9 +99,8 @@ def load_tree(folder: Path, data_args: Any) -> Images:
     def make() -> Images:
         paths, others = index_tree(folder)
         rows = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
-        images = arrange(rows, paths, str(folder), data_args.magnifications, data_args.target, others=others)
+        images = arrange(rows, paths, str(folder), others=others)
         images.findings.extend(read_folds_csv(folds) if folds else ())
         return images
 
-    asked = ("tree", list(data_args.magnifications), data_args.target)
-    return arrange_once(str(folder), asked, lambda: folder_state(root, [folds] if folds else []), make)
+    return arrange_once(str(folder), ("tree",), lambda: folder_state(root, [folds] if folds else []), make)

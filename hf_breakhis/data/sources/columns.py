@@ -7,8 +7,8 @@ from typing import Any
 
 import datasets
 
-from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES
-from hf_breakhis.data.images import TARGETS, Images, few, in_order
+from hf_breakhis.data.filenames import CLASSES
+from hf_breakhis.data.images import Images, few, in_order
 from hf_breakhis.files import InputError
 
 _FORMULA = ("=", "+", "-", "@")
@@ -22,7 +22,6 @@ def describe(
     classes: Sequence[str],
     source: str,
     location: str,
-    data_args: Any,
     stamp: str = "",
     warnings: Sequence[str] = (),
 ) -> Images:
@@ -35,28 +34,23 @@ def describe(
         classes: names of the classes.
         source: see `Images`.
         location: see `Images`.
-        data_args: has `magnifications` and `target`.
         stamp: see `Images`.
         warnings: see `Images`.
 
     Raises:
-        InputError: a name is there twice or would do harm in a table, or the magnification or target asked for is
-            not known of these images.
+        InputError: a name is there twice or would do harm in a table.
     """
     unknown = [None] * len(images)
     table = {name: [_text(value) for value in columns.get(name, unknown)] for name in OPTIONAL}
     file_names, labels = [str(name) for name in columns["file_name"]], list(columns["label"])
     require_once(file_names, location)
     _require_plain({"file_name": file_names, "class": classes, **table}, location)
-    rows = _rows_at(table["magnification"], data_args.magnifications, location)
-    if data_args.target != "malignancy":
-        labels, classes = _types(table["tumor_type"], location)
     text = datasets.Value("string")
     features = datasets.Features(
         {"label": datasets.ClassLabel(names=list(classes))} | dict.fromkeys([*OPTIONAL, "file_name"], text)
     )
     beside = datasets.Dataset.from_dict({"label": labels} | table | {"file_name": file_names}, features=features)
-    order = sorted(rows, key=lambda row: file_names[row])
+    order = sorted(range(len(file_names)), key=file_names.__getitem__)
     dataset = in_order(datasets.concatenate_datasets([images, beside], axis=1), order)
     return Images(dataset, source, location, list(warnings), stamp=stamp)
 
@@ -107,30 +101,3 @@ def _require_plain(columns: Mapping[str, Sequence[str | None]], location: str) -
             else:
                 continue
             raise InputError(f"The {column} {value!r} of {location} {problem}; give it another name.")
-
-
-def _rows_at(magnifications: Sequence[str | None], wanted: Sequence[str], location: str) -> list[int]:
-    """Return the rows at the magnifications wanted; all of them are wanted by default."""
-    if set(wanted) == set(MAGNIFICATIONS):
-        return list(range(len(magnifications)))
-    if not all(magnifications):
-        raise InputError(
-            f"`magnifications` is {' '.join(wanted)}, but {location} does not say the magnification of every image; "
-            "leave `magnifications` out."
-        )
-    rows = [row for row, magnification in enumerate(magnifications) if magnification in wanted]
-    if not rows:
-        there = ", ".join(sorted({str(magnification) for magnification in magnifications}))
-        raise InputError(f"No image at {', '.join(wanted)} in {location}: there is {there}. Change `magnifications`.")
-    return rows
-
-
-def _types(types: Sequence[str | None], location: str) -> tuple[list[int], tuple[str, ...]]:
-    """Return labels and classes for target=tumor_type."""
-    if not all(types):
-        raise InputError(
-            f"`target` is tumor_type, but {location} does not say the tumor_type of every image; use malignancy."
-        )
-    found = {str(name) for name in types}
-    classes = TARGETS["tumor_type"] if found <= set(TUMOR_TYPES) else tuple(sorted(found))
-    return [classes.index(str(name)) for name in types], classes

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import datasets
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import MAGNIFICATIONS
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
@@ -20,19 +20,19 @@ from hf_breakhis.files import InputError
 _NO_FILES = (datasets.exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError)
 
 
-def load_published(data_args: Any) -> Images:
-    """Read the Hub data set `data_args.dataset`, which has the columns of `hf-breakhis data export`.
+def load_published(data: DataArguments) -> Images:
+    """Read the Hub data set `data.dataset`, which has the columns of `hf-breakhis data export`.
 
     Raises:
         InputError: as `fetch_published`.
     """
-    if data_args.data_dir is not None:
+    if data.data_dir is not None:
         raise InputError(
-            f"`data_dir` does not go with the Hub data set {data_args.dataset}; leave it out, or use dataset=breakhis."
+            f"`data_dir` does not go with the Hub data set {data.dataset}; leave it out, or use dataset=breakhis."
         )
-    place, revision = data_args.dataset, data_args.dataset_revision
-    rows, commit, notes = fetch_published(place, revision, data_args.magnifications)
-    images = from_rows(rows, place, place, data_args, rows_stamp(rows), lambda: rows_stamp(rows))
+    place, revision = data.dataset, data.dataset_revision
+    rows, commit, notes = fetch_published(place, revision, data.magnifications)
+    images = from_rows(rows, place, place, rows_stamp(rows), lambda: rows_stamp(rows))
     images.warnings.extend(notes)
     return replace(images, revision=commit)
 

@@ -10,6 +10,7 @@ import datasets
 import pandas as pd
 from tqdm import tqdm
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images, few
 from hf_breakhis.data.sources.arranged import arrange_once, folder_state
@@ -22,26 +23,25 @@ METADATA = "metadata.csv"
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-def load_folder(data_args: Any) -> Images:
-    """Read the class folders at `data_args.data_dir`.
+def load_folder(data: DataArguments) -> Images:
+    """Read the class folders at `data.data_dir`.
 
     An image is called by its path below the folder. Pictures that are no 8-bit RGB are found by the integrity check.
 
     Raises:
         InputError: there are fewer than two class folders, or the metadata do not fit them.
     """
-    if data_args.data_dir is None:
+    if data.data_dir is None:
         raise InputError(
             "`data_dir` is missing: dataset=imagefolder needs --data_dir, a folder with one for each class."
         )
-    folder = Path(data_args.data_dir).expanduser()
+    folder = Path(data.data_dir).expanduser()
     if not folder.is_dir():
         raise InputError(f"`data_dir` is {folder}, which is no folder; give one that holds a folder for each class.")
-    asked = ("imagefolder", list(data_args.magnifications), data_args.target)
-    return arrange_once(str(folder), asked, lambda: folder_state(folder), lambda: _load(folder, data_args))
+    return arrange_once(str(folder), ("imagefolder",), lambda: folder_state(folder), lambda: _load(folder))
 
 
-def _load(folder: Path, data_args: Any) -> Images:
+def _load(folder: Path) -> Images:
     names = _list_pictures(folder)
     labels, classes = label_classes([PurePosixPath(name).parts[0] for name in names])
     columns: dict[str, Sequence[Any]] = {"file_name": names, "label": labels}
@@ -57,7 +57,7 @@ def _load(folder: Path, data_args: Any) -> Images:
         warnings.append("These files are named as BreakHis images are: dataset=breakhis would know their patients.")
     paths = [str(folder / name) for name in names]
     images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
-    return describe(images, columns, classes, "imagefolder", str(folder), data_args, warnings=warnings)
+    return describe(images, columns, classes, "imagefolder", str(folder), warnings=warnings)
 
 
 def _list_pictures(folder: Path) -> list[str]:

@@ -93,16 +93,14 @@ def as_pictures(rows: datasets.Dataset, place: str) -> datasets.Dataset:
     return rows
 
 
-def load_parquet(files: Sequence[Path], place: Path, data_args: Any) -> Images:
+def load_parquet(files: Sequence[Path], place: Path) -> Images:
     """Read Parquet files as images; what they are follows from the file names, if these are of BreakHis."""
     stamp = file_stamp(files)
     rows = read_parquet(files, str(place))
-    return from_rows(rows, "parquet", str(place), data_args, stamp, lambda: file_stamp(files))
+    return from_rows(rows, "parquet", str(place), stamp, lambda: file_stamp(files))
 
 
-def from_rows(
-    rows: datasets.Dataset, source: str, location: str, data_args: Any, stamp: str, state: Callable[[], str]
-) -> Images:
+def from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str, state: Callable[[], str]) -> Images:
     """Turn a table with our columns into images, once for each state of its files.
 
     BreakHis names are believed before columns: they go the way of every other form of BreakHis, and columns that
@@ -112,24 +110,20 @@ def from_rows(
         rows: has `REQUIRED`, and any of `OPTIONAL`, official_fold_1 to 5 and specimen_fold.
         source: what to call images that are not of BreakHis.
         location: see `Images`.
-        data_args: has `magnifications` and `target`.
         stamp: see `Images`.
         state: see `arrange_once`.
     """
-    asked = (source, list(data_args.magnifications), data_args.target)
-    return arrange_once(
-        location, asked, state, lambda: _from_rows(rows, source, location, data_args, stamp), rows, stamp
-    )
+    return arrange_once(location, (source,), state, lambda: _from_rows(rows, source, location, stamp), rows, stamp)
 
 
-def _from_rows(rows: datasets.Dataset, source: str, location: str, data_args: Any, stamp: str) -> Images:
+def _from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str) -> Images:
     names = [str(name) for name in rows["file_name"]]
     require_once(names, location)
     parsed = [_parse(name) for name in names]
     if any(parsed):
         places = [name if one is None else one.path for name, one in zip(names, parsed, strict=True)]
         images = rows.select_columns("image")
-        found = arrange(images, places, location, data_args.magnifications, data_args.target, stamp)
+        found = arrange(images, places, location, stamp)
         found.findings.extend(_compare(rows, parsed, location))
         return found
     feature = rows.features["label"]
@@ -139,7 +133,7 @@ def _from_rows(rows: datasets.Dataset, source: str, location: str, data_args: An
     classes = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(max(labels) + 1)]
     columns = {name: list(rows[name]) for name in OPTIONAL if name in rows.column_names}
     columns |= {"label": labels, "file_name": names}
-    return describe(rows.select_columns("image"), columns, classes, source, location, data_args, stamp)
+    return describe(rows.select_columns("image"), columns, classes, source, location, stamp)
 
 
 def _parse(name: str) -> BreakHisName | None:

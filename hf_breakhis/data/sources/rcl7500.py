@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.sources.arranged import arrange_once
@@ -26,7 +27,7 @@ COPIES = (
 _REQUIRED = ("image", "label")
 
 
-def load_rcl(data_args: Any) -> Images:
+def load_rcl(data: DataArguments) -> Images:
     """Read RCL-7500 from the Hub, or from a folder of its Parquet files.
 
     Raises:
@@ -34,14 +35,12 @@ def load_rcl(data_args: Any) -> Images:
     """
     notes: list[str] = []
     commit = None
-    if data_args.data_dir is None:
+    if data.data_dir is None:
         location = HUB_ID
-        rows, commit, notes = fetch_published(
-            HUB_ID, data_args.dataset_revision, required=_REQUIRED, without="rcl7500"
-        )
+        rows, commit, notes = fetch_published(HUB_ID, data.dataset_revision, required=_REQUIRED, without="rcl7500")
         stamp, state = rows_stamp(rows), lambda: rows_stamp(rows)
     else:
-        place = Path(data_args.data_dir).expanduser()
+        place = Path(data.data_dir).expanduser()
         location = str(place)
         files = find_parquet(place, ())
         if not files:
@@ -53,13 +52,12 @@ def load_rcl(data_args: Any) -> Images:
             f"{location} has names or patients, which RCL-7500 has not: this is an export of BreakHis. "
             "Use --dataset breakhis."
         )
-    asked = ("rcl7500", list(data_args.magnifications), data_args.target)
-    images = arrange_once(location, asked, state, lambda: _describe(rows, location, data_args, stamp), rows, stamp)
+    images = arrange_once(location, ("rcl7500",), state, lambda: _describe(rows, location, stamp), rows, stamp)
     images.warnings.extend(notes)
     return replace(images, revision=commit)
 
 
-def _describe(rows: datasets.Dataset, location: str, data_args: Any, stamp: str) -> Images:
+def _describe(rows: datasets.Dataset, location: str, stamp: str) -> Images:
     """Give the rows names and labels, and count these."""
     labels = _labels(rows, location)
     counts = Counter(labels)
@@ -70,7 +68,7 @@ def _describe(rows: datasets.Dataset, location: str, data_args: Any, stamp: str)
         )
     columns: dict[str, Sequence[Any]] = {"file_name": row_names(len(rows)), "label": labels}
     images = rows.select_columns("image")
-    return describe(images, columns, CLASSES, "rcl7500", location, data_args, stamp, warnings)
+    return describe(images, columns, CLASSES, "rcl7500", location, stamp, warnings)
 
 
 def row_names(number: int) -> list[str]:

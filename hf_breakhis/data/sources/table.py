@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 
-from hf_breakhis.data.images import COLUMNS, Images, keep_types
+from hf_breakhis.arguments import DataArguments
+from hf_breakhis.data.images import COLUMNS, Images
+from hf_breakhis.data.selection import select_images
 from hf_breakhis.data.sources.archive import load_archive
 from hf_breakhis.data.sources.breakhis_folder import find_tree, load_tree
 from hf_breakhis.data.sources.datasets_cache import cache_folder
@@ -31,28 +32,24 @@ ARCHIVE = "BreaKHis_v1.tar.gz"
 _ANY_PLACE = f"{ARCHIVE} (also .tar or .zip), the folder that holds BreaKHis_v1, or a folder of Parquet files"
 
 
-def load_images(data_args: Any) -> Images:
-    """Read the images that `data_args` asks for; in a distributed run one process prepares them first.
-
-    Args:
-        data_args: has `dataset`, `data_dir`, `dataset_revision`, `twin_kwargs`, `magnifications`, `tumor_types` and
-            `target`.
+def load_images(data: DataArguments) -> Images:
+    """Read the images that a recipe asks for; in a distributed run one process prepares them first.
 
     Raises:
         InputError: the data set is unknown, absent, damaged or something else, or no image is left.
     """
-    name = data_args.dataset
+    name = data.dataset
     if name not in SOURCES and "/" not in name:
         raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")
     if name not in SOURCES and Path(name).expanduser().exists():
         raise InputError(f"`dataset` is {name!r}, a path; give --dataset breakhis (or imagefolder) --data_dir {name}.")
-    if data_args.twin_kwargs and name not in TWINS:
+    if data.twin_kwargs and name not in TWINS:
         raise InputError(f"`twin_kwargs` is for dataset={' or '.join(TWINS)}, not {name}; change one of them.")
-    if data_args.dataset_revision and name in SOURCES and name != "rcl7500":
+    if data.dataset_revision and name in SOURCES and name != "rcl7500":
         raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
     with prepare_once():
-        images = SOURCES.get(name, load_published)(data_args)
-    return keep_types(images, data_args.tumor_types, data_args.target) if data_args.tumor_types else images
+        images = SOURCES.get(name, load_published)(data)
+    return select_images(images, data)
 
 
 @contextmanager
@@ -74,52 +71,49 @@ def prepare_once() -> Iterator[None]:
             state.wait_for_everyone()
 
 
-def load_breakhis(data_args: Any) -> Images:
+def load_breakhis(data: DataArguments) -> Images:
     """Read BreakHis in any form; without `data_dir` it is downloaded once."""
-    if data_args.data_dir is None:
+    if data.data_dir is None:
         place = download_breakhis(cache_folder() / "downloads")
     else:
-        place = Path(data_args.data_dir).expanduser()
+        place = Path(data.data_dir).expanduser()
     if place.is_dir():
-        return _load_folder(place, data_args)
+        return _load_folder(place, data)
     if not place.is_file():
         raise InputError(f"`data_dir` is {place}, but there is no such file or folder; give {_ANY_PLACE}.")
     if place.suffix == ".parquet":
-        return load_parquet([place], place, data_args)
-    return load_archive(place, data_args)
+        return load_parquet([place], place)
+    return load_archive(place)
 
 
-def _load_folder(folder: Path, data_args: Any) -> Images:
+def _load_folder(folder: Path, data: DataArguments) -> Images:
     """Read a folder that holds the tree, or else Parquet files, or else the archive."""
     try:
         find_tree(folder)
     except InputError:
-        if files := find_parquet(folder, data_args.magnifications):
-            return load_parquet(files, folder, data_args)
+        if files := find_parquet(folder, data.magnifications):
+            return load_parquet(files, folder)
         if (folder / ARCHIVE).is_file():
-            return load_archive(folder / ARCHIVE, data_args)
+            return load_archive(folder / ARCHIVE)
         raise
-    return load_tree(folder, data_args)
+    return load_tree(folder)
 
 
-def load_twin(data_args: Any) -> Images:
+def load_twin(data: DataArguments) -> Images:
     """Generate the twin once, in `data_dir` or in the datasets cache, and read it."""
-    settings = TwinSettings.from_kwargs(data_args.twin_kwargs or {})
-    folder = _twin_folder(settings) if data_args.data_dir is None else Path(data_args.data_dir).expanduser()
+    settings = TwinSettings.from_kwargs(data.twin_kwargs or {})
+    folder = _twin_folder(settings) if data.data_dir is None else Path(data.data_dir).expanduser()
     # A twin that lies there already is read as it is, unless other settings are asked for by name.
-    if data_args.twin_kwargs or not (folder / "twin.json").is_file():
+    if data.twin_kwargs or not (folder / "twin.json").is_file():
         write_twin(folder, settings)
-    return load_tree(folder, data_args)
+    return load_tree(folder)
 
 
-def load_rcl_twin(data_args: Any) -> Images:
+def load_rcl_twin(data: DataArguments) -> Images:
     """Generate the twin of RCL-7500 once, in `data_dir` or in the datasets cache, and read it."""
-    settings = TwinSettings.from_kwargs(data_args.twin_kwargs or {})
-    if data_args.data_dir is None:
-        folder = _twin_folder(settings, RCL_FORMAT)
-    else:
-        folder = Path(data_args.data_dir).expanduser()
-    return read_rcl_twin(folder, _twin_folder(settings), settings, data_args)
+    settings = TwinSettings.from_kwargs(data.twin_kwargs or {})
+    folder = _twin_folder(settings, RCL_FORMAT) if data.data_dir is None else Path(data.data_dir).expanduser()
+    return read_rcl_twin(folder, _twin_folder(settings), settings)
 
 
 def _twin_folder(settings: TwinSettings, *more: str) -> Path:
@@ -128,7 +122,7 @@ def _twin_folder(settings: TwinSettings, *more: str) -> Path:
     return cache_folder() / f"{'-'.join(['twin', *more])}-{hashlib.sha256(words).hexdigest()[:12]}"
 
 
-SOURCES: dict[str, Callable[[Any], Images]] = {
+SOURCES: dict[str, Callable[[DataArguments], Images]] = {
     "breakhis": load_breakhis,
     "imagefolder": load_folder,
     "rcl7500": load_rcl,

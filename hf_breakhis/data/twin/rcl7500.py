@@ -85,7 +85,7 @@ def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataF
     return rows
 
 
-def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings, data_args: Any) -> Images:
+def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> Images:
     """Read the twin of RCL-7500, written to `folder` if it is not there: image and label, as the original has them."""
     rows = write_rcl_twin(folder, twin, settings)
     paths = [str(folder / f"{name}.png") for name in rows["file_name"]]
@@ -96,7 +96,7 @@ def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings, data_args: A
         f"{copies:,} of them are turned copies of others, as RCL-7500 seems to hold: a split by image leaks."
     )
     columns = {"file_name": rows["file_name"].tolist(), "label": rows["label"].tolist()}
-    return describe(images, columns, CLASSES, "rcl7500_twin", str(folder), data_args, warnings=[note])
+    return describe(images, columns, CLASSES, "rcl7500_twin", str(folder), warnings=[note])
 
 
 def _write_picture(original: Path, path: Path, turn: int) -> None:
