@@ -59,7 +59,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/crossval.json"))
     args = parser.parse_args()
     keep_memory()  # as a run does
-    shutil.rmtree(args.work, ignore_errors=True)
+    for name in ("cache", "backbone", "short", "again", "long"):
+        shutil.rmtree(args.work / name, ignore_errors=True)
     datasets.config.HF_DATASETS_CACHE = args.work / "cache"  # features of an earlier run must not be found
     set_seed(0)
     ResNetForImageClassification(ResNetConfig(**RESNET_50, num_labels=3)).save_pretrained(args.work / "backbone")

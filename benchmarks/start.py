@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/start-bench"))
     parser.add_argument("--json", type=Path, default=Path("benchmarks/start.json"))
     args = parser.parse_args()
-    shutil.rmtree(args.work, ignore_errors=True)
+    shutil.rmtree(args.work / "cache", ignore_errors=True)
     env = {**os.environ, "HF_DATASETS_CACHE": str((args.work / "cache").resolve())}
     train = [
         "train", "c3", "--dataset", "twin", "--twin_kwargs", '{"scale": 0.01, "width": 140, "height": 92}', "--init",

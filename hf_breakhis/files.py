@@ -4,11 +4,17 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks: leftovers are not removed
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # `--help` waits for no pandas
     import pandas as pd
@@ -37,43 +43,88 @@ def printable(text: str) -> str:
 
 
 def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:
-    """Let `write` fill a file beside `path`, then rename it to `path`.
+    """Let `write` fill a temporary file next to `path`, then rename it to `path`.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full; `path` is then as it was.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        os.replace(beside, path)
+        with temporary(path) as part:
+            write(part)
+            os.replace(part, path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # the error above is the one to tell
-            beside.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
     return path
 
 
-def write_whole_folder(path: str | Path, fill: Callable[[Path], Any]) -> Path:
-    """Let `fill` fill a folder beside `path`, then rename it to `path`; what stood there is replaced.
+@contextlib.contextmanager
+def temporary(path: Path, folder: bool = False) -> Iterator[Path]:
+    """Create a file or a folder `.NAME.xxxxxxxx.part` next to `path`, and remove it at the end if it is still there.
 
-    Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+    It is locked while it is written. The system releases the lock when the process ends, so what killed processes left
+    under the same name can be recognised, and is removed first.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    remove_leftovers(path)
+    part, lock = _new_part(path, folder)
     try:
-        beside.mkdir(parents=True)
-        fill(beside)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(beside, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        yield part
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return path
+        _remove(part)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove each `.NAME.xxxxxxxx.part` next to `path` that no process has locked."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
+    with contextlib.suppress(OSError):  # no such folder, or no permission to list it
+        for part in [entry for entry in os.scandir(path.parent) if pattern.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError):  # another process has locked it
+                lock = None if part.is_symlink() else _lock(Path(part))
+                if lock is not None:
+                    _remove(Path(part))
+                    os.close(lock)
+
+
+def _new_part(path: Path, folder: bool) -> tuple[Path, int | None]:
+    while True:
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+        if folder:
+            part.mkdir()
+        else:
+            part.touch(exist_ok=False)
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            lock = _lock(part)
+            if part.exists():
+                return part, lock
+            if lock is not None:
+                os.close(lock)
+        # another process took the new part for a leftover, in the moment before it was locked
+
+
+def _lock(part: Path) -> int | None:
+    """Return an open descriptor that locks `part`; None where the system or the file system has no such locks."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return descriptor
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -110,7 +161,8 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
 
 
-def _cannot_write(path: Path, error: OSError) -> InputError:
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """Return the error for a file or folder that the system does not let us write."""
     reason = error.strerror or str(error)
     return InputError(f"Cannot write {path}: {reason}. Give another folder, or make room or rights there.")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text, write_whole, write_whole_folder
+from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -20,19 +20,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_whole(path, fail)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_a_failed_folder_leaves_the_old_one(tmp_path):
-    write_whole_folder(tmp_path / "d", lambda beside: (beside / "a").write_text("old"))
-
-    def fail(beside):
-        (beside / "a").write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(InputError, match="No space left"):
-        write_whole_folder(tmp_path / "d", fail)
-    assert (tmp_path / "d" / "a").read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path):

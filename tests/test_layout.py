@@ -13,6 +13,7 @@ MAX_MODULES = 15
 # A module may import from its own room and from rooms above it, never from one below.
 ROOMS = [
     "files",
+    "folders",
     "yaml_files",
     "hardware",
     "arguments",

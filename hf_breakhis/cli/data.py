@@ -123,7 +123,8 @@ def export(
 ) -> None:
     """Write BreakHis as Parquet: original PNG files, groups, folds and a data card; upload it if asked."""
     from hf_breakhis.data.sources.table import load_images
-    from hf_breakhis.hub.dataset_export import export_images, require_place
+    from hf_breakhis.folders import require_replaceable
+    from hf_breakhis.hub.dataset_export import EXPORT, export_images
     from hf_breakhis.hub.dataset_push import claim_repo, push_export
     from hf_breakhis.hub.remote import require_login, require_repo_id
 
@@ -132,7 +133,7 @@ def export(
         require_login()
     elif private:
         raise InputError("--private is about a repository on the Hub: give --push_to_hub USER/NAME too, or drop it.")
-    require_place(folder)
+    require_replaceable(folder, EXPORT)
     images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
     if push_to_hub is not None:
         claim_repo(push_to_hub, private)

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from hf_breakhis.data.counts import original_bytes
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
-from hf_breakhis.data.images import COLUMNS, Images, few, placeless
+from hf_breakhis.data.images import COLUMNS, Images, placeless
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
-from hf_breakhis.data.leftovers import remove_leftovers, writing
-from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
+from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
 from hf_breakhis.hub.specimen_folds import SPECIMEN_FOLDS
 
@@ -26,6 +26,7 @@ FORMAT = 1  # raised whenever the same images would be exported otherwise
 ABOUT = "export.json"
 CARD = "README.md"
 SHARD_BYTES = 400 * 2**20  # of a file: a few for each magnification, each loaded by one process
+EXPORT = FolderKind("data export", (CARD, ABOUT, ".gitattributes", "data/*.parquet"), ABOUT)
 GROUP_BYTES = 16 * 2**20  # of a row group: what is held in memory, and read to see one image
 FOLD_COLUMNS = tuple(f"official_fold_{i}" for i in range(1, NUM_OFFICIAL_FOLDS + 1))
 _TEXT = datasets.Value("string")
@@ -62,48 +63,27 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
         InputError: the folder holds something else or cannot be written to; the images are neither BreakHis nor its
             twin, or some cannot be used.
     """
-    folder = require_place(folder)
+    folder = require_replaceable(folder, EXPORT)
     _require_breakhis(images)
     findings = check_images(images)
     findings.raise_if_unusable()
 
     def fill(part: Path) -> None:
-        with writing(part):
-            files, hashes = write_shards(images.dataset, part / "data")
-            manifest = manifest_sha256(images.dataset, hashes)
-            if manifest != findings.manifest_sha256:
-                raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
-            about = {"format": FORMAT, "source": images.source, "num_images": len(images.dataset)}
-            about |= {"settings": twin_settings(images) or None} if images.source == "twin" else {}
-            write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
-            told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
-            write_text(part / CARD, write_card(images, manifest, told, repo_id))
+        files, hashes = write_shards(images.dataset, part / "data")
+        manifest = manifest_sha256(images.dataset, hashes)
+        if manifest != findings.manifest_sha256:
+            raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
+        about = {"made_by": EXPORT.made_by, "format": FORMAT, "source": images.source}
+        about |= {"num_images": len(images.dataset)}
+        about |= {"settings": twin_settings(images) or None} if images.source == "twin" else {}
+        write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
+        told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
+        write_text(part / CARD, write_card(images, manifest, told, repo_id))
 
-    remove_leftovers(folder)
-    write_whole_folder(folder, fill)
+    replace_folder(folder, fill, EXPORT)
     about = read_json(folder / ABOUT)
     size = sum(path.stat().st_size for path in (folder / "data").iterdir())
     return Export(folder, tuple(about["files"]), about["num_images"], size, about["manifest_sha256"])
-
-
-def require_place(folder: str | Path) -> Path:
-    """Return the absolute path of a folder that is absent, empty, or holds an export and nothing else.
-
-    Raises:
-        InputError: it is something else.
-    """
-    folder = Path(folder).expanduser().resolve()
-    advice = "give a new or an empty folder"
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; {advice}.")
-        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
-    except OSError as error:
-        raise InputError(f"Cannot read {error.filename}: {error.strerror}; {advice}.") from error
-    strange = sorted(name for name in names if not is_of_export(name))
-    if strange or (names and ABOUT not in names):
-        raise InputError(f"{folder} holds what is no part of an export ({few(strange or names)}); {advice}.")
-    return folder
 
 
 def is_of_export(name: str) -> bool:

@@ -13,7 +13,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NOT_IN_BROWSERS
-from hf_breakhis.files import InputError, read_json, write_text, write_whole_folder
+from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.export import export_model
@@ -27,6 +28,9 @@ ORT_FILES = {
     "ort-wasm-simd-threaded.wasm": "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
 }
 SCRIPTS = ("page.js", "header.js")
+PAGE = FolderKind(
+    "page", ("index.html", *SCRIPTS, "page.json", "model.onnx", *(f"ort/{name}" for name in ORT_FILES)), "page.json"
+)
 MAX_BYTES = 50 * 2**20  # of a file that is looked into at all
 
 
@@ -42,8 +46,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
     Raises:
         InputError: the folder holds something else, `ort` is not that version, or the run cannot be told of.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "page.json").is_file())):
-        raise InputError(f"{folder} holds something else than an earlier page; give a new or empty folder.")
+    require_replaceable(folder, PAGE)
     facts = read_facts(weights)
     if ort is not None:
         _require_runtime(ort)
@@ -61,12 +64,12 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
             "max_bytes": MAX_BYTES,
             "rules": rules(),
         }
-        write_text(beside / "page.json", json.dumps({"format": 1, "export": exported["parity"]}) + "\n")
+        write_json(beside / "page.json", {"made_by": PAGE.made_by, "format": 1, "export": exported["parity"]})
         for name in SCRIPTS:
             write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, told, ort is not None))
 
-    write_whole_folder(folder, fill)
+    replace_folder(folder, fill, PAGE)
     return folder / "index.html"
 
 

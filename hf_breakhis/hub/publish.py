@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, pipeline
 from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.about import pictures_of
-from hf_breakhis.files import InputError, read_json, write_json, write_text, write_whole_folder
+from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
@@ -25,6 +26,13 @@ FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magn
 FOLDERS = ("figures/", "examples/", "explain/")
 STALE = [f"{folder}*" for folder in FOLDERS]
 FILES = {".gitattributes", "README.md", "recipe.yaml", *MODEL_FILES, *RECORDS}
+_NAMES = (*sorted(FILES), "figures/*.png", "examples/*.png", "explain/*.png")
+# `--weights all` writes a folder for each branch
+PUBLICATION = FolderKind(
+    "publication",
+    tuple(f"{place}{name}" for place in ("", "main/", "fold-[0-9]*/") for name in _NAMES),
+    "summary.json",
+)
 # Fields of a recipe that tell of a machine or its user and not of the run.
 PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
 TEXTS = (".json", ".yaml", ".csv", ".md")
@@ -91,8 +99,7 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
     for name in RECORDS:
         if not (run / name).is_file():
             raise InputError(f"{run} has no {name}; `hf-breakhis report {run}` writes it.")
-    if folder.exists() and not (folder / "README.md").is_file() and any(folder.iterdir()):
-        raise InputError(f"{folder} holds something else than an earlier publication; give a new or empty folder.")
+    require_replaceable(folder, PUBLICATION)
 
     def fill(beside: Path) -> None:
         for name in MODEL_FILES:
@@ -100,9 +107,8 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
         for name in RECORDS:
             shutil.copyfile(run / name, beside / name)
         summary = read_json(run / "summary.json")
-        write_json(
-            beside / "summary.json", summary | {"name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
-        )
+        about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
+        write_json(beside / "summary.json", summary | about)
         write_text(beside / "recipe.yaml", public_recipe(run / "recipe.yaml"))
         for name in FIGURES:
             if (run / "figures" / f"{name}.png").is_file():
@@ -112,7 +118,7 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
         write_text(beside / "README.md", str(model_card(weights, place, examples, copy_maps(weights, beside))))
         require_impersonal(beside, run)
 
-    write_whole_folder(folder, fill)
+    replace_folder(folder, fill, PUBLICATION)
     return Publication(folder, place.revision, weights)
 
 

@@ -10,7 +10,8 @@ import jinja2
 
 from hf_breakhis.data import open_image
 from hf_breakhis.data.images import few
-from hf_breakhis.files import InputError, write_json, write_text, write_whole_folder
+from hf_breakhis.files import InputError, write_json, write_text
+from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.remote import open_repo, push_folder
 from hf_breakhis.hub.templates import card_text
@@ -23,6 +24,10 @@ NEEDED = ("torch", "torchvision", "transformers", "safetensors")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # Spaces take 3.10 where a card names none
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "open_image.py", "facts.json", "requirements.txt"}
+# Python leaves the compiled module there when the app has run.
+SPACE = FolderKind(
+    "Space", (*sorted(FILES), *(f"model/{name}" for name in MODEL_FILES), "__pycache__/*.pyc"), "facts.json"
+)
 
 
 def write_space(weights: Weights, folder: Path) -> Path:
@@ -37,8 +42,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
     Raises:
         InputError: the folder holds something else, or the run cannot be told of.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "facts.json").is_file())):
-        raise InputError(f"{folder} holds something else than an earlier app; give a new or empty folder.")
+    require_replaceable(folder, SPACE)
     facts = read_facts(weights)
     load_classifier(weights)  # refused here and not on the server
     markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
@@ -50,7 +54,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         write_text(beside / "app.py", card_text("space/app.py"))
         for module in (heatmap, open_image):
             shutil.copyfile(module.__file__, beside / f"{module.__name__.rpartition('.')[2]}.py")
-        write_json(beside / "facts.json", dataclasses.asdict(facts))
+        write_json(beside / "facts.json", {"made_by": SPACE.made_by} | dataclasses.asdict(facts))
         # the versions here, without the suffix of a build for one kind of machine
         lines = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]
         write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
@@ -58,7 +62,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         card = markdown.from_string(card_text("space/README.md.j2"))
         write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title) + "\n")
 
-    write_whole_folder(folder, fill)
+    replace_folder(folder, fill, SPACE)
     return folder
 
 

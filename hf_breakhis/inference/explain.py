@@ -12,11 +12,13 @@ from torch import nn
 
 from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.data.pixels.transforms import normalize
-from hf_breakhis.files import InputError, write_json, write_whole_folder
+from hf_breakhis.files import InputError, write_json
+from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.inference.heatmap import GRID, grad_cam, occlusion, overlay
 from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier
 
 METHODS: dict[str, Callable[..., torch.Tensor]] = {"grad_cam": grad_cam, "occlusion": occlusion}
+EXPLAIN = FolderKind("set of heat maps", ("*.png", "index.json"), "index.json")
 STEPS = 16  # of a deletion curve
 RANDOM_ORDERS = 5
 
@@ -34,6 +36,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     """
     if weights.run is None or weights.fold == "refit":
         raise InputError(f"{weights.folder} has no test part; give a run and the number of a fold.")
+    require_replaceable(weights.beside / "explain", EXPLAIN)
     model, images = load_classifier(weights), FoldImages(weights)
     table = pd.read_csv(weights.beside / "predictions.csv")
     test = table[table["part"] == "test"].reset_index(drop=True)
@@ -51,7 +54,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
         rows.append(row)
     sample = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(num_curves, len(test))).round().astype(int))]
     told = {
-        "format": 1, "fold": int(weights.fold), "classes": list(images.classes),
+        "made_by": EXPLAIN.made_by, "format": 1, "fold": int(weights.fold), "classes": list(images.classes),
         "weights_sha256": checksum(weights.folder),
         "methods": methods, "images": rows, "deletion": _curves(model, images, sample, methods),
     }  # fmt: skip
@@ -61,7 +64,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
             Image.fromarray(picture.permute(1, 2, 0).numpy()).save(beside / name)
         write_json(beside / "index.json", told)
 
-    write_whole_folder(weights.beside / "explain", fill)
+    replace_folder(weights.beside / "explain", fill, EXPLAIN)
     return told
 
 

@@ -15,13 +15,15 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from hf_breakhis.data.pixels.transforms import normalize, resize
-from hf_breakhis.files import InputError, write_json, write_whole_folder
+from hf_breakhis.files import InputError, write_json
+from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, resize_graph
 from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier, square_size
 
 TOLERANCE = 1e-4  # in probability, between torch and the file
 FRAME = (460, 700)  # of BreakHis
 BATCH = 16
+EXPORT = FolderKind("ONNX export", ("model.onnx", "model_fp16.onnx", "model_int8.onnx", "export.json"), "export.json")
 CALIBRATION_IMAGES = 128  # of the training part: what is tested calibrates nothing
 
 
@@ -48,7 +50,7 @@ def export_model(
 
     Args:
         weights: of a finished run, or of a model folder.
-        folder: made anew.
+        folder: a new or empty folder, or that of an earlier export.
         fp16: the network in half precision, half the size.
         int8: the network in 8-bit integers, a quarter of the size; calibrated on images of the training part.
         score: false leaves the images alone, and tells no scores.
@@ -56,6 +58,7 @@ def export_model(
     Raises:
         InputError: onnx is not installed, or images are needed that are not there.
     """
+    require_replaceable(folder, EXPORT)
     side, model = square_size(weights), load_classifier(weights)
     front = resize_graph(side)
     known = score and weights.run is not None and weights.fold != "refit"
@@ -75,7 +78,7 @@ def export_model(
     if apart > TOLERANCE and "AVX" in torch.backends.cpu.get_cpu_capability():
         raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
     told: dict[str, Any] = {
-        "format": 1, "weights_sha256": checksum(weights.folder),
+        "made_by": EXPORT.made_by, "format": 1, "weights_sha256": checksum(weights.folder),
         "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
         "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
         "outputs": ["logits", "probabilities"], "parity": {"largest_difference": apart, "frame": list(FRAME)},
@@ -89,7 +92,7 @@ def export_model(
             (beside / name).write_bytes(graph.SerializeToString())
         write_json(beside / "export.json", told)
 
-    write_whole_folder(folder, fill)
+    replace_folder(folder, fill, EXPORT)
     return told
 
 

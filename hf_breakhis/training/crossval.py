@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,12 @@ from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images, thin_parts
 from hf_breakhis.files import InputError, read_json, write_csv, write_json
+from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.environment import (
+    FOLD,
+    RUN,
     check_continues,
     check_reporting,
     describe_data,
@@ -67,15 +69,25 @@ def cross_validate(recipe: Recipe) -> bool:
     state = PartialState()
     require_one_precision(bool(training.bf16))
     runs = repeats_of(recipe)
+    whole = Path(training.output_dir)
+    begins_again = training.restart and data.fold == "all"
+    if len(runs) > 1:
+        require_run(whole)
+        if begins_again:
+            require_replaceable(whole, RUN)
+        else:
+            check_continues(whole, recipe)
     for run, repeat in runs.items():
         if training.restart:
             require_free(run)
         require_run(run)
+        if training.restart:
+            require_replaceable(*_to_clear(run, data.fold))
         if not training.restart or others(run, data.fold):  # one fold begins again within a run of the same recipe
             check_continues(run, repeat)
     if not training.restart and all(is_run_finished(run, repeat) for run, repeat in runs.items()):
         return False
-    require_writable(Path(training.output_dir))
+    require_writable(whole)
     images = load_images(data)
     with prepare_once():  # one process decodes, the others find its findings remembered
         findings = check_images(images)
@@ -83,7 +95,9 @@ def cross_validate(recipe: Recipe) -> bool:
     for message in images.warnings:
         say(f"warning: {message}")
     if len(runs) > 1 and state.is_main_process:
-        write_recipe(Path(training.output_dir), recipe)
+        if begins_again:
+            clear(whole, data.fold)
+        write_recipe(whole, recipe)
     with StopRequest() as stop:
         for run, repeat in runs.items():
             train_run(run, repeat, images, findings, stop)
@@ -182,13 +196,17 @@ def clear(run: Path, fold: str) -> None:
     """Delete a run that is to begin again, or the one fold of it that is.
 
     Raises:
-        InputError: it is being trained.
+        InputError: it is being trained, holds other files too, or cannot be deleted.
     """
-    folder = folder_of(run, fold) if others(run, fold) else run
+    folder, kind = _to_clear(run, fold)
     require_free(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    clear_folder(folder, kind)
     if fold.isdecimal():
         (run / "finished.json").unlink(missing_ok=True)
+
+
+def _to_clear(run: Path, fold: str) -> tuple[Path, FolderKind]:
+    return (folder_of(run, fold), FOLD) if others(run, fold) else (run, RUN)
 
 
 def folder_of(run: Path, fold: str) -> Path:

@@ -22,6 +22,7 @@ from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.sources.table import Images
 from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.folders import FolderKind
 from hf_breakhis.hardware import keeps_memory
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
@@ -42,6 +43,39 @@ FREE_FIELDS = (
     "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
     "resume_from_checkpoint hub_token"
 ).split()
+
+
+def _is_recipe_of_run(path: Path) -> bool:
+    """Return whether `write_recipe` wrote a file: a recipe to start from holds no environment."""
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError):
+        return False
+    if not isinstance(recipe, dict) or not {"output_dir", "dataset", "model_name_or_path"} <= recipe.keys():
+        return False
+    environment = recipe.get("environment")
+    packages = environment.get("packages") if isinstance(environment, dict) else None
+    return isinstance(packages, dict) and "hf-breakhis" in packages
+
+
+FOLD = FolderKind(
+    "fold",
+    (
+        *("history.csv", "predictions.csv", "metrics.json", "carried.pt", ".lock", "checkpoints/**"),
+        *("model/*.json", "model/*.safetensors", "examples/*.png", "examples/index.json"),
+        *("explain/*.png", "explain/index.json", "onnx/model*.onnx", "onnx/export.json"),
+    ),
+)
+_RUN_NAMES = (
+    *("recipe.yaml", "data.json", "colors.csv", "folds.csv", "finished.json", "cost.json", ".lock"),
+    *("predictions.csv", "summary.json", "decision.json", "audit.json", "report.html"),
+    *("figures/*.svg", "figures/*.png", "publish/**"),
+    *("comparison/comparison.json", "comparison/comparison.html", "comparison/figures/*"),
+    *(f"{folder}/{name}" for folder in ("fold-[0-9]*", "refit") for name in FOLD.names),
+)
+RUN = FolderKind(
+    "run", (*_RUN_NAMES, *(f"repeat-[0-9]*/{name}" for name in _RUN_NAMES)), "recipe.yaml", _is_recipe_of_run
+)
 
 
 def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
@@ -116,6 +150,9 @@ def require_run(run: Path) -> None:
                 f"{run} holds {', '.join(strangers[:3])} but no recipe.yaml, so it is no run; "
                 "give another --output_dir."
             )
+        return
+    if run.is_dir() and not RUN.recognises(run):
+        raise InputError(f"The recipe.yaml in {run} was not written by a run; give another --output_dir.")
 
 
 def require_writable(folder: Path) -> None:
@@ -162,6 +199,8 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))
     names = [name for name in {**before, **now} if name not in (*FREE_FIELDS, "environment")]
     changed = [name for name in names if before.get(name) != now.get(name)]
+    if 1 not in (before.get("repeats"), now.get("repeats")):  # more of them, or fewer
+        changed = [name for name in changed if name != "repeats"]
     if changed:
         shown = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed[:4])
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""

@@ -10,8 +10,10 @@ from PIL import Image
 from hf_breakhis.data.counts import original_bytes
 from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.data.open_image import open_image
-from hf_breakhis.files import write_json, write_whole_folder
+from hf_breakhis.files import write_json
+from hf_breakhis.folders import FolderKind, replace_folder
 
+EXAMPLES = FolderKind("set of examples", ("*.png", "index.json"))
 NUM_EXAMPLES = 6
 WIDTH = 224
 
@@ -52,7 +54,7 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
             thumbnail(picture).save(beside / name)
         write_json(beside / "index.json", index)
 
-    write_whole_folder(folder, fill)
+    replace_folder(folder, fill, EXAMPLES)
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:

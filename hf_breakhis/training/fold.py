@@ -20,7 +20,8 @@ from transformers.trainer_callback import ProgressCallback
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
 from hf_breakhis.data.pixels.transforms import WholeBatches, image_processor, whole_batch
 from hf_breakhis.data.splits import Fold
-from hf_breakhis.files import write_csv, write_json, write_whole_folder
+from hf_breakhis.files import write_csv, write_json
+from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
@@ -40,6 +41,7 @@ from hf_breakhis.training.trainer import (
 )
 from hf_breakhis.training_arguments import WATCHED
 
+MODEL = FolderKind("model", ("*.json", "*.safetensors"))
 PARTS = ("test", "validation", "reserve")
 
 
@@ -124,7 +126,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     predicted = time.perf_counter()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
-        write_whole_folder(folder / "model", lambda beside: save_model(model, job.recipe.data.image_size, beside))
+        replace_folder(folder / "model", lambda part: save_model(model, job.recipe.data.image_size, part), MODEL)
         write_csv(
             folder / "history.csv",
             history(trainer.state.log_history, "validation" if len(fold.validation) else "test"),

@@ -15,7 +15,7 @@ from hf_breakhis.data.splits import make_folds
 from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub import dataset_export as parquet
-from hf_breakhis.hub.dataset_export import FEATURES, export_images, require_place
+from hf_breakhis.hub.dataset_export import FEATURES, export_images
 from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 
 # What a loader leaves open it closes when Python forgets it.
@@ -166,28 +166,16 @@ def test_only_breakhis_and_its_twin_are_exported(images, small_breakhis, data_ar
         export_images(load_images(data_args(small_breakhis, target="tumor_type")), tmp_path / "export")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "data/notes.txt", "deep/data/40X.parquet", "README.md", ".git/HEAD"])
-def test_a_folder_with_something_else_is_refused(tmp_path, name):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"is no part of an export.*give a new or an empty folder"):
-        require_place(tmp_path)
-
-
-def test_a_new_and_an_empty_folder_will_do_but_no_file(tmp_path):
-    assert require_place(tmp_path) == tmp_path
-    assert require_place(tmp_path / "new") == tmp_path / "new"
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file"):
-        require_place(tmp_path / "file")
-
-
-def test_the_command_exports_into_the_working_directory(small_breakhis, tmp_path, monkeypatch, capsys):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert main(["data", "export", ".", "--data_dir", str(small_breakhis)]) == 0
-    assert "export: . (24 images, 2 files, 0.2 MB)" in capsys.readouterr().out
+def test_the_command_exports_into_a_relative_folder_but_not_into_the_working_directory(
+    small_breakhis, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "export", "here", "--data_dir", str(small_breakhis)]) == 0
+    assert "export: here (24 images, 2 files, 0.2 MB)" in capsys.readouterr().out
     assert len(load(tmp_path / "here")) == 24
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["data", "export", ".", "--data_dir", str(small_breakhis)]) == 2
+    assert ". is the working directory, which is never replaced" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,6 @@ def _build(
     path: Path, source: PixelSource, shape: tuple[int, ...], about: dict[str, Any], num_workers: int | None
 ) -> None:
     """Decode all images and write the file; called by the process that holds the lock."""
-    for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that was killed
-        left.unlink(missing_ok=True)
     _require_room(path, int(np.prod(shape)))
     if num_workers is None:
         num_workers = count_cores() if shape[0] > _FEW else 0

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.leftovers import remove_leftovers, writing
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.rcl7500 import PER_CLASS, row_names
 from hf_breakhis.data.twin.traits import generator
 from hf_breakhis.data.twin.twin import TwinSettings, twin_file_names, write_twin
-from hf_breakhis.files import InputError, write_csv, write_whole_folder
+from hf_breakhis.files import InputError, write_csv
+from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.hardware import count_cores
 
 FORMAT = "rcl-1"  # changed whenever the same settings give other rows
@@ -74,14 +74,16 @@ def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataF
         def write(row: Any) -> None:
             _write_picture(twin / parse_file_name(row.original).path, beside / f"{row.file_name}.png", row.turn)
 
-        with writing(beside), ThreadPoolExecutor(count_cores()) as pool:
+        with ThreadPoolExecutor(count_cores()) as pool:
             work = pool.map(write, rows.itertuples(index=False))
             for _ in tqdm(work, total=len(rows), desc="Writing the twin of RCL-7500", unit=" images", disable=None):
                 pass
             write_csv(beside / TRUTH, rows)
 
-    remove_leftovers(folder)
-    write_whole_folder(folder, fill)
+    names = (TRUTH, *(f"{name}.png" for name in rows["file_name"]))
+    # the same twin, if another process has finished it in the meantime
+    kind = FolderKind("twin of RCL-7500", names, TRUTH, lambda path: pd.read_csv(path).equals(rows))
+    replace_folder(folder, fill, kind)
     return rows
 
 

@@ -2,9 +2,6 @@
 
 import io
 import math
-import os
-import shutil
-import uuid
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,11 +13,11 @@ from tqdm import tqdm
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.data.leftovers import remove_leftovers, writing
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.twin.tissue import draw
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.files import InputError, read_json, write_json
+from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.hardware import count_cores
 
 __all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "read_settings", "twin_file_names", "write_twin"]
@@ -28,6 +25,7 @@ __all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "read_settings", "twin_f
 FORMAT = 4  # raised whenever the same settings give other pictures
 _SOFTWARE = "hf_breakhis twin"
 _ABOUT = "twin.json"
+TWIN = FolderKind("twin", (), _ABOUT)  # one that is there is never replaced
 _EXPORT = "export.json"  # of `data export`, which hands the settings on
 
 
@@ -97,24 +95,17 @@ def write_twin(folder: str | Path, settings: TwinSettings, num_proc: int | None 
     about = {"format": FORMAT, "settings": settings.to_dict()}
     if _holds(folder, about):
         return folder
-    # resolve() gives a name to lay the temporary folder beside even for "." and for links.
-    beside = folder.resolve().with_name(f".{folder.resolve().name}.{uuid.uuid4().hex[:8]}.part")
-    remove_leftovers(folder)
+
+    def fill(part: Path) -> None:
+        _write_pictures(part, settings, num_proc or count_cores())
+        write_json(part / _ABOUT, about)
+
     try:
-        beside.mkdir(parents=True)
-        with writing(beside):
-            _write_pictures(beside, settings, num_proc or count_cores())
-            write_json(beside / _ABOUT, about)
-            if folder.is_dir():
-                folder.rmdir()
-            os.replace(beside, folder.resolve())
-    except OSError as error:
+        replace_folder(folder, fill, TWIN)
+    except InputError:
         if _holds(folder, about):  # another process finished the same twin first
             return folder
-        reason = error.strerror or error
-        raise InputError(f"Cannot write the twin to {folder}: {reason}. Give another folder, or make room.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        raise
     return folder
 
 

@@ -1,0 +1,208 @@
+"""No command deletes a folder that it did not write, whatever that folder looks like; what it wrote, it replaces."""
+
+import shutil
+
+import pytest
+import yaml
+
+from hf_breakhis.cli import main
+from hf_breakhis.files import InputError, write_json
+from hf_breakhis.recipe import build_recipe
+from hf_breakhis.training.crossval import cross_validate
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnx and onnxscript, about themselves
+
+
+@pytest.fixture(scope="module")
+def run(trained_run, tmp_path_factory):
+    return shutil.copytree(trained_run, tmp_path_factory.mktemp("folders") / "run")
+
+
+# the words of each command that writes a folder; RUN and DIR are filled in
+COMMANDS = {
+    "publish": "publish RUN --repo_id user/name --dry_run --folder DIR",
+    "page": "page RUN DIR",
+    "space": "space RUN DIR",
+    "export": "export RUN --to DIR",
+    "data export": 'data export DIR --dataset twin --twin_kwargs {"scale":0.001,"width":36,"height":32}',
+}
+# what a folder of somebody else may look like
+LOOKS = {
+    "publish": {"README.md": "# My thesis", "summary.json": "{}"},
+    "page": {"page.json": "{}", "index.html": "my page"},
+    "space": {"facts.json": "{}", "app.py": "mine"},
+    "export": {"export.json": "{}", "model.onnx": "mine"},
+    "data export": {"export.json": "{}", "README.md": "mine"},
+}
+
+VICTIMS = {
+    "publish": "README.md",
+    "page": "index.html",
+    "space": "app.py",
+    "export": "model.onnx",
+    "data export": "README.md",
+}
+
+
+def export_nothing(_weights, folder, score):
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"a model")
+    return {"parity": {}}
+
+
+def words(name, run, folder):
+    return [word.replace("RUN", str(run)).replace("DIR", str(folder)) for word in COMMANDS[name].split(" ")]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_folder_of_somebody_else_stays_as_it_is(name, run, tmp_path, capsys):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    for file, text in LOOKS[name].items():
+        (folder / file).write_text(text)
+    assert main(words(name, run, folder)) == 2
+    assert "Give a new or an empty folder" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in folder.iterdir()} == LOOKS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_folder_of_the_same_command_is_replaced_unless_something_else_is_in_it(
+    name, run, tmp_path, capsys, monkeypatch
+):
+    if name == "export":
+        pytest.importorskip("onnxscript")
+    monkeypatch.setattr("hf_breakhis.hub.page.export_model", export_nothing)
+    folder = tmp_path / "ours"
+    assert main(words(name, run, folder)) == 0
+    written = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+    victim = folder / VICTIMS[name]
+    victim.write_bytes(b"changed")
+    assert main(words(name, run, folder)) == 0
+    assert victim.read_bytes() != b"changed"
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == written
+    (folder / "notes.txt").write_text("keep")
+    capsys.readouterr()
+    assert main(words(name, run, folder)) == 2
+    assert "did not write: notes.txt" in capsys.readouterr().err
+    assert (folder / "notes.txt").read_text() == "keep"
+    assert [path.name for path in tmp_path.iterdir()] == ["ours"]
+
+
+def test_explain_replaces_its_own_pictures_only(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    command = ["explain", str(copy), "--num_images", "1", "--num_curves", "1"]
+    assert main(command) == 0
+    assert main(command) == 0
+    write_json(copy / "fold-0" / "explain" / "index.json", {"by": "somebody else"})
+    assert main(command) == 2
+    assert (copy / "fold-0" / "explain" / "index.json").is_file()
+
+
+def test_a_twin_is_not_written_over_a_folder_of_somebody_else(tmp_path, monkeypatch, capsys):
+    (tmp_path / "twin.json").write_text("{}")
+    assert main(["data", "twin", str(tmp_path), "--scale", "0.001"]) == 2
+    assert (tmp_path / "twin.json").read_text() == "{}"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("hf_breakhis.data.twin.twin._write_pictures", lambda *_: None)
+    assert main(["data", "twin", ".", "--scale", "0.001"]) == 2
+    assert "is the working directory" in capsys.readouterr().err
+
+
+def recipe(fields, folder, **changes):
+    return build_recipe({**fields, "output_dir": str(folder), "restart": True, **changes}, {})
+
+
+@pytest.fixture
+def trains_nothing(monkeypatch):
+    monkeypatch.setattr("hf_breakhis.training.crossval.train_fold", lambda *_: None)
+
+
+STRANGE_RECIPES = {
+    "another field": "whatever: [not a run]\n",
+    "no mapping": "[a, b]\n",
+    "a recipe to start from": "dataset: twin\noutput_dir: x\nmodel_name_or_path: microsoft/resnet-50\n",
+    "not YAML": "a: [",
+    "another environment": "{dataset: a, output_dir: x, model_name_or_path: b, environment: {packages: [x]}}",
+}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("text", STRANGE_RECIPES.values(), ids=STRANGE_RECIPES)
+def test_a_folder_with_a_recipe_of_somebody_else_is_no_run(text, restart, run_fields, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    (tmp_path / "thesis.txt").write_text("keep")
+    with pytest.raises(InputError, match=r"was not written by a run; give another --output_dir\.$"):
+        cross_validate(recipe(run_fields, tmp_path, restart=restart))
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "thesis.txt"}
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "fold-0/thesis.txt", "fold-0/model/thesis.txt", "figures/.git/HEAD"])
+def test_restart_of_a_run_with_other_files_in_it_deletes_nothing(name, run, run_fields, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("keep")
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(InputError, match=r"did not write: .*thesis\.txt|Git repository"):
+        cross_validate(recipe(run_fields, copy))
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_restart_in_the_working_directory_is_refused(run, run_fields, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(run, tmp_path / "run"))
+    with pytest.raises(InputError, match=r"is the working directory"):
+        cross_validate(recipe(run_fields, "."))
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+def test_restart_through_a_link_begins_again(run, run_fields, tmp_path, trains_nothing):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "link").symlink_to(copy)
+    cross_validate(recipe(run_fields, tmp_path / "link", learning_rate=0.25))
+    assert (tmp_path / "link").is_symlink()
+    assert yaml.safe_load((copy / "recipe.yaml").read_text())["learning_rate"] == 0.25
+    assert {path.name for path in copy.iterdir()} <= {
+        "recipe.yaml",
+        "data.json",
+        "colors.csv",
+        "folds.csv",
+        "fold-0",
+        "fold-1",
+    }
+    assert not list(copy.rglob("metrics.json"))
+
+
+def test_restart_that_cannot_delete_is_an_error(run, run_fields, tmp_path, trains_nothing, monkeypatch):
+    copy = shutil.copytree(run, tmp_path / "run")
+
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("hf_breakhis.folders.os.unlink", refuse)
+    with pytest.raises(InputError, match=r"Cannot delete .*: Permission denied"):
+        cross_validate(recipe(run_fields, copy, learning_rate=0.25))
+    assert yaml.safe_load((copy / "recipe.yaml").read_text())["learning_rate"] == 0.05
+
+
+def test_repeats_do_not_write_over_a_recipe_of_somebody_else_or_a_plain_run(run, run_fields, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("dataset: twin\n")
+    with pytest.raises(InputError, match="was not written by a run"):
+        cross_validate(recipe(run_fields, tmp_path, repeats=2, restart=False))
+    assert (tmp_path / "recipe.yaml").read_text() == "dataset: twin\n"
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = (copy / "recipe.yaml").read_bytes()
+    with pytest.raises(InputError, match=r"run of another recipe \(repeats 1 -> 2\)"):
+        cross_validate(recipe(run_fields, copy, repeats=2, restart=False))
+    assert (copy / "recipe.yaml").read_bytes() == before
+
+
+def test_repeats_begin_again_and_grow_in_their_own_folder(run, run_fields, tmp_path, trains_nothing):
+    copy = shutil.copytree(run, tmp_path / "run")
+    cross_validate(recipe(run_fields, copy, repeats=2))
+    assert sorted(path.name for path in copy.iterdir()) == ["recipe.yaml", "repeat-0", "repeat-1"]
+    cross_validate(recipe(run_fields, copy, repeats=3, restart=False))
+    assert yaml.safe_load((copy / "recipe.yaml").read_text())["repeats"] == 3
+    with pytest.raises(InputError, match=r"run of another recipe \(learning_rate 0.05 -> 0.25\)"):
+        cross_validate(recipe(run_fields, copy, repeats=3, restart=False, learning_rate=0.25))
+    with pytest.raises(InputError, match=r"run of another recipe \(repeats 3 -> 1\)"):
+        cross_validate(recipe(run_fields, copy, restart=False))
