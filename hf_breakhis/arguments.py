@@ -37,8 +37,10 @@ class DataArguments:
     tumor_types: list[str] = described(
         [], "Subset of A F PT TA DC LC MC PC, in the order of the classes; none named: all."
     )
-    split_by: Literal["image", "patient", "specimen", "official"] = described(
-        "specimen", "What may not straddle a split; image leaks; official is the authors' five hold-outs."
+    split_by: Literal["image", "patient", "specimen", "official", "folders"] = described(
+        "specimen",
+        "What may not straddle a split; image leaks; official is the authors' five hold-outs; "
+        "folders is the one hold-out that train/ and test/ in the data suggest, which may leak.",
     )
     num_folds: int = described(5, "Folds; 1 is a hold-out of test_size.")
     test_size: float = described(0.2, "Share held out when num_folds is 1.")
@@ -79,6 +81,11 @@ class DataArguments:
             allowed = f"`num_folds` is {self.num_folds}, but the official split has {OFFICIAL_FOLDS} folds of its own."
             require(self.num_folds == OFFICIAL_FOLDS, allowed)
             require(not self.reserve_size, "`reserve_size` does not go with split_by=official; set it to 0.")
+        if self.split_by == "folders":
+            fixed = "the folders train/ and test/ are one hold-out"
+            require(self.num_folds == 1, f"`num_folds` is {self.num_folds}, but {fixed}; set num_folds to 1.")
+            for name in ("reserve_size", "validation_size"):
+                require(not getattr(self, name), f"`{name}` does not go with split_by=folders: {fixed}; set it to 0.")
         if self.fold not in ("all", "refit"):
             number = int(self.fold) if self.fold.isdecimal() else -1
             allowed = (

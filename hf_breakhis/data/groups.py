@@ -8,6 +8,7 @@ import numpy as np
 from hf_breakhis.data.inventory import official_folds
 from hf_breakhis.files import InputError
 
+PART_COLUMN = "folder_part"  # of images whose folders suggest a split: train, validation, test, or None
 GROUP_COLUMNS = {"patient": "patient_id", "specimen": "specimen_id", "official": "patient_id"}
 
 
@@ -17,7 +18,7 @@ def groups_of(num_images: int, columns: Mapping[str, Sequence[str | None]], spli
     Raises:
         InputError: the images have no such ids.
     """
-    if split_by == "image":
+    if split_by in ("image", "folders"):
         return np.arange(num_images)
     column = GROUP_COLUMNS[split_by]
     ids = [identity for identity in columns.get(column, ()) if identity]
@@ -93,6 +94,26 @@ def official_parts(patient_ids: Sequence[str | None]) -> np.ndarray:
             f"split_by=official knows the 82 slide folders of BreakHis, but not {strange[0]}; use split_by=specimen."
         )
     return np.array([[part == "test" for part in parts[str(patient)]] for patient in patient_ids])
+
+
+def folder_rows(parts: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """Return the rows of the parts train, validation and test that the folders of the images suggest.
+
+    Raises:
+        InputError: the folders suggest no split, or not for every image.
+    """
+    found = np.array([part or "" for part in parts])
+    rows = {part: np.flatnonzero(found == part) for part in ("train", "validation", "test")}
+    if not (len(rows["train"]) and len(rows["test"])):
+        raise InputError(
+            "`split_by` is folders, but the images do not lie in folders train/ and test/; use split_by=specimen."
+        )
+    if outside := int((found == "").sum()):
+        raise InputError(
+            f"`split_by` is folders, but {outside:,} of {len(found):,} images lie outside of train/, val/ and test/; "
+            "move them there, or use split_by=specimen."
+        )
+    return rows
 
 
 def named_part(

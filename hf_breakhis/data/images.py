@@ -10,6 +10,7 @@ import datasets
 import pyarrow as pa
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
+from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import PILLOW_ERRORS
 from hf_breakhis.data.twin.twin import is_twin
@@ -125,7 +126,7 @@ def in_order(
     """Return the rows of `COLUMNS` in this order, as an index over a table that stays as it is.
 
     Args:
-        images: has `COLUMNS`.
+        images: has `COLUMNS`, and `PART_COLUMN` where folders suggest a split.
         order: rows of `images`, None for all as they are; a table of one column is taken without a look at its rows.
         name: the fingerprint of the result; by default datasets finds one.
     """
@@ -134,7 +135,8 @@ def in_order(
         is_whole = len(order) == len(images) and all(row == number for number, row in enumerate(order))
         order = None if is_whole else datasets.table.InMemoryTable(pa.table({"order": pa.array(order, pa.uint64())}))
     # With decode=True datasets would open the images itself, in any format that Pillow knows.
-    chosen = images.select_columns(list(COLUMNS)).cast_column("image", datasets.Image(decode=False))
+    kept = [*COLUMNS, *([PART_COLUMN] if PART_COLUMN in images.column_names else [])]
+    chosen = images.select_columns(kept).cast_column("image", datasets.Image(decode=False))
     return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order, fingerprint=name)
 
 

@@ -19,6 +19,8 @@ from sklearn.model_selection import (
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.dealing import MIN_GROUPS, count_images, deal_folds, deal_part
 from hf_breakhis.data.groups import (
+    PART_COLUMN,
+    folder_rows,
     groups_of,
     least_groups,
     named_part,
@@ -52,7 +54,7 @@ def split_images(dataset: datasets.Dataset, data: DataArguments, split_seed: int
     """Split the images of `load_images` as a recipe says; `split_seed` replaces its own (for repeats)."""
     return make_folds(
         np.array(dataset["label"]),
-        {name: list(dataset[name]) for name in ("patient_id", "specimen_id")},
+        {name: list(dataset[name]) for name in ("patient_id", "specimen_id", PART_COLUMN) if name in dataset.features},
         split_by=data.split_by,
         num_folds=data.num_folds,
         test_size=data.test_size,
@@ -90,7 +92,8 @@ def make_folds(
         columns: "patient_id" and "specimen_id", each (n_images,) str, or None where unknown.
         split_by: what may not straddle a split. "patient" is the slide folder as published; "specimen" also merges
             folders that differ only in block letters; "image" keeps nothing together and leaks; "official" is the
-            authors' five hold-outs by patient, which divide specimens.
+            authors' five hold-outs by patient, which divide specimens; "folders" is the one hold-out that the
+            folders of the images suggest (train/, val/, test/), whatever it divides.
         num_folds: number of folds; 1 is a hold-out of `test_size`.
         test_size: share of the images (or as near as groups allow) held out when `num_folds` is 1.
         reserve_size: share set aside first, the same rows in every fold.
@@ -117,6 +120,8 @@ def make_folds(
     if not 0 <= seed < 2**32:
         raise InputError(f"`split_seed` is {seed}, but has to be from 0 to 4294967295.")
     require_two_classes(labels, classes)
+    if split_by == "folders":
+        return [_fold_of_folders(columns.get(PART_COLUMN), labels, classes)]
     if not official and not test_patients:
         extras = (reserve_size > 0, validation_size > 0)
         require_enough_groups(labels, groups, classes, split_by, num_folds, *extras)
@@ -207,6 +212,16 @@ class _Splitter:
         if self.stratify:
             chosen = deal_part(counts, share, leave, self.seed)[number]
         return rows[~chosen], rows[chosen]
+
+
+def _fold_of_folders(parts: Sequence[str | None] | None, labels: np.ndarray, classes: Sequence[str]) -> Fold:
+    """Return the hold-out that the folders train/, val/ and test/ suggest."""
+    rows = folder_rows(parts or [None] * len(labels))
+    fold = Fold(0, rows["train"], rows["test"], rows["validation"])
+    if missing := find_missing_class([fold], labels, classes):
+        raise InputError(f"No split by folders fits: {missing}; use split_by=specimen, or move images.")
+    check_folds([fold], np.arange(len(labels)))
+    return fold
 
 
 def _brief(error: Exception) -> str:

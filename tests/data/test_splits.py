@@ -260,3 +260,26 @@ def test_table_names_part_of_every_image_and_fold(small_breakhis, data_args):
             np.array(dataset["label"]), {"specimen_id": list(dataset["specimen_id"])}, num_folds=2, seed=4
         )
     ]
+
+
+def folders_of(parts, labels=(0, 1, 0, 1, 0, 1)):
+    return make_folds(np.array(labels), {"folder_part": parts}, split_by="folders", num_folds=1)
+
+
+def test_the_folders_of_the_images_are_one_hold_out():
+    (fold,) = folders_of(["train", "train", "test", "test", "validation", "validation"])
+    assert [list(getattr(fold, part)) for part in PARTS] == [[0, 1], [4, 5], [2, 3], []]
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([None] * 6, "do not lie in folders train/ and test/"),
+        (["train"] * 6, "do not lie in folders train/ and test/"),
+        (["train", "train", "test", "test", None, None], "2 of 6 images lie outside of train/, val/ and test/"),
+        (["train", "train", "test", "train", "train", "train"], "Fold 0 has no malignant image in its test part"),
+    ],
+)
+def test_folders_that_are_no_split_are_refused(parts, told):
+    with pytest.raises(InputError, match=told):
+        folders_of(parts)

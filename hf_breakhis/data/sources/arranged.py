@@ -13,7 +13,7 @@ import datasets
 import pyarrow as pa
 
 from hf_breakhis import __version__
-from hf_breakhis.data.images import COLUMNS, Images, in_order
+from hf_breakhis.data.images import Images, in_order
 from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.files import InputError, write_whole
 
@@ -131,7 +131,7 @@ class _Places(Mapping[str, list[str]]):
 def _write(path: Path, name: str, images: Images, with_images: bool) -> None:
     """Write the columns in the order of the source, and which of its rows are used in which order."""
     features = images.dataset.features
-    kept = [column for column in COLUMNS if with_images or column != "image"]
+    kept = [column for column in images.dataset.column_names if with_images or column != "image"]
     table = images.dataset.data.table.select(kept)
     order = images.dataset._indices
     number = table.num_rows if order is None else order.num_rows

@@ -17,6 +17,7 @@ SPLITS = {
     "patient": "by patient: no slide folder on both sides",
     "specimen": "by specimen: none on both sides",
     "official": "published with BreakHis",
+    "folders": "as the folders of the images say",
 }
 
 
@@ -72,14 +73,15 @@ def _data(recipe: dict[str, Any], data: dict[str, Any]) -> tuple[str, ...]:
 
 def _split(recipe: dict[str, Any], protocol: dict[str, Any]) -> tuple[str, ...]:
     folds = protocol.get("num_folds") or len(protocol["folds_present"])
-    how = f"{folds} folds" if folds > 1 else f"hold-out of {percent(protocol.get('test_size'))}"
     level = str(protocol.get("split_by"))
+    how = f"{folds} folds" if folds > 1 else f"hold-out of {percent(protocol.get('test_size'))}"
+    how = "hold-out" if level == "folders" else how
     lines = [f"{how}, {SPLITS.get(level, level)}"]
     if protocol.get("reserve_size"):
         lines.append(f"{percent(protocol['reserve_size'])} reserved first, scored apart")
     if protocol.get("validation_size"):
         lines.append(f"{percent(protocol['validation_size'])} of the training groups for validation")
-    if level != "official" and "split_seed" in recipe:
+    if level not in ("official", "folders") and "split_seed" in recipe:
         lines.append(f"{'stratified by class' if protocol.get('stratify') else 'not stratified'}, "
                      f"seed {recipe['split_seed']}")  # fmt: skip
     return tuple(lines)

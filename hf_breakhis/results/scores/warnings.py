@@ -34,6 +34,8 @@ def design(protocol: dict[str, Any]) -> str:
     total = len(protocol["folds_present"]) + len(protocol["folds_missing"])
     if protocol["split_by"] == "official":
         whole = "the official hold-outs of BreakHis"
+    elif protocol["split_by"] == "folders":
+        whole = "the hold-out given by the folders of the images"
     elif total == 1:
         whole = f"one hold-out split by {protocol['split_by']}"
     else:
