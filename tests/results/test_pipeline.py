@@ -1,9 +1,14 @@
 """The pipeline says what the recipe says, and no more."""
 
-import pytest
+import re
 
-from hf_breakhis.results.figures.flowchart import text_width, wrap
+import pytest
+from markupsafe import escape
+
+from hf_breakhis.results.record import read_record
+from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.report.pipeline import loop_label, stages
+from hf_breakhis.results.summary import summarise
 
 SUMMARY = {
     "data": {"source": "twin", "num_images": 7909, "num_patients": 82, "num_specimens": 70},
@@ -77,8 +82,17 @@ def test_carrying_over_stands_on_the_frame_of_the_folds():
     assert loop_label(RECIPE | {"num_folds": 1}, SUMMARY) == "once"
 
 
-@pytest.mark.parametrize("text", ["a short line", "word " * 60, "/one/word/without/a/space/" * 12, ""])
-def test_wrapped_lines_fit_and_lose_no_letter(text):
-    lines = wrap(text, 40)
-    assert all(text_width(line, 6.5) <= 40 for line in lines)
-    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+def test_the_page_shows_every_stage_once_and_in_order(write_run, tmp_path):
+    write_run(tmp_path, num_folds=2)
+    summarise(tmp_path)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    drawn = page[page.index('id="figure-pipeline"') : page.index("The pipeline of this run")]
+    names = re.findall(r'<div class="stage"><b>(.+?)</b>', drawn)
+    record = read_record(tmp_path)
+    expected = stages(record.recipe, record.summary)
+    assert sorted(names) == sorted(stage.name for stage in expected)
+    assert names[:2] == ["Data", "Split"]
+    assert names[-2:] == ["Test", "Scores"]
+    for stage in expected:
+        for line in stage.lines:
+            assert str(escape(line)) in drawn

@@ -131,7 +131,7 @@ def test_unknown_patients_and_no_history_leave_their_figures_out(write_run, coho
     summarise(write_run(tmp_path, nameless, split_by="image"))
     record = dataclasses.replace(read_record(tmp_path), histories={}, recipe={})
     absent = {name for name in OF_A_RUN if draw(name, record) is None}
-    assert absent == {"patients", "magnifications", "tumor_types", "learning_curves", "pipeline"}
+    assert absent == {"patients", "magnifications", "tumor_types", "learning_curves"}
 
 
 def test_an_epoch_without_evaluation_draws_the_training_curves(records):

@@ -71,10 +71,6 @@ CAPTIONS = {
         "below: its repeats with other seeds, or its folds where it has none. Diamonds above: what the paper prints "
         "for the same recipe, without an interval and on other data."
     ),
-    "pipeline": (
-        "The pipeline of this run, drawn from its recipe (compare figures 3 and 4 of the paper). The test part of "
-        "each fold meets the same transform, and the model only after training."
-    ),
 }
 ONE_FOLD = {
     "confusion_mean": (

@@ -16,7 +16,6 @@ from hf_breakhis.results.figures.dotplots import (
     study,
     tumor_types,
 )
-from hf_breakhis.results.figures.flowchart import pipeline
 from hf_breakhis.results.figures.style import (
     BENIGN,
     CELL,
@@ -275,7 +274,6 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "magnifications": magnifications,
     "tumor_types": tumor_types,
     "patients": patients,
-    "pipeline": pipeline,
     "repeats": repeats,
 }
 BETWEEN_RUNS: dict[str, Callable[[Record], Figure | None]] = {"study": study, "compared": compared}

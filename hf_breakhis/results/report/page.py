@@ -19,6 +19,7 @@ from hf_breakhis.results.record import Record, read_record
 from hf_breakhis.results.report.checklist import checklists
 from hf_breakhis.results.report.explained import read_explained
 from hf_breakhis.results.report.inline import inline_svg, thumbnail
+from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
 
@@ -62,6 +63,8 @@ def write_report(run: str | Path) -> Path:
         explained=explained,
         twin=[text for text in record.summary["warnings"] if _is_twin(record) and "twin" in text],
         leaks=_leaks(record.summary),
+        pipeline=stages(record.recipe, record.summary) if record.recipe else [],
+        repeated=loop_label(record.recipe, record.summary),
         checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS),
         sibling=sibling(record, tuple(MAIN_FIELDS)),
         main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},

@@ -1,4 +1,4 @@
-"""What a run does, told from its recipe: the stages of the paper's figures 3 and 4."""
+"""The stages of a run, described from its recipe as in figures 3 and 4 of the paper."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +28,7 @@ class Stage:
     Attributes:
         name: a word or two.
         lines: what happens there, a fact each.
-        lane: "all" before the folds and after them, "both" for the train and the test part of a fold, "train" or
-            "test" for one of them.
+        lane: "before" or "after" the folds; within a fold "both" parts, the "train" part or the "test" part.
     """
 
     name: str
@@ -40,8 +39,8 @@ class Stage:
 def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
     """The stages of a run in order; what the recipe does not say is left out."""
     told = [
-        Stage("Data", _data(recipe, summary["data"]), "all"),
-        Stage("Split", _split(recipe, summary["protocol"]), "all"),
+        Stage("Data", _data(recipe, summary["data"]), "before"),
+        Stage("Split", _split(recipe, summary["protocol"]), "before"),
         Stage("Transform", _transform(recipe), "both"),
         Stage("Augmentation", _augmentation(recipe), "train"),
         Stage("Model", _model(recipe, summary["classes"]), "train"),
@@ -49,13 +48,13 @@ def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
         Stage("Schedule", _schedule(recipe), "train"),
         Stage("Training", _training(recipe, summary["protocol"]), "train"),
         Stage("Test", ("the model of each fold predicts its own test part",), "test"),
-        Stage("Scores", _scores(summary), "all"),
+        Stage("Scores", _scores(summary), "after"),
     ]
     return [stage for stage in told if stage.lines]
 
 
 def loop_label(recipe: dict[str, Any], summary: dict[str, Any]) -> str:
-    """What is written on the frame around the stages that every fold repeats."""
+    """The label of the frame around the stages that every fold repeats."""
     folds = recipe.get("num_folds") or len(summary["protocol"]["folds_present"])
     if folds == 1:
         return "once"
