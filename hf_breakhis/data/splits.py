@@ -306,7 +306,7 @@ def read_folds(path: Path, dataset: datasets.Dataset, split_by: str) -> list[Fol
     """
     try:
         table = pd.read_csv(path, dtype={"file_name": str})
-        rows = [(int(fold), part) for fold, part in table.groupby("fold")]
+        rows = [(int(i), table[table["fold"] == i]) for i in sorted(table["fold"].unique())]
         folds = [Fold(i, **{name: np.flatnonzero(part["part"] == name) for name in PARTS}) for i, part in rows]
         if any(list(part["file_name"]) != list(dataset["file_name"]) for _, part in rows):
             raise ValueError("the images are not the same")

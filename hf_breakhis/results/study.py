@@ -13,6 +13,9 @@ from hf_breakhis.results.summary import read_recipe, summarise
 
 PLAN = "plan.json"
 REFERENCE = "specimen-fresh"
+# With what a way of training is compared, so that longer training is no part of a premium. A carried model has trained
+# for as many times the epochs as there are folds at its end.
+REFERENCES = {"fresh": REFERENCE, "2x": "specimen-2x", "3x": "specimen-3x", "carried": "specimen-3x"}
 FORMAT = 1
 
 
@@ -30,10 +33,11 @@ def write_plan(folder: Path, runs: dict[str, str], title: str, unknown: list[str
 
 
 def compare_protocols(folder: str | Path) -> dict[str, Any]:
-    """Score every run of a study and write study.json: scores, intervals, leaks, and premiums over the reference.
+    """Score every run of a study and write study.json: scores, intervals, leaks, and premiums over the references.
 
     The premium is the difference of the scores on the images that both runs tested once, with a bootstrap over the
-    specimens of these images: what both runs share, such as hard specimens, cancels.
+    specimens of these images: what both runs share, such as hard specimens, cancels. The reference of a run is the
+    specimen-wise run that trained as long, see `REFERENCES`; without that run there is no premium.
 
     Raises:
         InputError: there is no plan, or no run of it has ended.
@@ -46,26 +50,27 @@ def compare_protocols(folder: str | Path) -> dict[str, Any]:
         raise InputError(f"No run of the study in {folder} has ended; run `hf-breakhis audit RECIPE --train`.")
     summaries = {name: summarise(run) for name, run in ended.items()}
     tests = {name: gather(run) for name, run in ended.items()}
-    reference = tests.get(REFERENCE)
+    references = {name: REFERENCES.get(name.rpartition("-")[2], REFERENCE) for name in runs}
     rows = [
         _row(name, plan["runs"][name], summaries.get(name), runs[name])
         | {
-            "premium": premium(tests[name], reference)
-            if name in tests and reference is not None and name != REFERENCE
-            else None
+            "reference": reference if name != reference else None,
+            "premium": premium(tests[name], tests[reference])
+            if name in tests and reference in tests and name != reference
+            else None,
         }
-        for name in runs
+        for name, reference in references.items()
     ]
     first = next(iter(summaries.values()))
     study = {
         "format": FORMAT,
         "name": plan["title"],
-        "reference": REFERENCE if reference is not None else None,
+        "reference": REFERENCE if REFERENCE in tests else None,
         "rows": rows,
         "data": first["data"],
         "interval": first["interval"],
         "missing": [name for name in runs if name not in ended],
-        "sentence": sentence(rows, reference is not None),
+        "sentence": sentence(rows, REFERENCE in tests),
         "unknown": plan["unknown"],
     }
     return read_json(write_json(folder / "study.json", study))
@@ -137,7 +142,8 @@ def study_table(study: dict[str, Any]) -> str:
     lines += [
         "",
         *study["unknown"],
-        "Premium: accuracy less that of specimen-fresh on the same images; interval over specimens.",
+        "Premium: accuracy less that of the specimen-wise run that trained as long (of specimen-3x for a",
+        "carried model), on the same images; interval over specimens. Every run is stratified by class.",
         "One split seed and one initial seed: how far others would move a premium is in no interval here.",
     ]
     if "twin" in str(study["data"]["source"]):

@@ -265,7 +265,8 @@ def refit_fold(folds: list[Fold], validation_size: float) -> Fold:
 
 def warn_of_thin_parts(folds: list[Fold], table: pd.DataFrame, split_by: str, classes: list[str]) -> None:
     """Print one line if some parts of the folds have few groups of a class."""
-    thin = thin_parts(folds, table["label"].to_numpy(), groups_of(len(table), table, split_by), classes)
+    groups = groups_of(len(table), {name: list(table[name]) for name in ("patient_id", "specimen_id")}, split_by)
+    thin = thin_parts(folds, table["label"].to_numpy(), groups, classes)
     if thin:
         unit = "patient" if split_by == "official" else split_by
         more = f" and {len(thin) - 3} more" if len(thin) > 3 else ""

@@ -18,8 +18,9 @@ def protocols(recipe: Recipe, folder: Path, levels: tuple[Level, ...] = LEVELS) 
     """Return the recipe under every protocol, by name: "image-fresh", "image-carried", "image-2x", "image-3x", ...
 
     A fresh model starts each fold anew; a carried one goes on from fold to fold; 2x and 3x are fresh models trained
-    for two and three times the epochs, since a carried model has also trained longer. The protocol that is the recipe
-    itself keeps the recipe's own folder, so a run that is there is used, or continued.
+    for two and three times the epochs, since a carried model has also trained longer. Every split is stratified: other
+    levels would otherwise differ in the shares of the classes too, which lowers a score by specimen and looks like
+    leakage. The protocol that is the recipe itself keeps the recipe's own folder, so its run is used or resumed.
 
     Args:
         recipe: its split and carrying on are replaced.
@@ -39,14 +40,14 @@ def protocols(recipe: Recipe, folder: Path, levels: tuple[Level, ...] = LEVELS) 
     carried = model.carry_over if model.carry_over != "none" else carried
     found: dict[str, Recipe] = {}
     for level in levels:
-        split = dataclasses.replace(data, split_by=level)
+        split = dataclasses.replace(data, split_by=level, stratify=True)
         ways: dict[str, tuple[Carry, int]] = {"fresh": ("none", 1)}
         if data.num_folds > 1:
             ways["carried"] = (carried, 1)
         ways |= {f"{length}x": ("none", length) for length in LENGTHS}
         for way, (carry_over, length) in ways.items():
             name = f"{level}-{way}"
-            is_own = (level, carry_over, length) == (data.split_by, model.carry_over, 1)
+            is_own = (level, True, carry_over, length) == (data.split_by, data.stratify, model.carry_over, 1)
             found[name] = Recipe(
                 split,
                 dataclasses.replace(model, carry_over=carry_over),

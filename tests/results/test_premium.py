@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
+from hf_breakhis.data.inventory import INVENTORY
+from hf_breakhis.data.splits import make_folds
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.scores.intervals import intervals
 from hf_breakhis.results.scores.paired import premium
+from hf_breakhis.results.scores.resampling import Images, image_scores
 from hf_breakhis.results.study import compare_protocols, sentence, study_table, write_plan, write_study
 
 
@@ -80,6 +85,70 @@ def test_a_study_is_made_again_from_files(study):
     before = page.read_bytes(), (study / "study.json").read_bytes()
     write_study(study, compare_protocols(study))
     assert (page.read_bytes(), (study / "study.json").read_bytes()) == before
+
+
+def test_longer_training_is_compared_with_longer_training(write_run, tmp_path):
+    folder = tmp_path / "audit"
+    names = ["image-carried", "image-2x", "specimen-fresh", "specimen-2x", "specimen-3x"]
+    runs = {
+        name: str(write_run(folder / name, split_by=name.split("-")[0], seed=seed)) for seed, name in enumerate(names)
+    }
+    write_plan(folder, runs, "c3", [])
+    rows = {one["name"]: one for one in compare_protocols(folder)["rows"]}
+    assert {name: one["reference"] for name, one in rows.items()} == {
+        "image-carried": "specimen-3x",
+        "image-2x": "specimen-2x",
+        "specimen-fresh": None,
+        "specimen-2x": None,
+        "specimen-3x": None,
+    }
+    expected = premium(gather(folder / "image-2x"), gather(folder / "specimen-2x"))
+    assert rows["image-2x"]["premium"] == expected
+    assert rows["specimen-2x"]["premium"] is None, "longer training leaks nothing"
+
+
+CATALOGUE = {folder.specimen_id: folder.label for folder in INVENTORY}
+LABEL_OF_SPECIMEN = np.array(list(CATALOGUE.values()))
+SIZE_OF_SPECIMEN = np.array([sum(len(f) for f in INVENTORY if f.specimen_id == name) for name in CATALOGUE])
+
+
+def simulated_premium(stratify, seed):
+    """Return the premium in accuracy, {"value", "low", "high"}, where specimens cannot be recognised.
+
+    Each image has one feature, which depends on its class alone. The model is the likelihood ratio with the prior of
+    the train part, so only the shares of the classes can make the score by specimen differ from that by image.
+    """
+    rng = np.random.default_rng(seed)
+    specimen = np.repeat(np.arange(len(LABEL_OF_SPECIMEN)), np.maximum(1, SIZE_OF_SPECIMEN // 8))
+    labels = LABEL_OF_SPECIMEN[specimen]
+    log_ratio = 2 * 0.6 * ((2 * labels - 1) * 0.6 + rng.normal(size=len(labels)))
+    scores = []
+    for split_by in ("image", "specimen"):
+        predicted = np.empty_like(labels)
+        columns = {"specimen_id": specimen.astype(str)}
+        for fold in make_folds(labels, columns, split_by, 3, stratify=stratify, seed=seed):
+            predicted[fold.test] = log_ratio[fold.test] + logit(labels[fold.train].mean()) > 0
+        probabilities = np.stack([1 - predicted, predicted], axis=1)
+        scores.append(image_scores(Images(labels, predicted, probabilities, specimen), ranked=False))
+
+    def difference(weights):
+        return {"accuracy": scores[0](weights)["accuracy"] - scores[1](weights)["accuracy"]}
+
+    classes = LABEL_OF_SPECIMEN
+    return intervals(difference, len(classes), classes=classes, shares=False, resamples=400, seed=seed)["accuracy"]
+
+
+def test_without_recognisable_specimens_there_is_no_premium():
+    """The control of the study: classes only. The recipes c1 to c3 are unstratified; the runs of the study are not."""
+    found = [simulated_premium(True, seed) for seed in range(40)]
+    values = np.array([one["value"] for one in found])
+    assert np.mean([one["low"] <= 0 <= one["high"] for one in found]) >= 0.9
+    assert abs(values.mean()) < 2 * values.std(ddof=1) / np.sqrt(len(values)) + 0.001
+
+
+def test_the_control_sees_the_premium_of_unstratified_splits():
+    values = np.array([simulated_premium(False, seed)["value"] for seed in range(40)])
+    assert values.mean() > 3 * values.std(ddof=1) / np.sqrt(len(values))
 
 
 def row(low, high):

@@ -28,7 +28,8 @@ def test_a_run_with_specimens_apart_needs_none(write_run, tmp_path):
 def test_without_one_the_command_is_told(leaky):
     found = of(leaky)
     assert found["run"] is None
-    assert found["command"].startswith("hf-breakhis train c3.yaml --split_by specimen --carry_over none --output_dir ")
+    start = "hf-breakhis train c3.yaml --split_by specimen --stratify true --carry_over none --output_dir "
+    assert found["command"].startswith(start)
     page = write_report(leaky).read_text(encoding="utf-8")
     assert "not run" in page
     assert found["command"] in page
@@ -46,8 +47,14 @@ def test_a_run_of_the_same_recipe_is_found(leaky, write_run, tmp_path, place):
 
 @pytest.mark.parametrize(
     "other",
-    [{"learning_rate": 0.1}, {"split_by": "image", "seed": 1}, {"carry_over": "model"}, {"present": [0, 1]}],
-    ids=["other rate", "not apart", "carried", "unfinished"],
+    [
+        {"learning_rate": 0.1},
+        {"stratify": False},
+        {"split_by": "image", "seed": 1},
+        {"carry_over": "model"},
+        {"present": [0, 1]},
+    ],
+    ids=["other rate", "not stratified", "not apart", "carried", "unfinished"],
 )
 def test_another_recipe_or_an_unfinished_run_is_no_sibling(leaky, write_run, tmp_path, other):
     run = write_run(tmp_path / "other", **({"split_by": "specimen"} | other))

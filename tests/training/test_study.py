@@ -32,6 +32,15 @@ def test_protocols_differ_in_split_carrying_and_length_alone(recipe, tmp_path):
     assert len(set(folders.values())) == len(folders)
 
 
+def test_every_protocol_of_an_unstratified_recipe_is_stratified(recipe, tmp_path):
+    own = recipe(tmp_path / "c", split_by="image", stratify=False)
+    found = protocols(own, tmp_path / "c-audit")
+    assert {one.data.stratify for one in found.values()} == {True}
+    assert str(tmp_path / "c") not in {one.training.output_dir for one in found.values()}, (
+        "its own run is not like them"
+    )
+
+
 def test_a_schedule_that_ends_with_its_fold_carries_the_weights_alone(recipe, tmp_path):
     own = recipe(tmp_path / "c", scheduler_name="cosine")
     assert protocols(own, tmp_path / "s")["image-carried"].model.carry_over == "model"

@@ -54,7 +54,7 @@ def repeats(record: Record) -> Figure | None:
 
 
 def study(record: Record) -> Figure | None:
-    """Accuracy under each protocol, and what it is above the reference on the same images."""
+    """Accuracy under each protocol, and its premium over its own reference on the same images."""
     rows = [row for row in record.summary.get("rows") or [] if row["ended"]]
     if not rows:
         return None

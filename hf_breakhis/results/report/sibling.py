@@ -7,12 +7,12 @@ from typing import Any
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.results.record import Record, read_record
 
-FREE = {"split_by", "carry_over"}
-FLAGS = {"--split_by": "specimen", "--carry_over": "none", "--output_dir": None}
+FREE = {"split_by", "carry_over", "stratify"}
+FLAGS = {"--split_by": "specimen", "--stratify": "true", "--carry_over": "none", "--output_dir": None}
 
 
 def sibling(record: Record, fields: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the run of the same recipe that keeps specimens apart and starts each fold afresh.
+    """Return the run of the same recipe, stratified and split by specimen, with a new model for each fold.
 
     Args:
         record: of the run.
@@ -23,8 +23,7 @@ def sibling(record: Record, fields: tuple[str, ...]) -> dict[str, Any] | None:
         both None where none has ended, and the `command` that trains it.
     """
     protocol = record.summary["protocol"]
-    apart = protocol["split_by"] == "specimen" and protocol["carry_over"] == "none"
-    if apart or not record.summary["data"]["num_specimens"]:
+    if _is_honest(protocol) or not record.summary["data"]["num_specimens"]:
         return None
     folder = record.folder.resolve()
     found = next((run for run in _neighbours(folder) if _is_sibling(run, record, fields)), None)
@@ -41,6 +40,10 @@ def _neighbours(run: Path) -> list[Path]:
     return sorted(path.parent for place in places for path in place.glob("*/summary.json") if path.parent != run)
 
 
+def _is_honest(protocol: dict[str, Any]) -> bool:
+    return protocol["split_by"] == "specimen" and protocol["stratify"] and protocol["carry_over"] == "none"
+
+
 def _is_sibling(run: Path, record: Record, fields: tuple[str, ...]) -> bool:
     try:
         other = read_record(run)
@@ -52,9 +55,8 @@ def _is_sibling(run: Path, record: Record, fields: tuple[str, ...]) -> bool:
     if protocol.get("repeats", 1) != record.summary["protocol"].get("repeats", 1):
         return False
     same = all(other.recipe.get(name) == record.recipe.get(name) for name in fields if name not in FREE)
-    apart = protocol["split_by"] == "specimen" and protocol["carry_over"] == "none"
     same_data = other.summary["data"]["manifest_sha256"] == record.summary["data"]["manifest_sha256"]
-    return same and apart and same_data
+    return same and _is_honest(protocol) and same_data
 
 
 def _command(record: Record) -> str:
