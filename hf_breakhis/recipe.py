@@ -16,7 +16,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_breakhis.arguments import DataArguments, ModelArguments, require
 from hf_breakhis.files import InputError
-from hf_breakhis.training_arguments import BreakHisTrainingArguments
+from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHisTrainingArguments, check_inherited
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
@@ -24,6 +24,7 @@ ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingAr
 USAGE = "hf-breakhis train RECIPE [--field value ...]"
 HINTS = {name: hint for group in ARGUMENT_CLASSES for name, hint in get_type_hints(group).items()}
 KNOWN = [f.name for group in ARGUMENT_CLASSES for f in fields(group) if f.init]
+SUGGESTED = [name for name in KNOWN if name not in REFUSED and name not in MEANINGLESS]
 # What the Trainer takes without a word and stumbles over later: field -> lowest value.
 LOWEST = {
     "seed": 0, "data_seed": 0, "num_train_epochs": 0, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0,
@@ -82,6 +83,7 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
         for name, value in given.items():
             check_value(name, value, source)
     merged = {**values, **flags}
+    check_inherited(merged)
     if "batch_size" in merged and "per_device_train_batch_size" in merged:
         raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")
     try:
@@ -136,7 +138,7 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     values = read_yaml(path, "a recipe is YAML like recipes/c3.yaml")
     for key in values:
         if key not in KNOWN:
-            raise InputError(f"{path}: unknown key `{key}`.{nearest(str(key), KNOWN)}")
+            raise InputError(f"{path}: unknown key `{key}`.{_advice(str(key))}")
     if type(values.get("fold")) is int:
         values["fold"] = str(values["fold"])  # all, refit or a number: text, as on the command line
     return values
@@ -161,7 +163,7 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     for text in rest:
         name = text.split("=")[0]
         if name.startswith("--"):
-            raise InputError(f"unknown flag `{name}`.{nearest(name, [f'--{known}' for known in KNOWN])}")
+            raise InputError(f"unknown flag `{name}`.{_advice(name)}")
     if rest:
         raise InputError(f"cannot read {' '.join(rest)!r}; flags are written --field value.")
     return vars(given)
@@ -214,6 +216,14 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f" Did you mean `{near[0]}`?" if near else ""
 
 
+def _advice(name: str) -> str:
+    """Return which field to use in place of an unknown one, never one that would be refused."""
+    dashes, field = ("--", name[2:]) if name.startswith("--") else ("", name)
+    if field in FORMER:
+        return f" Use `{dashes}{FORMER[field]}`."
+    return nearest(name, [f"{dashes}{known}" for known in SUGGESTED])
+
+
 def short_help() -> str:
     """Return the help page of the fields that this package adds."""
     inherited = {f.name for f in fields(TrainingArguments)}
@@ -240,6 +250,8 @@ def _flag_parser() -> _FlagParser:
     for action in parser._actions:
         if action.dest in HINTS:
             action.default = argparse.SUPPRESS
+            if action.dest not in SUGGESTED:
+                action.help = argparse.SUPPRESS
             if dict in (get_origin(part) or part for part in (HINTS[action.dest], *get_args(HINTS[action.dest]))):
                 action.type = _json_object
     return parser

@@ -1,8 +1,9 @@
 """Fields of a recipe that describe the training: those of the Trainer and those of this package."""
 
 import os
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal
 
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
@@ -10,6 +11,90 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from hf_breakhis.arguments import described, require
 from hf_breakhis.hardware import choose, find_hardware
 
+# Every field of the Trainer is in one of three groups; a test fails for one that is in none.
+# Fields that a run uses.
+USED = frozenset(
+    """
+    output_dir seed data_seed use_cpu full_determinism num_train_epochs max_steps learning_rate weight_decay
+    per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps max_grad_norm
+    label_smoothing_factor optim optim_args adam_beta1 adam_beta2 adam_epsilon lr_scheduler_type lr_scheduler_kwargs
+    warmup_steps bf16 fp16 tf32 torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps
+    gradient_checkpointing gradient_checkpointing_kwargs activation_checkpointing activation_checkpointing_kwargs
+    logging_strategy logging_steps logging_first_step logging_nan_inf_filter log_level log_level_replica
+    log_on_each_node disable_tqdm debug report_to run_name project trackio_space_id trackio_bucket_id
+    trackio_static_space_id eval_strategy eval_steps eval_delay eval_on_start eval_accumulation_steps
+    eval_use_gather_object save_strategy save_steps save_total_limit save_on_each_node
+    restore_callback_states_from_checkpoint load_best_model_at_end metric_for_best_model greater_is_better
+    dataloader_drop_last dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers
+    dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order ddp_find_unused_parameters
+    ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout
+    """.split()
+)
+_PUBLISH = "train first, then publish the run with `hf-breakhis publish`"
+_FLOAT32 = "the scores of a run are calculated in float32; set `bf16` for training"
+_LOGITS = "a run needs the logits of every image; leave it out"
+_SHARDED = "every process holds the whole network; start several with `accelerate launch --multi_gpu`"
+# Fields that a run refuses: what to do instead.
+REFUSED = {
+    "accelerator_config": "`batch_size` and `gradient_accumulation_steps` say how batches are divided; set these",
+    "auto_find_batch_size": "it changes the recipe; lower `batch_size`, or raise `gradient_accumulation_steps`",
+    "average_tokens_across_devices": "the loss is always averaged over the global batch; leave it out",
+    "batch_eval_metrics": _LOGITS,
+    "bf16_full_eval": _FLOAT32,
+    "deepspeed": _SHARDED,
+    "enable_jit_checkpoint": "a run writes a checkpoint when it is stopped; leave it out",
+    "eval_do_concat_batches": _LOGITS,
+    "fp16_full_eval": _FLOAT32,
+    "fsdp": _SHARDED,
+    "fsdp_config": _SHARDED,
+    "hub_always_push": _PUBLISH,
+    "hub_model_id": _PUBLISH,
+    "hub_private_repo": _PUBLISH,
+    "hub_revision": _PUBLISH,
+    "hub_strategy": _PUBLISH,
+    "hub_token": "the Trainer would write it to disk; log in with `hf auth login`",
+    "ignore_data_skip": "a resumed fold would train on other images; leave it out",
+    "label_names": "the label is the column `label`; choose it with `target`",
+    "local_rank": "the launcher sets it; start processes with `accelerate launch` or `torchrun`",
+    "optim_target_modules": "it selects layers of language models; set `freeze_backbone` to train the head alone",
+    "parallelism_config": _SHARDED,
+    "prediction_loss_only": _LOGITS,
+    "push_to_hub": _PUBLISH,
+    "remove_unused_columns": "the Trainer would delete the images; leave it false",
+    "resume_from_checkpoint": "a run resumes by itself; run the same command again",
+    "save_only_model": "an interrupted fold could not be resumed; lower `save_total_limit` to save space",
+    "train_sampling_strategy": "set `sampler`",
+}
+# Fields that mean nothing for images or for a run of this package; setting one is refused.
+MEANINGLESS = frozenset(
+    """
+    do_train do_eval do_predict include_for_metrics include_num_input_tokens_seen length_column_name
+    liger_kernel_config neftune_noise_alpha skip_memory_metrics use_cache use_liger_kernel
+    """.split()
+)
+# Used fields that have no effect while another field is set: that field, and where to write the value.
+OVERRIDDEN = {
+    name: (by, kwargs)
+    for by, kwargs, names in (
+        ("optimizer_name", "optimizer_kwargs", "optim optim_args adam_beta1 adam_beta2 adam_epsilon"),
+        ("scheduler_name", "scheduler_kwargs", "lr_scheduler_type lr_scheduler_kwargs warmup_steps"),
+    )
+    for name in names.split()
+}
+# Used fields that have an effect only with one value of another field.
+NEEDED = {
+    "eval_steps": ("eval_strategy", "steps"),
+    "logging_steps": ("logging_strategy", "steps"),
+    "save_steps": ("save_strategy", "steps"),
+}
+# Fields of earlier versions of transformers, and those that took their place here.
+FORMER = {
+    "evaluation_strategy": "eval_strategy",
+    "logging_dir": "report_to",
+    "no_cuda": "use_cpu",
+    "overwrite_output_dir": "restart",
+    "warmup_ratio": "scheduler_kwargs",
+}
 WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # what a checkpoint may be chosen by
 
 
@@ -55,9 +140,6 @@ class BreakHisTrainingArguments(TrainingArguments):
         for name in ("optimizer_kwargs", "scheduler_kwargs"):
             needs = name.replace("kwargs", "name")
             require(not getattr(self, name) or getattr(self, needs) is not None, f"`{name}` needs `{needs}`.")
-        require(not self.remove_unused_columns, "`remove_unused_columns` has to be false: it deletes the images.")
-        require(not self.push_to_hub, "`push_to_hub` would push every fold; train first, then publish the run.")
-        require(not self.auto_find_batch_size, "`auto_find_batch_size` changes the recipe; lower `batch_size`.")
         self._check_schedule()
         if self.disable_tqdm is None:
             self.disable_tqdm = not os.isatty(2)  # a log file wants lines, not bars
@@ -131,3 +213,32 @@ class BreakHisTrainingArguments(TrainingArguments):
             f"{self.gradient_accumulation_steps} accumulation steps; choose a multiple of {parts}.",
         )
         return batch_size // parts
+
+
+def check_inherited(given: Mapping[str, Any]) -> None:
+    """Refuse fields of the Trainer that would have no effect on this run.
+
+    Args:
+        given: the fields that recipe and command line set, checked for their types.
+
+    Raises:
+        InputError: names the field, and what to set instead.
+    """
+    defaults = {f.name: f.default for f in fields(BreakHisTrainingArguments) if f.default is not MISSING}
+    changed = {name for name, value in given.items() if name not in defaults or value != defaults[name]}
+    for name in given:
+        if name not in changed:
+            continue
+        require(name not in REFUSED, f"`{name}` is not supported here: {REFUSED.get(name)}.")
+        require(name not in MEANINGLESS, f"`{name}` has no meaning in a run of this package; leave it out.")
+        by, kwargs = OVERRIDDEN.get(name, ("", ""))
+        require(
+            given.get(by) is None,
+            f"`{name}` has no effect, since `{by}` is {given.get(by)}; use `{kwargs}`, or leave `{by}` out.",
+        )
+        other, value = NEEDED.get(name, ("", ""))
+        now = given.get(other, defaults.get(other))
+        require(not other or now == value, f"`{name}` has no effect, since `{other}` is {now}; set it to {value}.")
+    optim = str(given.get("optim", defaults["optim"]))
+    for name in sorted(changed & {"adam_beta1", "adam_beta2", "adam_epsilon"}):
+        require("adam" in optim, f"`{name}` has no effect, since `optim` is {optim}; use `optim_args`.")

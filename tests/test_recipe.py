@@ -123,7 +123,7 @@ BAD_YAML = {
     "fold: refit\nscheduler_name: plateau": "nothing is held out",
     "fold: 1\nrepeats: 3": "has to be all",
     "push_to_hub: true": "train first, then publish",
-    "remove_unused_columns: true": "deletes the images",
+    "remove_unused_columns: true": "would delete the images",
     "freeze_backbone: true\ninit: random": "use pretrained weights",
     "load_best_model_at_end: true\nsave_strategy: 'no'": "save and eval strategy to match",
 }

@@ -31,7 +31,6 @@ num_train_epochs: 1
 batch_size: 36
 use_cpu: true
 disable_tqdm: true
-hub_token: hf_secretintherecipe
 """
 PUBLISHED = ("publish", "space", "page", "parquet")
 
@@ -50,10 +49,13 @@ def left(hub, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     hub.tokens[TOKENS[0]] = "user"
-    train = ["train", "r.yaml", "--data_dir", str(twin), "--output_dir", "run", "--hub_token", TOKENS[1],
+    train = ["train", "r.yaml", "--data_dir", str(twin), "--output_dir", "run",
              "--model_name_or_path", str(base / "tiny-net"), "--model_revision", "main"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["hf-breakhis", *train])
     run = str(base / "run")
+    assert main([*train, "--hub_token", TOKENS[1]]) == 2
+    (base / "token.yaml").write_text(f"{RECIPE}hub_token: {TOKENS[2]}\n")
+    assert main(["train", "token.yaml", *train[2:]]) == 2
     for command in (
         train,
         ["explain", run],
@@ -80,7 +82,7 @@ def files_with(text, *folders):
 def test_what_is_left_tells_no_token_and_what_is_published_no_place(left, hub):
     for token in TOKENS:
         found = files_with(token, left)
-        assert found == (["r.yaml"] if token == TOKENS[2] else []), token
+        assert found == (["token.yaml"] if token == TOKENS[2] else []), token
     public = [left / name for name in PUBLISHED]
     assert all(folder.is_dir() for folder in public)
     repo = hub.repos["model", "user/tiny"].files
