@@ -1,13 +1,14 @@
 """Files that are whole or not there, and the one error for what a user gave."""
 
 import contextlib
+import difflib
 import json
 import math
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,12 @@ def printable(text: str) -> str:
     """Return `text` in one line of at most `MAX_MESSAGE` letters, with whatever does not print as an escape."""
     short = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in short)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return ' Did you mean ...?' for the known name nearest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:

@@ -1,7 +1,6 @@
 """Read a recipe: a flat YAML file and flags that beat it, checked value by value."""
 
 import argparse
-import difflib
 import json
 import reprlib
 import types
@@ -15,7 +14,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_breakhis.arguments import DataArguments, ModelArguments, require
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, nearest
 from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHisTrainingArguments, check_inherited
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
@@ -208,12 +207,6 @@ def _shown(name: str, value: Any) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = 120
     return short.repr(value)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return ' Did you mean ...?' for the known name nearest to `name`, or nothing."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 def _advice(name: str) -> str:

@@ -18,7 +18,7 @@ def loaded(code, modules):
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "data --help", "predict --help", "recipes", "compare --help", "audit --help"]
+    "command", ["--help", "data --help", "predict --help", "recipes", "compare --help", "audit --help", "check --help"]
 )
 def test_help_needs_nothing_heavy(command):
     code = f"from hf_breakhis.cli import main; main({command.split()!r})"

@@ -10,6 +10,7 @@ import typer
 
 from hf_breakhis.cli.audit import HELP as AUDIT_HELP
 from hf_breakhis.cli.audit import audit
+from hf_breakhis.cli.check import check
 from hf_breakhis.cli.compare import compare
 from hf_breakhis.cli.data import app as data_app
 from hf_breakhis.cli.explain import explain
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
+app.command()(check)
 app.command()(compare)
 app.command()(explain)
 app.command()(export)

@@ -11,6 +11,7 @@ from importlib.resources import files
 from hf_breakhis.data.filenames import MAGNIFICATIONS, BreakHisName, parse_file_name
 
 NUM_OFFICIAL_FOLDS = 5
+RCL_PER_CLASS = 3750  # benign, and malignant, images of RCL-7500, a data set on the Hub that may hold copies of these
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel, ResNetConfig
 
 from hf_breakhis.arguments import ModelArguments
-from hf_breakhis.files import InputError
-from hf_breakhis.recipe import nearest
+from hf_breakhis.files import InputError, nearest
 
 # The configuration of microsoft/resnet-50, so that a random start needs no network.
 RESNET_50: dict[str, Any] = {

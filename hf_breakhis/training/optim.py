@@ -16,8 +16,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from hf_breakhis.files import InputError
-from hf_breakhis.recipe import nearest
+from hf_breakhis.files import InputError, nearest
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -11,6 +11,7 @@ import datasets
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.images import Images
+from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.sources.arranged import arrange_once
 from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.datasets_cache import file_stamp
@@ -19,7 +20,6 @@ from hf_breakhis.data.sources.parquet import find_parquet, read_parquet
 from hf_breakhis.files import InputError
 
 HUB_ID = "LuminaAI/RCL-Breast-Cancer-Biopsy-7500"
-PER_CLASS = 3750
 COPIES = (
     "3,750 benign images are more than the 2,480 of BreakHis: if RCL-7500 was made from BreakHis, as its page says, "
     "it holds copies, and a split by image puts copies of one image on both sides."
@@ -62,7 +62,7 @@ def _describe(rows: datasets.Dataset, location: str, stamp: str) -> Images:
     labels = _labels(rows, location)
     counts = Counter(labels)
     warnings = [COPIES]
-    if (counts[0], counts[1]) != (PER_CLASS, PER_CLASS):
+    if (counts[0], counts[1]) != (RCL_PER_CLASS, RCL_PER_CLASS):
         warnings.append(
             f"RCL-7500 has 3,750 images of each class; here are {counts[0]:,} benign, {counts[1]:,} malignant."
         )

@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
 from hf_breakhis.data.images import Images
+from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.columns import describe
-from hf_breakhis.data.sources.rcl7500 import PER_CLASS, row_names
+from hf_breakhis.data.sources.rcl7500 import row_names
 from hf_breakhis.data.twin.traits import generator
 from hf_breakhis.data.twin.twin import TwinSettings, twin_file_names, write_twin
 from hf_breakhis.files import InputError, write_csv
@@ -38,7 +39,7 @@ def rcl_rows(settings: TwinSettings) -> pd.DataFrame:
     names = twin_file_names(settings)
     benign = [name for name in names if parse_file_name(name).label == 0]
     malignant = [name for name in names if parse_file_name(name).label == 1]
-    number = min(round(len(benign) * PER_CLASS / NUM_BENIGN), len(malignant))
+    number = min(round(len(benign) * RCL_PER_CLASS / NUM_BENIGN), len(malignant))
     random = generator(settings, "rcl", "rows")
     again = [(name, turn) for name in benign for turn in _TURNS]
     chosen = random.choice(len(again), max(0, number - len(benign)), replace=False)

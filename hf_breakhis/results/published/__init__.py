@@ -1,0 +1,1 @@
+"""Tables of papers: read as printed, and compared with themselves and with data sets."""

@@ -1,0 +1,152 @@
+"""What `hf-breakhis check` found, in words: the same sentences on a page and on the terminal."""
+
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from hf_breakhis.files import read_json, write_json, write_text
+from hf_breakhis.results.formatting import count, things
+from hf_breakhis.results.published.consistency import FITS, NOT, OPEN
+from hf_breakhis.results.record import Record
+from hf_breakhis.results.report.page import fill_page
+
+LIMITS = (
+    "A number that fits may still be wrong, and one that does not fit may be a misprint. Numbers are taken as "
+    "rounded, not cut off. Only splits by image and the official folds are compared with the supports."
+)
+
+
+def write_check(folder: Path, check: dict[str, Any]) -> Path:
+    """Write check.json and the page, and return the page."""
+    check = read_json(write_json(folder / "check.json", check))
+    tables = [table | {"sentences": sentences(table)} for table in check["tables"]]
+    page = fill_page("check.html.j2", Record(folder, check), tables=tables, answer=answer(check), limits=LIMITS)
+    return write_text(folder / "check.html", page)
+
+
+def check_text(check: dict[str, Any]) -> str:
+    """Return what was found as plain text of at most 100 columns."""
+    lines = [*wrap(f"{check['name']}, {check['source']}".strip(", "), 88), "", *wrap(answer(check), 88)]
+    for table in check["tables"]:
+        lines += ["", title(table), f"{'Fold':<12}{'Images':>9}   {'Verdict':<14}{'Matrices that fit':>18}"]
+        lines.append("-" * len(lines[-1]))
+        for row in table["folds"]:
+            number = "-" if row["num_matrices"] is None else count(row["num_matrices"])
+            total = count(sum(row["supports"].values())) if row["supports"] else "-"
+            lines.append(f"{row['fold'][:11]:<12}{total:>9}   {row['verdict']:<14}{number:>18}")
+        for name, text in _short(table):
+            lines += wrap(f"{name}: {text}", 88, subsequent_indent="  ")
+    return "\n".join([*lines, "", *wrap(LIMITS, 88)])
+
+
+def _short(table: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the sentences without those about magnifications that do not fit."""
+    names = [row["name"] for row in table["supports"]["data_sets"] if not row["parts"]][1:]
+    found = [(name, text) for name, text in sentences(table) if name not in names]
+    return [*found, ("Does not fit either", f"{'; '.join(names)}.")] if names else found
+
+
+def title(table: dict[str, Any]) -> str:
+    """Return the name of a table and where it is printed."""
+    return f"{table['name']} ({table['printed_in']})" if table["printed_in"] else str(table["name"])
+
+
+def answer(check: dict[str, Any]) -> str:
+    """Return the whole in two or three sentences."""
+    rows = [row for table in check["tables"] for row in table["folds"]]
+    wrong = [row for row in rows if row["verdict"] == NOT]
+    texts = []
+    if wrong:
+        texts.append(
+            f"{len(wrong)} of {things(len(rows), 'row')} does not fit: no counts of images have these scores."
+        )
+    elif any(row["verdict"] == OPEN for row in rows):
+        texts.append(f"Nothing excludes the {things(len(rows), 'row')}.")
+    else:
+        texts.append(f"All {things(len(rows), 'row')} can come from whole numbers of images.")
+    averages = [table["averages"]["verdict"] for table in check["tables"] if table["averages"]]
+    if NOT in averages:
+        texts.append("Printed averages do not fit the rows.")
+    elif averages and set(averages) == {FITS}:
+        texts.append("The averages follow from the rows.")
+    if check["in_common"]:
+        texts.append(f"The supports of all tables fit {' or '.join(check['in_common'])}.")
+    return " ".join(texts)
+
+
+def sentences(table: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what was found in one table: a heading and a text each."""
+    found = [(f"Fold {row['fold']}", _in_the_way(row)) for row in table["folds"] if row["verdict"] == NOT]
+    if table["averages"]:
+        found.append(("Averages", _averages(table["averages"])))
+    if table["spread"]:
+        found.append(("Folds", _spread(table["spread"])))
+    if table["climb"]:
+        found.append(("Order", _climb(table["climb"])))
+    return [*found, *_supports(table["supports"])]
+
+
+def _in_the_way(row: dict[str, Any]) -> str:
+    if not row["in_the_way"]:
+        return "does not fit, and no single number is in the way."
+    ways = [
+        f"{way['number']} (printed {way['printed']}; the others leave {_range(way['allowed'])})"
+        for way in row["in_the_way"]
+    ]
+    return f"does not fit. The others fit without {'; or without '.join(ways)}."
+
+
+def _range(bounds: list[float]) -> str:
+    low, high = (f"{bound:.4f}" for bound in bounds)
+    return low if low == high else f"{low} to {high}"
+
+
+def _averages(averages: dict[str, Any]) -> str:
+    if not averages["rows"]:
+        return f"{averages['how']}."
+    texts = []
+    for row in averages["rows"]:
+        printed = ", ".join(f"{name} {text}" for name, text in row["printed"].items())
+        if row["ways"]:
+            texts.append(f"{printed} fit the rows as {'; or as '.join(row['ways'])}.")
+        elif row["in_the_way"]:
+            texts.append(
+                f"{printed} do not fit the rows. They would without {' or without '.join(row['in_the_way'])}."
+            )
+        else:
+            texts.append(f"{printed} do not fit the rows.")
+    return " ".join(texts)
+
+
+def _spread(spread: dict[str, Any]) -> str:
+    values, error = ", ".join(spread["accuracies"]), f"{spread['sampling_error']:.3f}"
+    if spread["more_than_sampling"]:
+        return (
+            f"accuracies {values} vary more than the sampling of test images allows (p < 0.001), whose standard error "
+            f"is {error} for a fold. Training, patients kept together, or a model carried from fold to fold can be "
+            "the reason."
+        )
+    return f"accuracies {values} vary no more than the sampling of test images allows (p = {spread['p']:.2f})."
+
+
+def _climb(climb: dict[str, Any]) -> str:
+    if not climb["climbs"]:
+        return "the accuracies do not climb from fold to fold."
+    return (
+        "the accuracies climb, as those of a model do that is carried from fold to fold and so was trained on later "
+        f"test images. Folds in random order climb once in {round(1 / climb['chance'])}. This is consistent with such "
+        "a model and no proof."
+    )
+
+
+def _supports(supports: dict[str, Any]) -> list[tuple[str, str]]:
+    if supports["verdict"] is None:
+        return [("Supports", f"not compared. {supports['reason']}")]
+    rows = []
+    for row in supports["data_sets"]:
+        if row["parts"]:
+            parts = [f"{part['kept']}, {part['rule']}, {part['how']}" for part in row["parts"]]
+            rows.append((row["name"], f"fits as {'; or as '.join(parts)}."))
+        else:
+            rows.append((row["name"], f"does not fit: {'; '.join(row['reasons'])}."))
+    return sorted(rows, key=lambda row: not row[1].startswith("fits"))

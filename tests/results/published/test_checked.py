@@ -1,0 +1,71 @@
+"""The command: what it prints and writes, and how it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_breakhis.cli import main
+from hf_breakhis.yaml_files import packed_files
+
+NAME = "pixels-to-prognosis"
+DOCS = Path(__file__).parents[3] / "docs/check.md"
+
+
+def test_the_paper_by_name(tmp_path, capsys):
+    """The page in docs shows what the command prints."""
+    folder = tmp_path / "out"
+    assert main(["check", NAME, "--output_dir", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    text, _, last = printed.strip().rpartition("\n")
+    assert last == f"check: {folder / 'check.html'}"
+    assert text in DOCS.read_text(encoding="utf-8")
+    assert all(len(line) <= 100 for line in text.splitlines())
+    check = json.loads((folder / "check.json").read_text())
+    assert check["fits"]
+    assert [len(table["folds"]) for table in check["tables"]] == [1, 3, 3]
+    page = (folder / "check.html").read_text(encoding="utf-8")
+    assert "RCL-7500, 15% set aside" in page
+    assert "<script" not in page
+
+
+def test_a_changed_digit_ends_with_code_1_and_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "changed.yaml"
+    text = packed_files("papers")[NAME].read_text(encoding="utf-8")
+    path.write_text(text.replace("precision: 0.73", "precision: 0.37"), encoding="utf-8")
+    assert main(["check", str(path)]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 of 7 rows does not fit" in printed
+    assert "Fold 1: does not fit. The others fit without malignant precision (printed 0.37; the" in printed
+    assert "Averages: not compared, since a fold does not fit." in printed
+    assert (tmp_path / "outputs/check/changed/check.html").is_file()
+    assert "false" not in printed.lower()
+
+
+def test_names_from_a_file_are_harmless_on_the_page(tmp_path):
+    path = tmp_path / "t.yaml"
+    row = "{recall: 0.90, support: 10}"
+    path.write_text(
+        f"title: <script>x</script>\ntables: {{'<b>t</b>': {{folds: {{'<i>': {{'<u>': {row}, b: {row}}}}}}}}}"
+    )
+    assert main(["check", str(path), "--output_dir", str(tmp_path)]) == 0
+    page = (tmp_path / "check.html").read_text(encoding="utf-8")
+    assert not any(tag in page for tag in ("<script>x", "<b>t", "<i>", "<u>"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No table at {path}. Give a YAML file, or a table of this package: pixels-to-prognosis."),
+        ("tables: {t: {folds: {1: {a: {recall: 2}, b: {}}}}}", "recall of a is 2, but has to be from 0 to 1."),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, capsys, text, message):
+    path = tmp_path / "t.yaml"
+    if text:
+        path.write_text(text)
+    assert main(["check", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message.format(path=path) in error
+    assert error.count("\n") == 1
