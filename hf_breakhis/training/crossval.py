@@ -57,7 +57,7 @@ def cross_validate(recipe: Recipe) -> bool:
     data, model, training = recipe.data, recipe.model, recipe.training
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
-    check_network(model)  # an unknown network or override is told before any image is read
+    check_network(model, data.image_size)  # before any image is read
     check_reporting(training)
     use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing

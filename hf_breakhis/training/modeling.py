@@ -24,6 +24,8 @@ RESNET_50: dict[str, Any] = {
     "hidden_act": "relu",
     "downsample_in_first_stage": False,
 }
+# What a configuration that does not fit itself or the image raises, somewhere in the library.
+FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, LookupError, AssertionError)
 DERIVED = ("stage_names", "out_features", "out_indices")
 
 
@@ -62,19 +64,57 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
     return model
 
 
-def check_network(args: ModelArguments) -> None:
-    """Refuse a network that cannot be had or built, before any image is read.
+def check_network(args: ModelArguments, image_size: int) -> None:
+    """Build the network and pass one image through it, before any image is read.
 
     Raises:
-        InputError: as `build_model`.
+        InputError: the network cannot be loaded or built, does not take images of this size, or cannot be frozen.
     """
     config = load_config(args)
     try:
-        with torch.device("meta"):  # shapes alone: no memory, no random numbers
-            AutoModelForImageClassification.from_config(config)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        told = " ".join(str(error).split())[:200].rstrip(".")
-        raise InputError(f"`model_kwargs` does not fit {config.model_type} ({told}); change it.") from error
+        _pass_zeros(config, args, image_size, "meta")  # shapes alone: no memory, no time
+    except InputError:
+        _pass_zeros(config, args, image_size, "cpu")  # some networks need numbers: only this refusal counts
+
+
+def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int, device: str) -> None:
+    kind = config.model_type
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            model = AutoModelForImageClassification.from_config(config)
+    except ImportError as error:
+        raise InputError(_missing_package(args, error)) from error
+    except FAILURES as error:
+        raise InputError(f"`model_kwargs` does not fit {kind} ({_short(error)}); change it.") from error
+    if args.freeze_backbone:
+        freeze_backbone(model)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise InputError(
+                f"`freeze_backbone` is true, but {type(model).__name__} does not separate its head from its backbone, "
+                "so nothing would be trained. Set freeze_backbone to false."
+            )
+    try:
+        with torch.no_grad():
+            model.eval()(pixel_values=torch.zeros(1, 3, image_size, image_size, device=device)).logits.shape  # noqa: B018
+    except FAILURES as error:
+        sizes = getattr(config, "image_size", None)
+        own = isinstance(sizes, int) and sizes != image_size
+        raise InputError(
+            f"`image_size` is {image_size}, but {args.model_name_or_path} cannot process such an image "
+            f"({_short(error)}). {f'Set image_size to {sizes}.' if own else 'Choose another image_size or network.'}"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return (" ".join(str(error).split())[:200] or type(error).__name__).rstrip(".")
+
+
+def _missing_package(args: ModelArguments, error: ImportError) -> str:
+    """Return one line that names the package that a network needs."""
+    package = "timm" if "timm" in str(error).lower() else str(error.name or "")
+    remedy = f"Install it: pip install {package}." if package else "Install it."
+    name = args.model_name_or_path
+    return f"`{name}` needs a package that is not installed ({_short(error).partition('. ')[0]}). {remedy}"
 
 
 def require_reachable(args: ModelArguments) -> None:
@@ -109,6 +149,8 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
             config = AutoConfig.from_pretrained(
                 args.model_name_or_path, revision=args.model_revision, trust_remote_code=False
             )
+        except ImportError as error:
+            raise InputError(_missing_package(args, error)) from error
         except (OSError, ValueError) as error:
             raise InputError(unreachable(args, error)) from error
     # The names of the stages follow from their number, which an override may change.
