@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hf_breakhis.files import InputError
+
 
 class Backend(StrEnum):
     """What runs the network."""
@@ -23,18 +25,34 @@ class Form(StrEnum):
 
     CSV = "csv"
     JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+FORMS = {
+    "": Form.CSV,
+    ".csv": Form.CSV,
+    ".jsonl": Form.JSONL,
+    ".ndjson": Form.JSONL,
+    ".json": Form.JSONL,
+    ".parquet": Form.PARQUET,
+}
 
 
 def predict(
     model: Annotated[str, typer.Argument(help="A run, a model folder, or OWNER/NAME on the Hub.")],
     paths: Annotated[
-        list[str], typer.Argument(help="Images, folders, patterns, archives, .parquet, hf://datasets/OWNER/NAME.")
+        list[str],
+        typer.Argument(
+            help="Images, folders, patterns, archives, .parquet, hf://datasets/OWNER/NAME, or - for standard input: "
+            "one image, or a list of paths, one a line."
+        ),
     ],
     fold: Annotated[str | None, typer.Option(help="Of a run: whose weights, a number or refit; else 0.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a model on the Hub: commit, branch or tag.")] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write; else standard output.")] = None,
+    output: Annotated[Path, typer.Option(help="File to write; - is standard output.")] = Path("-"),
     form: Annotated[
-        Form | None, typer.Option("--format", help="csv or jsonl; by default as OUTPUT ends, else csv.")
+        Form | None,
+        typer.Option("--format", help="csv, jsonl or parquet (default: by the ending of --output)."),
     ] = None,
     backend: Annotated[
         Backend, typer.Option(help="torch, or ONNX Runtime with what `export` wrote: onnx, fp16, int8.")
@@ -51,11 +69,17 @@ def predict(
 ) -> None:
     """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
     from hf_breakhis.data.open_image import ignore_size_warnings
-    from hf_breakhis.files import InputError, write_whole
+    from hf_breakhis.files import write_whole
     from hf_breakhis.inference.hub_noise import quiet_hub
     from hf_breakhis.inference.inputs import find_images
     from hf_breakhis.inference.origin import find_origin
 
+    form = choose_form(form, output)
+    if backend is not Backend.TORCH and not Path(model).expanduser().exists():
+        raise InputError(
+            f"--backend {backend} needs an export, and {model} is not on this machine. For a model on the Hub, run "
+            f"`hf download {model} --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR as the model."
+        )
     quiet_hub()
     origin = find_origin(model, fold, revision)
     found = find_images(paths, _say)
@@ -93,19 +117,19 @@ def predict(
     prediction = Prediction(classifier, Rows(classifier.classes, origin.decision, origin.seen), found, batch_size)
     if origin.decision is None:
         _say(f"no calibrated probability and no decision: {origin.reason}")
-    by_ending = output is not None and output.suffix in (".jsonl", ".ndjson", ".json")
-    as_json = by_ending if form is None else form is Form.JSONL
-    if output is None:
+    if output == Path("-"):
         try:
-            prediction.write(_print, as_json)
+            prediction.write(_print, form is Form.JSONL)
         except BrokenPipeError as error:  # whoever read has enough, as `head` has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from error
+    elif form is Form.PARQUET:
+        write_whole(output, prediction.write_parquet)
     else:
 
         def write(beside: Path) -> None:
             with beside.open("w", encoding="utf-8", newline="") as stream:
-                prediction.write(stream.write, as_json)
+                prediction.write(stream.write, form is Form.JSONL)
 
         write_whole(output, write)
     for sentence in prediction.summary():
@@ -117,6 +141,24 @@ def predict(
         if more := prediction.num_unreadable - len(prediction.unreadable):
             _say(f"  and {more:,} more")
         raise typer.Exit(1)
+
+
+def choose_form(form: Form | None, output: Path) -> Form:
+    """Return the format that is asked for, by name or by the ending of the file.
+
+    Raises:
+        InputError: the ending belongs to no format or to another one, or Parquet has no file.
+    """
+    of_ending = FORMS.get(output.suffix.lower())
+    if form is None and of_ending is None:
+        endings = ", ".join(ending for ending in FORMS if ending)
+        raise InputError(f"--output is {output}, whose ending belongs to no format. Use {endings}, or give --format.")
+    if form is not None and output.suffix and of_ending not in (None, form):
+        raise InputError(f"--format {form} does not fit --output {output}. Leave out --format, or rename the file.")
+    chosen = form or of_ending or Form.CSV
+    if chosen is Form.PARQUET and output == Path("-"):
+        raise InputError("Parquet cannot be written to standard output. Give --output FILE.parquet.")
+    return chosen
 
 
 def _print(text: str) -> None:

@@ -1,5 +1,6 @@
 """Bytes that nobody has looked at become pixels, or a reason why not; several images at a time."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,14 @@ def decode(item: Item) -> np.ndarray:
     Raises:
         InputError: the file cannot be read, or is not what `open_image` accepts.
     """
-    content = _read(item.path) if item.content is None else item.content
+    return _decode(_content(item))
+
+
+def _content(item: Item) -> bytes:
+    return _read(item.path) if item.content is None else item.content
+
+
+def _decode(content: bytes) -> np.ndarray:
     if reason := why_unusable(content):
         raise InputError(f"it {reason}.")
     return decode_rgb(content, "it")
@@ -54,12 +62,14 @@ def decode_all(
 
 def _decode_one(item: Item, prepare: Callable[[np.ndarray], Any]) -> tuple[Item, Any] | Unreadable:
     try:
-        pixels = decode(item)
+        content = _content(item)
+        pixels = _decode(content)
     except InputError as error:
         return Unreadable(item.path, str(error))
     except Exception as error:  # decoders raise anything on damaged bytes; it is told, and the next image goes on
         return Unreadable(item.path, f"it cannot be decoded ({type(error).__name__}: {error}).")
-    return Item(item.path, None, item.about), prepare(pixels)
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    return Item(item.path, None, item.about, digest), prepare(pixels)
 
 
 def _result(one: Future | Unreadable) -> tuple[Item, Any] | Unreadable:

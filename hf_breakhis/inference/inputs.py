@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,23 +24,26 @@ from hf_breakhis.files import InputError
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 HUB = "hf://datasets/"
+_MAX_STANDARD_INPUT = 250_000_000  # bytes
 _ROWS = 32  # of a Parquet file in memory at a time
 _FORMS = f"an image, a folder, a pattern, an archive ({', '.join(ARCHIVES)}), a .parquet file or {HUB}OWNER/NAME"
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image that has not been decoded.
+    """One image, without its pixels.
 
     Attributes:
         path: what to call it.
         content: the bytes of its file; None where they are still to be read from `path`.
         about: any of patient_id, specimen_id, magnification, tumor_type, and `labels`: names that its class may have.
+        digest: names the bytes of its file, once they were read.
     """
 
     path: str
     content: bytes | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def find_images(paths: Iterable[str], tell: Callable[[str], None] = lambda _: No
     the names in one folder, or of one pattern, and one image or a few rows are in memory at a time.
 
     Args:
-        paths: files, folders, patterns, archives, Parquet files, or `hf://datasets/OWNER/NAME[@REVISION]`.
+        paths: files, folders, patterns, archives, Parquet files, `hf://datasets/OWNER/NAME[@REVISION]`, or `-` for
+            standard input.
         tell: takes sentences that the user should read.
 
     Raises:
@@ -78,6 +83,8 @@ def find_images(paths: Iterable[str], tell: Callable[[str], None] = lambda _: No
 
 
 def _open(path: str, tell: Callable[[str], None]) -> Callable[[], Found]:
+    if path == "-":
+        return _open_standard_input(tell)
     if path.startswith(HUB):
         return _open_published(path, tell)
     place = os.path.expanduser(path)
@@ -99,6 +106,27 @@ def _open(path: str, tell: Callable[[str], None]) -> Callable[[], Found]:
             raise InputError(f"Nothing matches {path}; give {_FORMS}.")
         return lambda: (item for file in files() for item in _read(file))
     raise InputError(f"There is no {path}; give {_FORMS}.")
+
+
+def _open_standard_input(tell: Callable[[str], None]) -> Callable[[], Found]:
+    """Read standard input: text is a list of paths, one a line, and anything else is one image."""
+    stream = getattr(sys.stdin, "buffer", None)  # None where it is closed
+    content = b"" if stream is None else stream.read(_MAX_STANDARD_INPUT + 1)
+    if not content.strip():
+        raise InputError("Standard input is empty. Pipe an image or a list of paths into it, or give paths.")
+    if len(content) > _MAX_STANDARD_INPUT:
+        raise InputError(f"Standard input has more than {_MAX_STANDARD_INPUT // 10**6} MB. Give paths instead.")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        return lambda: iter([Item("stdin", content)])
+    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
+    if "-" in lines:
+        raise InputError("Standard input lists -, which is standard input itself. Remove that line.")
+    opened = [_open(line, tell) for line in lines]
+    return lambda: (found for one in opened for found in one())
 
 
 def _walk(folder: str) -> Iterator[str]:

@@ -53,15 +53,26 @@ class OnnxClassifier(Classifier):
 
     def _find(self, backend: str) -> Path:
         """Return the exported file, if it is of these weights."""
+        if not self.image_size:
+            raise InputError(f"{self.folder} has its own image processor, so it has no export. Use --backend torch.")
         name = FILES[backend]
         places = [self.folder.parent / "onnx", self.folder / "onnx"]
         place = next((place for place in places if (place / name).is_file()), None)
-        flag = "" if backend == "onnx" else f" --{backend}"
-        again = f"hf-breakhis export RUN{flag}"
-        if place is None or not self.image_size:
-            raise InputError(f"There is no {name} beside {self.folder}; `{again}` writes it.")
+        if place is None:
+            raise InputError(f"There is no {name} for {self.folder}. {_how_to_export(self.folder, backend)}")
         if read_json(place / "export.json").get("weights_sha256") != checksum(self.folder):
             raise InputError(
-                f"{place / name} was exported from other weights than {self.folder}; `{again}` renews it."
+                f"{place / name} was exported from other weights than {self.folder}. "
+                f"{_how_to_export(self.folder, backend)}"
             )
         return place / name
+
+
+def _how_to_export(folder: Path, backend: str) -> str:
+    """Return the sentence that says how to get the export of a model folder."""
+    run, fold = folder.parent.parent, folder.parent.name.removeprefix("fold-")
+    of_run = folder.name == "model" and (run / "recipe.yaml").is_file()
+    if backend == "int8" and not (of_run and fold.isdigit()):
+        return "Only a fold of a run can be exported to int8 (training images calibrate it). Use another --backend."
+    given = f"{run} --fold {fold}" if of_run else folder
+    return f"Write it with `hf-breakhis export {given}{'' if backend == 'onnx' else f' --{backend}'}`."

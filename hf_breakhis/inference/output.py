@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy.special import softmax
 
 from hf_breakhis.inference.inputs import Item
@@ -35,6 +36,16 @@ class Rows:
         if self.decides:
             self.columns.append("decision")
         self.columns += [*DESCRIPTION, *(["seen_in_training"] if seen is not None else [])]
+
+    def schema(self) -> pa.Schema:
+        """Return the types of the columns in a Parquet file."""
+
+        def type_of(name: str) -> pa.DataType:
+            if name.startswith(("prob_", "calibrated_")):
+                return pa.float64()
+            return pa.bool_() if name == "seen_in_training" else pa.string()
+
+        return pa.schema([(name, type_of(name)) for name in self.columns])
 
     def make(self, items: Sequence[Item], logits: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield a row for each of n images and logits (n, num_classes); None is what nobody knows."""
@@ -120,6 +131,6 @@ class Tally:
         return f"recognition rate {rate:.4f} of {count(len(self.patients), 'patient')}, {accuracy}"
 
 
-def count(number: int, what: str) -> str:
+def count(number: int, one: str, several: str | None = None) -> str:
     """Return "1 image" or "2 images"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"

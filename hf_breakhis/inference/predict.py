@@ -3,8 +3,11 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from hf_breakhis.hardware import count_cores
@@ -15,6 +18,7 @@ from hf_breakhis.inference.origin import Seen
 from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
 
 MAX_NAMED = 1000
+ROW_GROUP = 10_000
 
 
 class Prediction:
@@ -37,7 +41,8 @@ class Prediction:
     ) -> None:
         self.classifier, self.rows, self.found, self.batch_size = classifier, rows, found, batch_size
         self.unreadable: list[Unreadable] = []
-        self.num_unreadable = self.num_scored = self.num_kin = 0
+        self.num_unreadable = self.num_scored = self.num_repeated = self.num_kin = 0
+        self.digests: set[bytes] = set()  # of the images that count in a rate
         self.tallies: dict[tuple[bool, str], Tally] = {}
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
@@ -55,8 +60,8 @@ class Prediction:
                     images.append(one[1])
                 if items and (one is None or len(items) == self.batch_size):
                     rows = list(self.rows.make(items, self.classifier.logits(images)))
-                    for row in rows:
-                        self._count(row)
+                    for item, row in zip(items, rows, strict=True):
+                        self._count(row, item.digest)
                     yield rows
                     bar.update(len(rows))
                     items, images = [], []
@@ -68,6 +73,19 @@ class Prediction:
         for rows in self.batches():
             write(json_lines(rows) if as_json else csv_lines(rows))
 
+    def write_parquet(self, path: Path) -> None:
+        """Score everything and write a Parquet file, some thousand rows at a time."""
+        schema = self.rows.schema()
+        waiting: list[dict[str, Any]] = []
+        with pq.ParquetWriter(path, schema) as writer:
+            for rows in self.batches():
+                waiting += rows
+                if len(waiting) >= ROW_GROUP:
+                    writer.write_table(pa.Table.from_pylist(waiting, schema))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.Table.from_pylist(waiting, schema))
+
     def summary(self) -> Iterator[str]:
         """Yield sentences: how many, and how many of those whose class is known are right."""
         yield f"{count(self.num_scored, 'image')} scored"
@@ -76,6 +94,9 @@ class Prediction:
         for (seen, column), tally in sorted(self.tallies.items()):
             where = "; on images the model was TRAINED on: no test" if seen else ""
             yield f"{tally.sentence()} ({by[column]}{where})"
+        if self.num_repeated:
+            copies = count(self.num_repeated, "copy", "copies")
+            yield f"{copies} of images given before (equal files): each image counts once in these rates"
         if self.num_kin:
             yield (
                 f"not in the training part, but of specimens in it: {count(self.num_kin, 'image')}; "
@@ -89,10 +110,16 @@ class Prediction:
         if len(self.unreadable) < MAX_NAMED:
             self.unreadable.append(one)
 
-    def _count(self, row: dict[str, Any]) -> None:
+    def _count(self, row: dict[str, Any], digest: bytes) -> None:
         self.num_scored += 1
         seen = bool(row.get("seen_in_training"))
         known: Seen | None = self.rows.seen
+        if known is None and row["label"] is None:
+            return  # it counts nowhere, so it need not be remembered
+        if digest in self.digests:
+            self.num_repeated += 1
+            return
+        self.digests.add(digest)
         self.num_kin += known is not None and not seen and row["specimen_id"] in known.specimens
         if row["label"] is None:
             return

@@ -36,12 +36,36 @@ def test_scores_are_those_of_torch(exported, twin, tmp_path):
     assert 0 < apart.max() < 0.1, "eight bits are near, and not the same"
 
 
-@pytest.mark.parametrize(("backend", "flag"), [("onnx", "RUN`"), ("int8", "--int8`")])
-def test_without_an_export_the_command_is_told(run, twin, backend, flag, capsys):
-    assert main(["predict", str(run), str(twin), "--backend", backend]) == 2
+@pytest.mark.parametrize(
+    ("backend", "command"),
+    [
+        ("onnx", "Write it with `hf-breakhis export {run} --fold 1`."),
+        ("int8", "Write it with `hf-breakhis export {run} --fold 1 --int8`."),
+    ],
+)
+def test_without_an_export_the_message_has_the_command(run, twin, backend, command, capsys):
+    assert main(["predict", str(run), str(twin), "--fold", "1", "--backend", backend]) == 2
     error = capsys.readouterr().err
-    assert "hf-breakhis export RUN" in error
-    assert flag in error
+    assert "There is no model" in error
+    assert command.format(run=run) in error
+
+
+@pytest.mark.parametrize(
+    ("backend", "command"),
+    [("fp16", "Write it with `hf-breakhis export {folder} --fp16`."), ("int8", "Use another --backend.")],
+)
+def test_a_model_folder_without_an_export_says_what_works(write_model, twin, backend, command, capsys):
+    folder = write_model()
+    assert main(["predict", str(folder), str(twin), "--backend", backend]) == 2
+    assert command.format(folder=folder) in capsys.readouterr().err
+
+
+def test_a_model_on_the_hub_is_exported_after_downloading(twin, capsys, monkeypatch):
+    monkeypatch.setattr("hf_breakhis.inference.origin.snapshot_download", None)  # the Hub is not asked
+    assert main(["predict", "user/model", str(twin), "--backend", "onnx"]) == 2
+    error = capsys.readouterr().err
+    assert "run `hf download user/model --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR" in error
+    assert error.count("\n") == 1
 
 
 def test_an_export_of_other_weights_is_refused(exported, twin, tmp_path, capsys):

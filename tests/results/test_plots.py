@@ -81,7 +81,7 @@ def figures(records):
     return {name: draw(name, records["folds"]) for name in OF_A_RUN}
 
 
-@pytest.mark.parametrize("name", [name for name in OF_A_RUN if name != "pipeline"])
+@pytest.mark.parametrize("name", OF_A_RUN)
 def test_axes_are_labelled(figures, name):
     axes = [ax for ax in figures[name].axes if ax.get_visible()]
     named = [tick.get_text() for ax in axes for tick in ax.get_yticklabels() if tick.get_text()[:1].isalpha()]
