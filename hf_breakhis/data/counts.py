@@ -87,7 +87,7 @@ def describe(images: Images) -> str:
         [heading],
         [*images.warnings, *images.findings],
         _count_lines(images.dataset),
-        _group_lines(table, images.source),
+        _group_lines(table, images.about.has_breakhis_names),
     ]
     return "\n\n".join("\n".join(map(_fold, lines)) for lines in paragraphs if lines)
 
@@ -115,7 +115,7 @@ def _count_lines(dataset: datasets.Dataset) -> list[str]:
     return lines
 
 
-def _group_lines(table: pd.DataFrame, source: str) -> list[str]:
+def _group_lines(table: pd.DataFrame, is_breakhis: bool) -> list[str]:
     """Say how images spread over patients, and of BreakHis which specimens have several slide folders."""
     unknown = int(table["patient_id"].isna().sum())
     if unknown:
@@ -123,7 +123,7 @@ def _group_lines(table: pd.DataFrame, source: str) -> list[str]:
     sizes = table.groupby("patient_id").size()
     median = f"{sizes.median():g}"
     lines = [f"Images of a patient: {sizes.min()} to {sizes.max()}, median {median}."]
-    if source in ("breakhis", "twin"):
+    if is_breakhis:
         lines.append("A patient is a slide folder, as the authors of BreakHis count; a specimen is its number alone.")
         folders = table.groupby("specimen_id")["patient_id"].nunique()
         several = folders[folders > 1].index.tolist()

@@ -13,6 +13,7 @@ from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, par
 from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import PILLOW_ERRORS
+from hf_breakhis.data.sources.about import Source, find_source
 from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.files import InputError, printable
 
@@ -33,7 +34,7 @@ class Images:
         dataset: columns as `COLUMNS`, one row an image, sorted by file name. `image` holds the path (folder) or the
             bytes of the file (archive), never decoded; `patient_id`, `specimen_id`, `tumor_type` and `magnification`
             are None where a source does not know them.
-        source: what the images are: "breakhis", "twin", another line of `SOURCES`, or a Hub id.
+        source: what the images are: "breakhis", "twin", another key of `SOURCES`, or a Hub id.
         location: the folder or archive they were read from.
         warnings: sentences that belong into every report of these images.
         findings: what is odd about the files, though they can be used.
@@ -52,6 +53,12 @@ class Images:
     places: Mapping[str, list[str]] = field(default_factory=dict)
     revision: str | None = None
     is_unchanged: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def about(self) -> Source:
+        """What is known about the source. The names of images that BreakHis does not have are not public."""
+        source = find_source(self.source)
+        return replace(source, names_are_public=source.names_are_public and not self.places.get("surplus"))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
-from hf_breakhis.data.sources.about import Pictures, pictures_of
+from hf_breakhis.data.sources.about import Source, is_hub_id, source_of
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub.facts import parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
@@ -30,6 +30,7 @@ SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "brier": ("brier_score", "Brier score (lower is better)"),
 }
 NUM_WIDGETS = 4
+_TAGS = ("histopathology", "breast-cancer", "breakhis")
 
 
 @dataclass(frozen=True)
@@ -92,36 +93,36 @@ def model_card(
     if "repeats" in summary:
         raise InputError(f"{run} holds repeats; publish one of them: {run / 'repeat-0'}.")
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
-    pictures = pictures_of(str(summary["data"]["source"]))
-    metadata = card_metadata(pictures, summary, recipe, place, examples)
+    source = source_of(summary["data"])
+    metadata = card_metadata(source, summary, recipe, place, examples)
     text = markdown.from_string(card_text("template.md")).render(
         place=place, facts=facts, summary=summary, data=data, recipe=recipe, decision=decision, cost=cost,
         environment=recipe["environment"], examples=examples, fold=weights.fold,
         parts=_count(parts_of(weights), facts.labels),
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
-        words=paper_words(recipe), types=TUMOR_TYPES, maps=maps, pictures=pictures,
+        words=paper_words(recipe), types=TUMOR_TYPES, maps=maps, source=source,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")
 
 
 def card_metadata(
-    pictures: Pictures, summary: dict[str, Any], recipe: dict[str, Any], place: Place, examples: list[Example]
+    source: Source, summary: dict[str, Any], recipe: dict[str, Any], place: Place, examples: list[Example]
 ) -> ModelCardData:
     """Return the block that the Hub reads: task, base, licence, scores for each magnification, and the widget."""
     base, dataset = recipe["model_name_or_path"], str(recipe["dataset"])
-    data = pictures.hub_id or (dataset if _is_hub_id(dataset) else None)  # an export of BreakHis is on the Hub too
+    data = source.hub_id or (dataset if is_hub_id(dataset) else None)  # an export of BreakHis is on the Hub too
     return ModelCardData(
         model_name=place.repo_id.split("/")[-1],
         library_name="transformers",
         pipeline_tag="image-classification",
-        base_model=base if recipe["init"] == "pretrained" and _is_hub_id(base) else None,
+        base_model=base if recipe["init"] == "pretrained" and is_hub_id(base) else None,
         datasets=[data] if data else None,
         metrics=[hub for name, (hub, _) in SCORES.items() if name in summary["image"]["pooled"]],
-        license="apache-2.0",
-        tags=[*pictures.tags, "research-only", "not-for-diagnosis"],
-        eval_results=_eval_results(pictures, summary),
+        license="apache-2.0" if source.licence else "unknown",
+        tags=[*(_TAGS if source.is_of_breakhis else ()), "research-only", "not-for-diagnosis"],
+        eval_results=_eval_results(source, summary),
         widget=[
             {
                 "src": place.address(f"examples/{example.file_name}"),
@@ -139,7 +140,7 @@ def _for_widget(examples: list[Example]) -> list[Example]:
     return [example for pair in zip_longest(*kinds) for example in pair if example is not None][:NUM_WIDGETS]
 
 
-def _eval_results(pictures: Pictures, summary: dict[str, Any]) -> list[EvalResult]:
+def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
     """Return the pooled scores of the cross-validation, over all magnifications and for each."""
     protocol = summary["protocol"]
     split = f"{len(protocol['folds_present'])} folds, split by {protocol['split_by']}"
@@ -155,8 +156,8 @@ def _eval_results(pictures: Pictures, summary: dict[str, Any]) -> list[EvalResul
         results += [
             EvalResult(
                 task_type="image-classification",
-                dataset_type=pictures.type,
-                dataset_name=pictures.name,
+                dataset_type=source.hub_id or source.key,
+                dataset_name=source.title,
                 dataset_config=part,
                 dataset_split=split,
                 metric_type=metric,
@@ -201,7 +202,3 @@ def _called(name: str, arguments: Any) -> str:
     if isinstance(arguments, dict):
         arguments = ", ".join(f"{key} {value}" for key, value in arguments.items())
     return f"{name} ({arguments})" if arguments else str(name)
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not Path(name).exists() and not name.startswith((".", "/"))

@@ -11,6 +11,7 @@ from hf_breakhis.data.counts import columns_of, count_images, magnifications_of
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, expected_file_names, official_folds
+from hf_breakhis.data.sources.about import Source
 from hf_breakhis.data.twin.twin import read_settings
 from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 from hf_breakhis.hub.templates import card_text
@@ -34,8 +35,8 @@ def write_card(images: Images, manifest_sha256: str, told: list[str], repo_id: s
     complete = set(expected_file_names()) <= set(table["file_name"])
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
     return markdown.from_string(card_text(TEMPLATE)).render(
-        metadata=_metadata(images.source, len(table), magnifications).to_yaml().rstrip(),
-        twin=images.source == "twin",
+        metadata=_metadata(images.about, len(table), magnifications).to_yaml().rstrip(),
+        twin=images.about.is_generated,
         settings=twin_settings(images),
         place=repo_id or "FOLDER_OR_REPOSITORY",
         example=magnifications[0],
@@ -53,7 +54,7 @@ def write_card(images: Images, manifest_sha256: str, told: list[str], repo_id: s
     )
 
 
-def _metadata(source: str, num_images: int, magnifications: list[str]) -> DatasetCardData:
+def _metadata(source: Source, num_images: int, magnifications: list[str]) -> DatasetCardData:
     """Return the block that the Hub and `load_dataset` read; all configurations name the same files."""
     paths = {name: f"data/{name}-*.parquet" for name in magnifications}
     everything = {
@@ -62,9 +63,9 @@ def _metadata(source: str, num_images: int, magnifications: list[str]) -> Datase
         "data_files": [{"split": "train", "path": list(paths.values())}],
     }
     single = [{"config_name": name, "data_files": [{"split": "train", "path": path}]} for name, path in paths.items()]
-    twin = source == "twin"
+    twin = source.is_generated
     return DatasetCardData(
-        license="apache-2.0" if twin else "cc-by-4.0",
+        license=source.licence,
         pretty_name="BreakHis twin (generated images)" if twin else "BreakHis with patients, specimens and folds",
         task_categories=["image-classification"],
         size_categories=[_SIZES[sum(num_images >= limit for limit in (1_000, 10_000))]],
@@ -109,5 +110,5 @@ def _specimen_counts(table: pd.DataFrame) -> list[tuple[int, int, int, int]]:
 
 def twin_settings(images: Images) -> dict[str, Any]:
     """Return the settings of a twin, where the place it was read from tells them."""
-    settings = read_settings(Path(images.location)) if images.source == "twin" else None
+    settings = read_settings(Path(images.location)) if images.about.is_generated else None
     return {} if settings is None else settings.to_dict()

@@ -75,7 +75,7 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
             raise InputError(f"The images in {images.location} changed while they were exported; begin again.")
         about = {"made_by": EXPORT.made_by, "format": FORMAT, "source": images.source}
         about |= {"num_images": len(images.dataset)}
-        about |= {"settings": twin_settings(images) or None} if images.source == "twin" else {}
+        about |= {"settings": twin_settings(images) or None} if images.about.is_generated else {}
         write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
         told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
         write_text(part / CARD, write_card(images, manifest, told, repo_id))
@@ -94,7 +94,7 @@ def is_of_export(name: str) -> bool:
 
 def _require_breakhis(images: Images) -> None:
     """Refuse what this package has no right, and no groups, to publish."""
-    if images.source not in ("breakhis", "twin"):
+    if not images.about.has_breakhis_names:
         raise InputError(
             f"`dataset` is {images.source}, but only BreakHis and its twin are exported: groups, folds and licence "
             "of others are not known. Use dataset=breakhis or dataset=twin."

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from hf_breakhis.data.sources.about import pictures_of
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference.weights import Weights, square_size
 
@@ -59,7 +59,7 @@ def read_facts(weights: Weights) -> Facts:
     recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     config = read_json(weights.folder / "config.json")
     labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
-    twin = "twin" in str(summary["data"]["source"])
+    twin = source_of(summary["data"]).is_generated
     leak = _leaks(summary)
     return Facts(
         labels=labels,
@@ -77,13 +77,13 @@ def read_facts(weights: Weights) -> Facts:
 
 def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any]) -> str:
     data = summary["data"]
-    pictures = pictures_of(str(data["source"]))
+    source = source_of(data)
     part = _share(weights, str(recipe.get("carry_over")))
     start = "random weights" if recipe.get("init") == "random" else public_name(str(recipe.get("model_name_or_path")))
-    sizes = [f"{data['num_images']:,} {pictures.what}"]
+    sizes = [f"{data['num_images']:,} {source.what}"]
     if data.get("num_patients"):
         sizes.append(f"{data['num_patients']} patients (slide folders)")
-    known = f"{' '.join(sizes)} {pictures.where} (source {data['source']})"
+    known = f"{' '.join(sizes)} {source.where} (source {data['source']})"
     return f"It was trained on {part} {known}, starting from {start}."
 
 

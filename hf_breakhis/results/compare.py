@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.results.formatting import things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
@@ -106,7 +107,7 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
     every = [read_json(run / "summary.json") for run in _runs(folder).values()]
     one = every[0]
     classifier = classifier_of(recipe)
-    comparable = "twin" not in str(one["data"]["source"])  # generated pictures less the paper's is no difference
+    comparable = not source_of(one["data"]).is_generated  # generated pictures less the paper's is no difference
     ours = {score: float(np.mean([each["image"]["mean"][key] for each in every])) for score, key in AVERAGES.items()}
     pooled = mean_scores(list(tests.values())) if len(tests) > 1 else one["image"]["pooled"]
     same_folds = classifier is not None and len(classifier.folds) == len(one["image"]["per_fold"])
@@ -251,7 +252,7 @@ def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
 
 def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> list[str]:
     found = []
-    twin = "twin" in str(summaries[0]["data"]["source"])
+    twin = source_of(summaries[0]["data"]).is_generated
     if twin:
         found.append("These numbers are about the twin, generated pictures, not about BreakHis.")
     if any(row["paper"] for row in rows):

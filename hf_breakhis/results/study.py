@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.record import Record
@@ -146,7 +147,7 @@ def study_table(study: dict[str, Any]) -> str:
         "carried model), on the same images; interval over specimens. Every run is stratified by class.",
         "One split seed and one initial seed: how far others would move a premium is in no interval here.",
     ]
-    if "twin" in str(study["data"]["source"]):
+    if source_of(study["data"]).is_generated:
         lines.append("These numbers are about the twin, generated pictures, not about BreakHis.")
     return "\n".join([*lines, "Research software: not for diagnosis."])
 
@@ -160,6 +161,6 @@ def write_study(folder: Path, study: dict[str, Any]) -> Path:
         record,
         figures=write_figures(record, ["study"]),
         audit=read_json(audit) if audit.is_file() else None,
-        is_twin="twin" in str(study["data"]["source"]),
+        is_twin=source_of(study["data"]).is_generated,
     )
     return write_text(folder / "study.html", page)

@@ -25,7 +25,10 @@ from hf_breakhis.results.scores.repeats import repeat_folders, summarise_repeats
 from hf_breakhis.results.scores.thresholds import Rule, parse_rule
 from hf_breakhis.results.scores.warnings import headline, warnings
 
-DATA_FIELDS = ("source num_images num_patients num_specimens counts manifest_sha256 warnings findings").split()
+DATA_FIELDS = (
+    "source title is_generated names_are_public num_images num_patients num_specimens counts manifest_sha256 warnings "
+    "findings"
+).split()
 PROTOCOL_FIELDS = (
     "split_by num_folds test_size stratify carry_over reserve_size validation_size split_seed seed target"
 ).split()

@@ -226,7 +226,7 @@ def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
 
 def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
     """Return what `data.json` holds: source, counts, findings and warnings."""
-    table = images.dataset.remove_columns("image").to_pandas()
+    table, about = images.dataset.remove_columns("image").to_pandas(), images.about
     names = dict(enumerate(images.dataset.features["label"].names))
     counts = {
         "label": table["label"].map(names).value_counts(),
@@ -236,7 +236,10 @@ def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
     }
     groups = {f"num_{group}s": table[f"{group}_id"].nunique() or None for group in ("patient", "specimen")}
     return {
-        "source": images.source,
+        "source": about.key,
+        "title": about.title,
+        "is_generated": about.is_generated,
+        "names_are_public": about.names_are_public,
         "location": images.location,
         "revision": images.revision,
         "manifest_sha256": findings.manifest_sha256,

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from hf_breakhis.data.sources.about import find_source
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.publish import choose_weights, publications
@@ -117,7 +118,7 @@ def test_the_card_of_a_refit_tells_what_it_was_not_trained_on(refitted, tmp_path
 def test_the_card_of_a_refit_without_such_parts_says_all(trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
     shutil.copytree(run / "fold-0", run / "refit", ignore=shutil.ignore_patterns("examples"))
-    assert "It was trained on all of 328 generated pictures" in card_of(run, tmp_path / "publish", "refit").text
+    assert "It was trained on all of 328 generated images" in card_of(run, tmp_path / "publish", "refit").text
 
 
 def test_a_refit_that_is_not_finished_is_not_published(refitted, tmp_path):
@@ -142,8 +143,10 @@ def sourced(run, folder, source, **fields):
     """Return a copy of a run that says its images are of another source, since no real ones are here."""
     copy = shutil.copytree(run, folder)
     for name in ("summary.json", "data.json"):
-        told = json.loads((copy / name).read_text())
-        (told["data"] if name == "summary.json" else told)["source"] = source
+        told, about = json.loads((copy / name).read_text()), find_source(source)
+        (told["data"] if name == "summary.json" else told).update(
+            source=source, title=about.title, is_generated=about.is_generated, names_are_public=about.names_are_public
+        )
         (copy / name).write_text(json.dumps(told))
     recipe = yaml.safe_load((copy / "recipe.yaml").read_text()) | fields
     (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))

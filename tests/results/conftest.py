@@ -10,6 +10,8 @@ import yaml
 from PIL import Image
 from sklearn.model_selection import GroupKFold, KFold
 
+from hf_breakhis.data.sources.about import find_source
+
 MAGNIFICATIONS = ["40X", "100X", "200X", "400X"]
 TUMOR_TYPES = {0: ["A", "F", "PT", "TA"], 1: ["DC", "LC", "MC", "PC"]}
 RECIPE = {
@@ -83,8 +85,11 @@ def write_data(folder: Path, images: pd.DataFrame, classes: list[str], source: s
         "magnification": {m: int((images["magnification"] == m).sum()) for m in MAGNIFICATIONS},
         "patient": images["patient_id"].value_counts().sort_index().to_dict(),
     }
+    about = find_source(source)
     data = {
-        "source": source, "location": "nowhere", "revision": None, "manifest_sha256": "0" * 64,
+        "source": source, "title": about.title, "is_generated": about.is_generated,
+        "names_are_public": about.names_are_public, "location": "nowhere", "revision": None,
+        "manifest_sha256": "0" * 64,
         "num_images": len(images), "num_patients": unique("patient_id"), "num_specimens": unique("specimen_id"),
         "counts": counts, "findings": [], "warnings": warnings,
     }  # fmt: skip

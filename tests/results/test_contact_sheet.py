@@ -61,7 +61,7 @@ def test_a_twin_is_never_credited_to_breakhis(small_breakhis, data_args):
     said = words(class_figure(images))
     assert "Fig. 2. Drawn picture in the manner of a malignant breast tumour: " in said
     assert "named as slide SOB_M_" in said
-    assert said.count("No real tissue.") == 2
+    assert said.count("Generated images, no real tissue.") == 2
     assert "Biopsy" not in said
     assert "CC BY" not in said
     said = words(contact_sheet(images))

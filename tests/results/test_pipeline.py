@@ -37,7 +37,7 @@ def told(recipe=None, **protocol):
 
 def test_classifier_3_is_told_from_data_to_scores():
     assert told() == {
-        "Data": "generated twin of BreakHis | 7,909 images, 82 patients, 70 specimens",
+        "Data": "Synthetic twin of BreakHis (generated images) | 7,909 images, 82 patients, 70 specimens",
         "Split": "3 folds, by specimen: none on both sides | stratified by class, seed 42",
         "Transform": "whole frame to 224 \N{MULTIPLICATION SIGN} 224 pixels, bilinear | "
         "ImageNet mean and standard deviation",

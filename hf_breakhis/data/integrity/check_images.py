@@ -91,7 +91,7 @@ def _check_each(images: Images, num_threads: int | None) -> Findings:
     bad = table.filter(pc.not_equal(table["problem"], "")).select(["file_name", "problem"]).to_pydict()
     unusable = dict(zip(bad["file_name"], bad["problem"], strict=True))
     manifest = manifest_sha256(images.dataset, _Texts(table["content_sha256"]))
-    return Findings(_judge(table, images.source), unusable, table, manifest)
+    return Findings(_judge(table, images.about.is_generated), unusable, table, manifest)
 
 
 class _Texts:
@@ -143,7 +143,7 @@ def _keys(images: Images, rows: datasets.Dataset) -> np.ndarray:
     return np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(images.dataset))
 
 
-def _judge(table: pa.Table, source: str) -> list[Finding]:
+def _judge(table: pa.Table, twin: bool) -> list[Finding]:
     """Compare the usable images with each other."""
     good = table.filter(pc.equal(table["problem"], ""))
     width, height = (good[name].to_numpy().astype(np.int64) for name in ("width", "height"))
@@ -154,7 +154,6 @@ def _judge(table: pa.Table, source: str) -> list[Finding]:
         first = np.isin(width << 32 | height, sizes[counts == counts.max()])
         usual = int((width << 32 | height)[first.argmax()])
     odd = np.flatnonzero((width << 32 | height) != usual)
-    twin = source.endswith("twin")
 
     def named(rows: np.ndarray | pa.Array, more: str | None = None) -> dict[str, str]:
         part = good.take(pa.array(rows))

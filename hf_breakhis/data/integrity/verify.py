@@ -68,9 +68,9 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
 
 def expected_names(images: Images) -> list[BreakHisName] | None:
     """Return the names that a whole copy has, None where nobody knows."""
-    if images.source not in ("breakhis", "twin"):
+    if not images.about.has_breakhis_names:
         return None
-    settings = read_settings(Path(images.location)) if images.source == "twin" else None
+    settings = read_settings(Path(images.location)) if images.about.is_generated else None
     names = expected_file_names() if settings is None else twin_file_names(settings)
     return [parse_file_name(name) for name in names]
 

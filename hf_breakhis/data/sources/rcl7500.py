@@ -12,6 +12,7 @@ from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.inventory import RCL_PER_CLASS
+from hf_breakhis.data.sources.about import SOURCES
 from hf_breakhis.data.sources.arranged import arrange_once
 from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.datasets_cache import file_stamp
@@ -19,7 +20,7 @@ from hf_breakhis.data.sources.hub import fetch_published, rows_stamp
 from hf_breakhis.data.sources.parquet import find_parquet, read_parquet
 from hf_breakhis.files import InputError
 
-HUB_ID = "LuminaAI/RCL-Breast-Cancer-Biopsy-7500"
+HUB_ID = str(SOURCES["rcl7500"].hub_id)
 COPIES = (
     "3,750 benign images are more than the 2,480 of BreakHis: if RCL-7500 was made from BreakHis, as its page says, "
     "it holds copies, and a split by image puts copies of one image on both sides."

@@ -1,9 +1,10 @@
-"""Where images come from: one line of a table for each source."""
+"""Load the images of a source; `SOURCES` in about.py lists the sources."""
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import pkgutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +14,12 @@ from accelerate import PartialState
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.images import COLUMNS, Images
 from hf_breakhis.data.selection import select_images
+from hf_breakhis.data.sources.about import SOURCES, find_source
 from hf_breakhis.data.sources.archive import load_archive
 from hf_breakhis.data.sources.breakhis_folder import find_tree, load_tree
 from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.data.sources.download import download_breakhis
-from hf_breakhis.data.sources.hub import load_published
-from hf_breakhis.data.sources.imagefolder import load_folder
 from hf_breakhis.data.sources.parquet import find_parquet, load_parquet
-from hf_breakhis.data.sources.rcl7500 import load_rcl
 from hf_breakhis.data.twin.rcl7500 import FORMAT as RCL_FORMAT
 from hf_breakhis.data.twin.rcl7500 import read_rcl_twin
 from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, write_twin
@@ -43,12 +42,14 @@ def load_images(data: DataArguments) -> Images:
         raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")
     if name not in SOURCES and Path(name).expanduser().exists():
         raise InputError(f"`dataset` is {name!r}, a path; give --dataset breakhis (or imagefolder) --data_dir {name}.")
-    if data.twin_kwargs and name not in TWINS:
-        raise InputError(f"`twin_kwargs` is for dataset={' or '.join(TWINS)}, not {name}; change one of them.")
-    if data.dataset_revision and name in SOURCES and name != "rcl7500":
+    source = find_source(name)
+    if data.twin_kwargs and not source.is_generated:
+        twins = " or ".join(key for key, one in SOURCES.items() if one.is_generated)
+        raise InputError(f"`twin_kwargs` is for dataset={twins}, not {name}; change one of them.")
+    if data.dataset_revision and source.hub_id is None:
         raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
     with prepare_once():
-        images = SOURCES.get(name, load_published)(data)
+        images: Images = pkgutil.resolve_name(source.loader)(data)
     return select_images(images, data)
 
 
@@ -120,13 +121,3 @@ def _twin_folder(settings: TwinSettings, *more: str) -> Path:
     """Return where a twin of these settings is kept in the datasets cache."""
     words = json.dumps([FORMAT, *more, settings.to_dict()], sort_keys=True).encode()
     return cache_folder() / f"{'-'.join(['twin', *more])}-{hashlib.sha256(words).hexdigest()[:12]}"
-
-
-SOURCES: dict[str, Callable[[DataArguments], Images]] = {
-    "breakhis": load_breakhis,
-    "imagefolder": load_folder,
-    "rcl7500": load_rcl,
-    "rcl7500_twin": load_rcl_twin,
-    "twin": load_twin,
-}  # and any Hub id: load_published
-TWINS = ("twin", "rcl7500_twin")

@@ -22,13 +22,6 @@ MAX_ROWS = 40
 THUMBNAIL = 480  # pixels; as many as a cell has in print
 # Millimetres: two columns of a journal, what stands left of the pictures, above them, between and below them.
 _PAGE, _NAMES, _TOP, _GAP, _NAME_OF_FILE, _CAPTION, _MARGIN = 176, 24, 11, 2, 5, 16, 2
-_GENERATED = "Generated images, no real tissue."
-CREDITS = {
-    "breakhis": "BreakHis, Spanhol et al. 2016, doi 10.1109/TBME.2015.2496264, CC BY 4.0.",
-    "rcl7500": "RCL-Breast-Cancer-Biopsy-7500 by LuminaAI, CC BY 4.0.",
-    "twin": _GENERATED,
-    "rcl7500_twin": _GENERATED,
-}
 
 
 def require_picture_name(path: Path) -> None:
@@ -70,7 +63,7 @@ def contact_sheet(images: Images, seed: int = 0) -> Figure:
     more = "" if len(rows) == len(sheet.rows) else f"; the first {MAX_ROWS} of {len(sheet.rows)} classes"
     title = f"{images.source}, {things(len(images.dataset), 'image')}: a choice by chance, seed {seed}{more}"
     page.write(0, 0, title, weight="bold", fontsize=8)
-    page.write(0, page.height - 3, CREDITS.get(images.source, ""), color=MUTED, fontsize=6)
+    page.write(0, page.height - 3, images.about.short_credit, color=MUTED, fontsize=6)
     return page.figure
 
 
@@ -118,14 +111,14 @@ def _caption(images: Images, row: int) -> str:
     rest = {"magnification": known["magnification"], "slide": known["patient_id"]}
     if known["tumor_type"] not in TUMOR_TYPES:
         said = [f"Image of class {label} ({known['file_name']})"]
-    elif images.source == "twin":  # no biopsy, and no slide
+    elif images.about.is_generated:  # no biopsy, and no slide
         rest["named as slide"] = rest.pop("slide")
         said = [f"Drawn picture in the manner of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
     else:
         said = [f"Biopsy section of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
     if known["tumor_type"] in TUMOR_TYPES:
         said += [f"{name} {value}" for name, value in rest.items() if value]
-    credit = "No real tissue." if images.source == "twin" else CREDITS.get(images.source, "")
+    credit = images.about.short_credit
     return f"{', '.join(said)}. {credit}".rstrip()
 
 

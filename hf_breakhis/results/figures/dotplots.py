@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.figures.style import CELL, LINE, MUTED, PAPER, color_of_class, new_figure, note, share_axis
 from hf_breakhis.results.formatting import MEASURES, count, score, tumor_name, value_of
 from hf_breakhis.results.record import Record
@@ -80,7 +81,7 @@ def compared(record: Record) -> Figure | None:
         return None
     figure = new_figure(16 + 9 * len(rows))
     ax = figure.subplots()
-    twin = "twin" in str(record.summary["data"]["source"])  # beside generated pictures the paper's number is none
+    twin = source_of(record.summary["data"]).is_generated  # beside generated pictures the paper's number is none
     papers = [None if twin else (row["paper"] or {}).get("averages", {}).get("accuracy") for row in rows]
     for y, (row, paper) in enumerate(zip(rows, papers, strict=True)):
         _estimate(ax, row["accuracy"], y, CELL, size=5)

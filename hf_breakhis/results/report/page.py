@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import write_text, write_whole
 from hf_breakhis.results import formatting
 from hf_breakhis.results.figures.captions import caption, interval_words
@@ -141,7 +142,7 @@ def _watched(record: Record) -> str:
 
 
 def _is_twin(record: Record) -> bool:
-    return "twin" in str(record.summary["data"]["source"])
+    return source_of(record.summary["data"]).is_generated
 
 
 def _leaks(summary: dict[str, Any]) -> bool:

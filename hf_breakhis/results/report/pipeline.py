@@ -3,14 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import count, percent, things
 
-SOURCES = {
-    "breakhis": "BreakHis",
-    "twin": "generated twin of BreakHis",
-    "rcl7500": "LuminaAI RCL 7500",
-    "rcl7500_twin": "generated twin of RCL 7500",
-}
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "nadam": "NAdam", "radam": "RAdam", "rmsprop": "RMSprop"}
 SPLITS = {
     "image": "by image: patients on both sides",
@@ -66,7 +61,7 @@ def _data(recipe: dict[str, Any], data: dict[str, Any]) -> tuple[str, ...]:
     groups = [things(data.get(f"num_{noun}s"), noun) for noun in ("patient", "specimen") if data.get(f"num_{noun}s")]
     chosen = recipe.get("magnifications") or []
     counts = ", ".join([things(data["num_images"], "image"), *groups])
-    lines = [SOURCES.get(data["source"], str(data["source"])), counts]
+    lines = [source_of(data).title, counts]
     return tuple(lines + ([f"magnification {' '.join(chosen)}"] if 0 < len(chosen) < 4 else []))
 
 

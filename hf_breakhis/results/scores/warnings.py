@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import percent, things
 from hf_breakhis.results.scores.intervals import MIN_GROUPS
 
@@ -58,7 +59,7 @@ def warnings(summary: dict[str, Any]) -> list[str]:
             f"{_folds(protocol['folds_missing']).capitalize()} of {count} did not end: the scores are those of "
             f"{_folds(protocol['folds_present'])} alone."
         )
-    is_twin = "twin" in str(data["source"])
+    is_twin = source_of(data).is_generated
     if is_twin:
         found.append("These numbers are about the twin, a data set of generated pictures, not about BreakHis.")
     found += _unbeaten(summary)
