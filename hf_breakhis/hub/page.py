@@ -16,6 +16,7 @@ from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NO
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
+from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.weights import Weights
@@ -47,7 +48,8 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         InputError: the folder holds something else, `ort` is not that version, or the run cannot be told of.
     """
     require_replaceable(folder, PAGE)
-    facts = read_facts(weights)
+    with publishable(weights) as public:
+        facts = read_facts(public)
     if ort is not None:
         _require_runtime(ort)
 
@@ -68,6 +70,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         for name in SCRIPTS:
             write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, told, ort is not None))
+        require_impersonal(beside, Path(str(weights.run)))
 
     replace_folder(folder, fill, PAGE)
     return folder / "index.html"

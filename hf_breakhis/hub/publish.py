@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi
 from transformers import AutoImageProcessor, pipeline
 
 from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import open_image
-from hf_breakhis.data.sources.about import pictures_of
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
+from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
 from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
 
@@ -35,7 +36,6 @@ PUBLICATION = FolderKind(
 )
 # Fields of a recipe that tell of a machine or its user and not of the run.
 PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
-TEXTS = (".json", ".yaml", ".csv", ".md")
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,30 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
     require_replaceable(folder, PUBLICATION)
 
     def fill(beside: Path) -> None:
-        for name in MODEL_FILES:
-            shutil.copyfile(weights.folder / name, beside / name)
-        for name in RECORDS:
-            shutil.copyfile(run / name, beside / name)
-        summary = read_json(run / "summary.json")
-        about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
-        write_json(beside / "summary.json", summary | about)
-        write_text(beside / "recipe.yaml", public_recipe(run / "recipe.yaml"))
-        for name in FIGURES:
-            if (run / "figures" / f"{name}.png").is_file():
-                (beside / "figures").mkdir(exist_ok=True)
-                shutil.copyfile(run / "figures" / f"{name}.png", beside / "figures" / f"{name}.png")
-        examples = copy_examples(weights, beside)
-        write_text(beside / "README.md", str(model_card(weights, place, examples, copy_maps(weights, beside))))
+        with publishable(weights) as public:
+            _fill(public, place, beside)
         require_impersonal(beside, run)
 
     replace_folder(folder, fill, PUBLICATION)
     return Publication(folder, place.revision, weights)
+
+
+def _fill(weights: Weights, place: Place, folder: Path) -> None:
+    run = Path(str(weights.run))
+    for name in MODEL_FILES:
+        shutil.copyfile(weights.folder / name, folder / name)
+    for name in RECORDS:
+        shutil.copyfile(run / name, folder / name)
+    summary = read_json(run / "summary.json")
+    about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
+    write_json(folder / "summary.json", summary | about)
+    write_text(folder / "recipe.yaml", public_recipe(run / "recipe.yaml"))
+    for name in FIGURES:
+        if (run / "figures" / f"{name}.png").is_file():
+            (folder / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(run / "figures" / f"{name}.png", folder / "figures" / f"{name}.png")
+    examples = copy_examples(weights, folder)
+    write_text(folder / "README.md", str(model_card(weights, place, examples, copy_maps(weights, folder))))
 
 
 def public_recipe(path: Path) -> str:
@@ -172,7 +178,7 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
 
 def _may_be_shown(weights: Weights) -> bool:
     """Say whether the licence of the run's images is known: others, maybe a patient's, never go up by themselves."""
-    return pictures_of(str(read_json(Path(str(weights.run)) / "data.json")["source"])).credit is not None
+    return source_of(read_json(Path(str(weights.run)) / "data.json")).pictures_are_public
 
 
 def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
@@ -187,27 +193,6 @@ def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
     for name in [name for row in index["images"] for name in row["pictures"].values()]:
         shutil.copyfile(place / Path(name).name, folder / "explain" / Path(name).name)
     return index
-
-
-def require_impersonal(folder: Path, run: Path) -> None:
-    """Refuse to publish what names this machine's folders, its user's home, the place of the images, or a token.
-
-    Raises:
-        InputError: names the file and what is in it.
-    """
-    told = read_json(run / "data.json") if (run / "data.json").is_file() else {}
-    places = {str(run.resolve()), str(Path.cwd()), str(Path.home()), str(told.get("location"))}
-    places = {place for place in places if Path(place).is_absolute() and place != "/"}
-    secrets = {get_token() or "", ""} - {""}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in TEXTS:
-            continue
-        text = path.read_text(encoding="utf-8")
-        found = [place for place in sorted(places) if f"{place}/" in text] + ["a token" for s in secrets if s in text]
-        if found:
-            raise InputError(
-                f"{path.name} would tell the world {few(found)}; train from relative paths, or clean the run's files."
-            )
 
 
 def claim_model(repo_id: str, private: bool, revisions: list[str]) -> None:

@@ -13,6 +13,7 @@ from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import read_facts
+from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference import heatmap
@@ -43,7 +44,8 @@ def write_space(weights: Weights, folder: Path) -> Path:
         InputError: the folder holds something else, or the run cannot be told of.
     """
     require_replaceable(folder, SPACE)
-    facts = read_facts(weights)
+    with publishable(weights) as public:
+        facts = read_facts(public)
     load_classifier(weights)  # refused here and not on the server
     markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
 
@@ -61,6 +63,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         title = f"{' or '.join(facts.labels)}{' (generated pictures)' if facts.twin else ' on BreakHis'}".capitalize()
         card = markdown.from_string(card_text("space/README.md.j2"))
         write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title) + "\n")
+        require_impersonal(beside, Path(str(weights.run)))
 
     replace_folder(folder, fill, SPACE)
     return folder

@@ -18,7 +18,8 @@ from transformers import pipeline
 
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import publish as publishing
-from hf_breakhis.hub.publish import claim_model, propose, publications, push, require_impersonal
+from hf_breakhis.hub.privacy import require_impersonal
+from hf_breakhis.hub.publish import claim_model, propose, publications, push
 
 NAME = "user/breakhis-tiny"
 # Prints the probability of malignant of each file, by `pipeline` and by hand, from what was pulled.
@@ -132,7 +133,7 @@ def test_a_path_or_a_token_never_goes_up(what, tmp_path, monkeypatch):
     require_impersonal(tmp_path, tmp_path / "run")
     (tmp_path / "summary.json").write_text(json.dumps({"name": "hf_verysecret" if what == "a token" else what}))
     said = refusal(require_impersonal, tmp_path, tmp_path / "run")
-    assert "summary.json would tell the world" in said
+    assert "summary.json contains private information" in said
     assert "hf_verysecret" not in said
 
 

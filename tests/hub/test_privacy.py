@@ -1,0 +1,163 @@
+"""A run on private data is published without the names and images of its patients."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from hf_breakhis.cli import main
+from hf_breakhis.files import InputError
+from hf_breakhis.hub import privacy
+from hf_breakhis.hub.privacy import NAMES, RENAMED, publishable, require_impersonal
+from hf_breakhis.inference.weights import find_weights
+from hf_breakhis.results.figures.plots import draw
+from hf_breakhis.results.record import read_record
+
+PATIENTS = [f"Kowalska{letter}" for letter in "ABCDEFGHIJKLMNOP"]
+
+
+@pytest.fixture(scope="module")
+def private(run_fields, tmp_path_factory):
+    """A reported run on a folder of a hospital: the names of patients are in file names and in metadata.csv."""
+    base = tmp_path_factory.mktemp("hospital")
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, patient in enumerate(PATIENTS):
+        label = ("healthy", "tumour")[number % 2]
+        for image in range(3):
+            path = base / "images" / label / f"scan_{patient}_{image}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(60 + 60 * (number % 2), 200, (46, 70, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+            rows.append([f"{label}/{path.name}", patient, f"block{patient}"])
+    rows.sort(key=lambda row: row[0])
+    with (base / "images" / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file_name", "patient_id", "specimen_id"], *rows])
+    twin_copy = base / "images" / "tumour" / f"scan_{PATIENTS[1]}_0.png"
+    shutil.copyfile(twin_copy, twin_copy.with_name(f"scan_{PATIENTS[1]}_1.png"))  # a finding that names both
+    fields = {name: value for name, value in run_fields.items() if name != "twin_kwargs"}
+    fields |= {"dataset": "imagefolder", "data_dir": str(base / "images"), "output_dir": str(base / "run")}
+    fields |= {"num_train_epochs": 1, "batch_size": 8}
+    (base / "r.yaml").write_text(json.dumps(fields))
+    assert main(["train", str(base / "r.yaml")]) == 0
+    return base / "run"
+
+
+def holding(folder, pattern):
+    """Return the names of files that contain a text in their name or, whatever their format, in their bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = re.compile(pattern)
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in files
+        if found.search(path.name) or found.search(path.read_bytes().decode("latin-1"))
+    )
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def published(private, tmp_path_factory):
+    """What `publish`, `space` and `page` write of the private run."""
+    base = tmp_path_factory.mktemp("published")
+    asked = ["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder"]
+    assert main([*asked, str(base / "model")]) == 0
+    assert main(["space", str(private), str(base / "space")]) == 0
+    return base
+
+
+def test_no_name_of_a_private_source_is_published(private, published):
+    assert {"folds.csv", "predictions.csv", "summary.json", NAMES} <= set(holding(private, "Kowalska"))
+    assert holding(published, "Kowalska|scan_|hospital") == []
+    assert not list(published.rglob("examples/*"))
+
+
+def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_path):
+    table = json.loads((private / NAMES).read_text())
+    rows = rows_of(published / "model" / "folds.csv")
+    originals = {row["file_name"]: row for row in rows_of(private / "folds.csv")}
+    shown = {new: name for name, new in table["file_name"].items()}
+    assert len(rows) == 2 * len(originals) == 96
+    for row in rows:
+        original = originals[shown[row["file_name"]]]
+        assert row["patient_id"] == table["patient_id"][original["patient_id"]]
+        assert row["specimen_id"] == table["specimen_id"][original["specimen_id"]]
+        assert row["label"] == original["label"]
+    assert [row["file_name"] for row in rows] == [row["file_name"] for row in sorted(
+        rows, key=lambda row: (row["fold"], row["file_name"]))]  # fmt: skip
+    summary = json.loads((published / "model" / "summary.json").read_text())
+    assert {row["patient_id"] for row in summary["patient"]["table"]} == set(table["patient_id"].values())
+    assert set(summary["data"]["counts"]["patient"]) == set(table["patient_id"].values())
+    before = (private / NAMES).read_bytes()
+    assert (
+        main(["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder", str(tmp_path / "p")]) == 0
+    )
+    assert (private / NAMES).read_bytes() == before
+    assert (tmp_path / "p" / "folds.csv").read_bytes() == (published / "model" / "folds.csv").read_bytes()
+    # The numbers are those of the run.
+    own = json.loads((private / "summary.json").read_text())
+    assert summary["image"] == own["image"]
+
+
+def test_the_order_of_random_names_does_not_follow_the_names(private, published):
+    table = json.loads((private / NAMES).read_text())["file_name"]
+    assert sorted(table) != sorted(table, key=table.__getitem__)
+
+
+def test_the_card_and_the_app_say_that_names_are_random(published):
+    assert RENAMED in ModelCard.load(published / "model" / "README.md").text
+    assert RENAMED in (published / "space" / "README.md").read_text()
+
+
+def test_the_figure_with_names_of_patients_shows_random_ones(private, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(privacy, "draw", lambda name, record: drawn.setdefault(name, draw(name, record)))
+    with publishable(find_weights(private)):
+        pass
+    said = {text.get_text() for axes in drawn["patients"].axes for text in axes.texts}
+    assert said
+    assert said <= {name.split("-")[1] for name in json.loads((private / NAMES).read_text())["patient_id"].values()}
+    plain = draw("patients", read_record(private))
+    assert any("Kowalska" in text.get_text() for axes in plain.axes for text in axes.texts)
+
+
+def test_a_public_run_keeps_its_names(trained_run):
+    with publishable(find_weights(trained_run)) as public:
+        assert public.run == trained_run
+    assert not (trained_run / NAMES).exists()
+
+
+@pytest.mark.parametrize("text", ["[]", '{"file_name": {}}', '{"file_name": {"a": "x", "b": "x"}}', "{"])
+def test_a_damaged_table_of_names_is_refused(private, tmp_path, text):
+    run = shutil.copytree(private, tmp_path / "run")
+    (run / NAMES).write_text(text)
+    with pytest.raises(InputError, match=NAMES), publishable(find_weights(run)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/home/ada", "/home/ada"),
+        ("see /home/ada.", "/home/ada"),
+        ("C:\\Users\\ada", "Users"),
+        ("/Users/ada/data", "/Users/ada"),
+        ("hf_abcdefghijkl", "a token"),
+        ("x=hf_abcdefghijkl", "a token"),
+    ],
+)
+def test_homes_and_tokens_are_found_wherever_they_are(tmp_path, text, told):
+    (tmp_path / "config.json").write_text("hf_breakhis https://example.org/home/ada ./home/x")
+    require_impersonal(tmp_path, tmp_path / "run")
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match="contains private information") as caught:
+        require_impersonal(tmp_path, tmp_path / "run")
+    assert told in str(caught.value)
+    assert "hf_abcdefghijkl" not in str(caught.value)
