@@ -27,7 +27,7 @@ def explain(
         better = told["deletion"]["better_than_random"][name]
         typer.echo(
             f"{name}: area under the deletion curve {areas[name]:.3f}, random order {areas['random']:.3f}; smaller "
-            f"for {better} of {told['deletion']['num_images']} test images"
+            f"by at least {told['deletion']['margin']} for {better} of {told['deletion']['num_images']} test images"
         )
     typer.echo(f"explain: {weights.beside / 'explain'}")
     if (run / "summary.json").is_file():

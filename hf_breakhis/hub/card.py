@@ -101,7 +101,7 @@ def model_card(
         parts=_count(parts_of(weights), facts.labels),
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
-        words=paper_words(recipe), types=TUMOR_TYPES, maps=maps, source=source,
+        words=paper_words(recipe), types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")

@@ -11,6 +11,11 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference.weights import Weights, square_size
 
+BREAKHIS_FRAME = (
+    "It expects a whole frame of 700 x 460 pixels as the camera of BreakHis took it, at a magnification of 40, 100, "
+    "200 or 400."
+)
+OWN_FRAME = "It expects images like those that it was trained on: same laboratory, stain, magnification and size."
 RESEARCH_ONLY = "Research software: not for diagnosis."
 
 
@@ -29,6 +34,8 @@ class Facts:
         leak: sentences about leakage, empty where none was found.
         warnings: every other sentence to read before the score.
         twin: the model knows generated pictures only.
+        expects: a sentence about the images that the model was made for.
+        licence: of the weights, as the Hub names it; "unknown" where that of the images is.
     """
 
     labels: list[str]
@@ -41,6 +48,8 @@ class Facts:
     leak: list[str]
     warnings: list[str]
     twin: bool
+    expects: str
+    licence: str
 
 
 def read_facts(weights: Weights) -> Facts:
@@ -59,7 +68,7 @@ def read_facts(weights: Weights) -> Facts:
     recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     config = read_json(weights.folder / "config.json")
     labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
-    twin = source_of(summary["data"]).is_generated
+    source = source_of(summary["data"])
     leak = _leaks(summary)
     return Facts(
         labels=labels,
@@ -71,7 +80,9 @@ def read_facts(weights: Weights) -> Facts:
         headline=summary["headline"]["sentence"],
         leak=leak,
         warnings=[text for text in summary["warnings"] if text not in leak],
-        twin=twin,
+        twin=source.is_generated,
+        expects=BREAKHIS_FRAME if source.has_breakhis_names else OWN_FRAME,
+        licence="apache-2.0" if source.licence else "unknown",
     )
 
 
@@ -82,7 +93,7 @@ def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any
     start = "random weights" if recipe.get("init") == "random" else public_name(str(recipe.get("model_name_or_path")))
     sizes = [f"{data['num_images']:,} {source.what}"]
     if data.get("num_patients"):
-        sizes.append(f"{data['num_patients']} patients (slide folders)")
+        sizes.append(f"{data['num_patients']} patients{' (slide folders)' if source.has_breakhis_names else ''}")
     known = f"{' '.join(sizes)} {source.where} (source {data['source']})"
     return f"It was trained on {part} {known}, starting from {start}."
 

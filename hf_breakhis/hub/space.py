@@ -60,7 +60,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         # the versions here, without the suffix of a build for one kind of machine
         lines = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]
         write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
-        title = f"{' or '.join(facts.labels)}{' (generated pictures)' if facts.twin else ' on BreakHis'}".capitalize()
+        title = f"{' or '.join(facts.labels)}{' (generated images)' if facts.twin else ''}".capitalize()
         card = markdown.from_string(card_text("space/README.md.j2"))
         write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title) + "\n")
         require_impersonal(beside, Path(str(weights.run)))

@@ -20,6 +20,7 @@ from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_cl
 METHODS: dict[str, Callable[..., torch.Tensor]] = {"grad_cam": grad_cam, "occlusion": occlusion}
 EXPLAIN = FolderKind("set of heat maps", ("*.png", "index.json"), "index.json")
 STEPS = 16  # of a deletion curve
+MARGIN = 0.01  # a smaller difference of two areas is called none
 RANDOM_ORDERS = 5
 
 
@@ -123,10 +124,16 @@ def _curves(model: nn.Module, images: FoldImages, sample: pd.DataFrame, methods:
         "area": {name: float(np.mean([area(curve) for curve in values])) for name, values in curves.items()},
     }  # fmt: skip
     told["better_than_random"] = {
-        name: int(sum(area(a) < area(b) for a, b in zip(curves[name], curves["random"], strict=True)))
+        name: num_better([area(curve) for curve in curves[name]], [area(curve) for curve in curves["random"]])
         for name in methods
     }
+    told["margin"] = MARGIN
     return told
+
+
+def num_better(areas: list[float], random_areas: list[float]) -> int:
+    """Return for how many images the area is smaller than that of random orders by at least `MARGIN`."""
+    return sum(other - own >= MARGIN for own, other in zip(areas, random_areas, strict=True))
 
 
 def area(curve: np.ndarray) -> float:

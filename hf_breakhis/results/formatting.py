@@ -1,8 +1,10 @@
 """How numbers and names are written, the same in the report, the figures and the terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS, TUMOR_TYPES
+from hf_breakhis.data.sources.about import source_of
 
 ABSENT = "\N{EN DASH}"
 PATIENT = "a patient is one of the 82 slide folders of BreakHis, as its authors count patients"
@@ -25,6 +27,16 @@ LEVELS = {
     "specimen": "no specimen is on both sides of a split",
     "official": "the five hold-outs published with BreakHis",
 }
+
+
+def group_words(data: Mapping[str, Any]) -> dict[str, str]:
+    """What a patient and a specimen are in the data of a run: slide folders only in data named as BreakHis is."""
+    if source_of(data).has_breakhis_names:
+        return {"patient": PATIENT, "specimen": SPECIMEN}
+    return {
+        "patient": "a patient is one patient_id of the data",
+        "specimen": "a specimen is one specimen_id of the data",
+    }
 
 
 def score(value: float | None, digits: int = 3) -> str:
@@ -79,6 +91,8 @@ def in_order(counts: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(counts.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
-def tumor_name(letters: str) -> str:
-    """The long name of a tumour type with its letters; other names stay as they are."""
+def tumor_name(letters: str, is_breakhis: bool = True) -> str:
+    """The long name of a tumour type of BreakHis with its letters; other names stay as they are."""
+    if not is_breakhis:
+        return letters
     return f"{TUMOR_TYPES[letters]} ({letters})" if letters in TUMOR_TYPES else letters

@@ -91,8 +91,8 @@ def trust() -> str:
     lines = ["## How far to trust it", f"{FACTS['trained_on']} {FACTS['headline']}"]
     lines += [f"* {text}" for text in FACTS["warnings"]]
     lines.append(
-        "\nIt expects a whole frame of 700 x 460 pixels as in BreakHis, and answers for any picture, also for one "
-        "that shows no tissue. The heat map shows where the evidence for the most probable class lies, not why. "
+        f"\n{FACTS['expects']} It gives an answer for any picture, also for one that shows no tissue. "
+        "The heat map shows where the evidence for the most probable class lies, not why. "
         "An image is sent to the server that runs this page."
     )
     return "\n".join(lines)

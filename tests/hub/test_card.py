@@ -202,8 +202,12 @@ def test_pictures_of_unknown_licence_are_not_shown(mapped, tmp_path):
     assert not (tmp_path / "publish" / "examples").exists()
     assert not (tmp_path / "publish" / "explain").exists()
     assert not card.data.widget
-    assert "knows no licence of imagefolder" in card.text
-    for claim in ("creativecommons", "Brazil", "H&E", "One laboratory"):
+    assert "No images are shown: their licence is not known" in card.text
+    assert card.data.license == "unknown"
+    for claim in (
+        "creativecommons", "Brazil", "H&E", "One laboratory", "slide folder", "spanhol", "Apache", "breast",
+        "denosis", "block letters",
+    ):  # fmt: skip
         assert claim not in card.text
     assert "breakhis" not in card.data.tags
 

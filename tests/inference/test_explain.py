@@ -12,7 +12,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import read_json
-from hf_breakhis.inference.explain import area, choose, deletion_curve
+from hf_breakhis.inference.explain import area, choose, deletion_curve, num_better
 from hf_breakhis.results.report.explained import read_explained
 
 
@@ -104,3 +104,8 @@ def test_a_refit_has_no_test_images(run, capsys):
     shutil.copyfile(run / "fold-0" / "metrics.json", run / "refit" / "metrics.json")
     assert main(["explain", str(run), "--fold", "refit"]) == 2
     assert "has no test part" in capsys.readouterr().err
+
+
+def test_a_difference_that_rounds_to_nothing_is_not_called_smaller():
+    assert num_better([0.585] * 8, [0.586] * 8) == 0
+    assert num_better([0.5, 0.585, 0.6], [0.586] * 3) == 1

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hf_breakhis.results.formatting import PATIENT, SPECIMEN, count, percent, things
+from hf_breakhis.data.sources.about import source_of
+from hf_breakhis.results.formatting import count, group_words, percent, things
 
 CAPTIONS = {
     "baselines": (
@@ -112,14 +113,14 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "interval": bars(summary),
         "positive": summary.get("positive_class") or "such",
         "watched": watched,
-        "patient": PATIENT,
-        "specimen": SPECIMEN,
+        **group_words(summary["data"]),
         "behind": _behind(summary.get("by_magnification") or {}),
     }
     templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
     templates |= MANY_CLASSES if len(summary.get("classes", [])) > 2 else {}
     text = templates.get(name, name.replace("_", " ") + ".").format(**words)
-    return f"{text} {TUMOR_LETTERS}" if name == "patients" else text
+    named = name == "patients" and source_of(summary["data"]).has_breakhis_names
+    return f"{text} {TUMOR_LETTERS}" if named else text
 
 
 def _behind(slices: dict[str, Any]) -> str:

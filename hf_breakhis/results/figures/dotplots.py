@@ -136,7 +136,9 @@ def tumor_types(record: Record) -> Figure | None:
     order = sorted(slices, key=lambda name: (labels.get(name, 0), name))
     for y, name in enumerate(order):
         _estimate(ax, slices[name]["accuracy"], y, color_of_class(labels.get(name, 0)))
-    _rows(ax, [tumor_name(name) for name in order], _low([v for p in slices.values() for v in _ends(p["accuracy"])]))
+    is_breakhis = source_of(record.summary["data"]).has_breakhis_names
+    names = [tumor_name(name, is_breakhis) for name in order]
+    _rows(ax, names, _low([v for p in slices.values() for v in _ends(p["accuracy"])]))
     parts = [(count(slices[n]["num_images"]), count(slices[n].get("num_specimens"))) for n in order]
     _right(ax, [f"{images} / {specimens}" for images, specimens in parts])
     note(ax, 1.02, 0.98, "images /\nspecimens", va="bottom", color=MUTED, fontsize=6)

@@ -8,11 +8,15 @@ Sources:
     Tejani et al. 2024, CLAIM: 2024 Update, Radiology: Artificial Intelligence 6(4).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+from hf_breakhis.data.sources.about import source_of
 
 AUTHORS = "for the authors of a publication"
 NOT_KNOWN = "not known of BreakHis"
+_UNKNOWN = "not known of these images"
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Item:
         asks: what it asks for, in short.
         section: id of the section of the report that answers it, "" where none does.
         note: what is said there, or why it is not answered.
+        is_of_breakhis: the answer is true of BreakHis alone.
     """
 
     number: str
     asks: str
     section: str
     note: str
+    is_of_breakhis: bool = False
 
 
 TRIPOD_AI = (
@@ -38,9 +44,9 @@ TRIPOD_AI = (
     Item("3", "clinical context, intended use and users, inequalities", "words", "research only, not for diagnosis"),
     Item("4", "objectives", "pipeline", "what this run trains and scores"),
     Item("5", "sources and dates of the data", "data", f"source and manifest; dates are {NOT_KNOWN}"),
-    Item("6", "setting, eligibility, treatment", "", f"one laboratory in Brazil; eligibility is {NOT_KNOWN}"),
+    Item("6", "setting, eligibility, treatment", "", f"one laboratory in Brazil; eligibility is {NOT_KNOWN}", True),
     Item("7", "data preparation and quality checks", "data", "findings of the integrity check; resize in the recipe"),
-    Item("8", "outcome and its assessment", "words", "label of the surgical biopsy, taken from the file name"),
+    Item("8", "outcome and its assessment", "words", "label of the surgical biopsy, taken from the file name", True),
     Item("9", "predictors", "pipeline", "the pixels of one image, and nothing else"),
     Item("10", "sample size", "data", "all images there are; counts by class, type and group"),
     Item("11", "missing data", "data", "missing images are listed; none is left out silently"),
@@ -49,7 +55,7 @@ TRIPOD_AI = (
     Item("14", "fairness", "", f"age, ancestry and other traits are {NOT_KNOWN}"),
     Item("15", "model output and threshold", "calibration", "probability, temperature and locked threshold"),
     Item("16", "training against evaluation data", "leakage", "what is on both sides of the split"),
-    Item("17", "ethical approval", "", "of the collection of BreakHis: see its publication"),
+    Item("17", "ethical approval", "", "of the collection of BreakHis: see its publication", True),
     Item(
         "18",
         "funding, protocol, registration, data and code",
@@ -63,26 +69,29 @@ TRIPOD_AI = (
     Item("23", "performance with intervals, in subgroups", "slices", "pooled, by magnification and by tumour type"),
     Item("24", "model updating", "", "none was done"),
     Item("25", "interpretation", "", AUTHORS),
-    Item("26", "limitations", "words", "one laboratory, few specimens, no outside test"),
+    Item("26", "limitations", "words", "few specimens, no outside test"),
     Item("27", "use in practice", "", "not for diagnosis: no use in practice is intended"),
 )
 CLAIM = (
     Item("1-2", "title and abstract", "", AUTHORS),
     Item("3-4", "background, objectives, intended role", "words", "research only, not for diagnosis"),
-    Item("5", "prospective or retrospective", "words", "retrospective: a published collection of images"),
+    Item("5", "prospective or retrospective", "words", "retrospective: a published collection of images", True),
     Item("6", "study goal", "pipeline", "what this run trains and scores"),
     Item("7", "data sources", "data", "source, revision and manifest"),
     Item("8", "inclusion and exclusion", "data", f"of images: here; of women: {NOT_KNOWN}"),
     Item("9", "preprocessing", "pipeline", "resize of the whole frame, mean and deviation of ImageNet"),
     Item("10", "selection of subsets", "pipeline", "`magnifications` in the recipe"),
-    Item("11", "de-identification", "", "the collection was published without names"),
+    Item("11", "de-identification", "", "the collection was published without names", True),
     Item("12", "missing data", "data", "missing images are listed"),
-    Item("13", "image acquisition", "", "Olympus BX-50 and Samsung SCC-131AN at four magnifications, as published"),
+    Item(
+        "13", "image acquisition", "", "Olympus BX-50 and Samsung SCC-131AN at four magnifications, as published", True
+    ),
     Item(
         "14-16",
         "reference standard, its reason and source",
         "words",
         "surgical biopsy read by pathologists, as published",
+        True,
     ),
     Item("17-18", "annotation of test data, variability of readers", "", NOT_KNOWN),
     Item("19", "how data were divided", "pipeline", "`split_by`, folds and seeds; folds.csv names every image"),
@@ -112,18 +121,27 @@ CLAIM = (
 GUIDELINES = {"TRIPOD+AI": TRIPOD_AI, "CLAIM 2024": CLAIM}
 
 
-def checklists(sections: list[str]) -> list[dict[str, Any]]:
+def _without_breakhis(item: Item) -> Item:
+    """Return an item as it is answered for data of unknown origin."""
+    if item.is_of_breakhis:
+        return replace(item, section="", note=_UNKNOWN)
+    return replace(item, note=item.note.replace(NOT_KNOWN, _UNKNOWN))
+
+
+def checklists(sections: list[str], data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the guidelines with their items, and how many of these a report with these sections answers.
 
     Args:
         sections: ids of the sections that the report has.
+        data: the field `data` of summary.json.
     """
+    is_breakhis = source_of(data).has_breakhis_names
     told = []
     for name, items in GUIDELINES.items():
         rows = [
             {"number": item.number, "asks": item.asks, "note": item.note,
              "section": item.section if item.section in sections else ""}
-            for item in items
+            for item in (items if is_breakhis else map(_without_breakhis, items))
         ]  # fmt: skip
         told.append({"name": name, "items": rows, "answered": sum(bool(row["section"]) for row in rows)})
     return told

@@ -66,7 +66,7 @@ def write_report(run: str | Path) -> Path:
         leaks=_leaks(record.summary),
         pipeline=stages(record.recipe, record.summary) if record.recipe else [],
         repeated=loop_label(record.recipe, record.summary),
-        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS),
+        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS, record.summary["data"]),
         sibling=sibling(record, tuple(MAIN_FIELDS)),
         main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},
         other_fields={name: record.recipe[name] for name in sorted(record.recipe) if name not in MAIN_FIELDS},
@@ -115,11 +115,12 @@ def fill_page(template: str, record: Record, **values: Any) -> str:
         "interval",
         "spread",
         "value_of",
-        "tumor_name",
         "things",
         "in_order",
     )
     environment.filters |= {name: getattr(formatting, name) for name in names}
+    source = source_of(record.summary["data"])
+    environment.filters["tumor_name"] = partial(formatting.tumor_name, is_breakhis=source.has_breakhis_names)
     environment.filters |= {"duration": duration, "setting": setting, "marked": marked}
     return environment.get_template(template).render(
         run=record,
@@ -129,7 +130,8 @@ def fill_page(template: str, record: Record, **values: Any) -> str:
         patient_measures={name: formatting.MEASURES[name] for name in PATIENT_MEASURES},
         baseline_names=BASELINES,
         levels=formatting.LEVELS,
-        words={"patient": formatting.PATIENT, "specimen": formatting.SPECIMEN},
+        words=formatting.group_words(record.summary["data"]),
+        source=source,
         interval_words=interval_words(record.summary),
         **values,
     )

@@ -3,6 +3,7 @@
 import textwrap
 from typing import Any
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import ABSENT, MEASURES, count, interval, percent, score, value_of
 
 WIDTH = 88
@@ -77,7 +78,9 @@ def _averages(summary: dict[str, Any]) -> list[str]:
 
 def _notes(summary: dict[str, Any]) -> list[str]:
     protocol, told = summary["protocol"], summary.get("interval") or {}
-    lines = _wrapped(f"Kept apart: {protocol['split_by']}. Patients are slide folders, as the BreakHis authors count.")
+    slides = " Patients are slide folders, as the BreakHis authors count."
+    is_breakhis = source_of(summary["data"]).has_breakhis_names
+    lines = _wrapped(f"Kept apart: {protocol['split_by']}.{slides if is_breakhis else ''}")
     if told.get("reason") or told.get("method"):
         how = f"{told.get('method')} ({told.get('num_groups')} drawn, {told.get('resamples'):,} resamples)."
         lines += _wrapped(f"Interval: {told.get('reason') or how}")
