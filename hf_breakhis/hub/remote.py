@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -58,16 +59,16 @@ def told_in_one_line(repo_id: str) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled as error:
         raise InputError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it and try again.") from error
-    except (HTTPError, RuntimeError) as error:
-        # An upload of a large file hides its cause in an error of its own.
-        cause = error if isinstance(error, HTTPError) else error.__cause__
-        if isinstance(cause, HfHubHTTPError):
-            raise InputError(f"The Hub: {_reason(repo_id, cause)}") from error
-        if isinstance(cause, HTTPError):
-            raise InputError(
-                f"The connection to the Hub failed ({_brief(cause)}); the same command continues where it stopped."
-            ) from error
-        raise
+    except (HTTPError, RuntimeError, ConnectionError, TimeoutError) as error:
+        # Xet raises builtin errors. An upload without Xet hides its cause in a RuntimeError.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, HTTPError | ConnectionError | TimeoutError):
+            raise
+        if status := _status(cause):
+            raise InputError(f"The Hub: {_reason(repo_id, status, _brief(cause))}") from error
+        raise InputError(
+            f"The connection to the Hub failed ({_brief(cause)}); the same command continues where it stopped."
+        ) from error
 
 
 def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
@@ -196,8 +197,15 @@ def _address(repo_id: str, repo_type: str) -> str:
     return f"{HfApi().endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
 
 
-def _reason(repo_id: str, error: HfHubHTTPError) -> str:
-    status = error.response.status_code
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status that an error of the Hub or of Xet is about."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code
+    found = re.search(r"HTTP status (?:client|server) error \((\d{3})", str(error))
+    return int(found[1]) if found else None
+
+
+def _reason(repo_id: str, status: int, brief: str) -> str:
     if status == 401:
         return f"it does not accept the token (401); {_LOGIN}."
     if status == 403:
@@ -211,7 +219,7 @@ def _reason(repo_id: str, error: HfHubHTTPError) -> str:
         return "too many requests (429); wait some minutes, the same command continues where it stopped."
     if status >= 500:
         return f"it has a fault of its own ({status}); later the same command continues where it stopped."
-    return f"{repo_id} is refused ({status}: {_brief(error)})."
+    return f"{repo_id} is refused ({status}: {brief})."
 
 
 def _brief(error: Exception) -> str:

@@ -54,10 +54,10 @@ class Repo:
 class LoopbackHub:
     """The state of the server, for tests to look at and to disturb.
 
-    `repos` maps ("dataset", "user/name") to `Repo`. `refuse` maps a route, such as "commit", to a status with which it
-    answers; `times` says how often, always by default. `cut` counts the uploads to be broken off in the middle.
-    `large` are the endings of files that go through LFS, and `objects` what came that way. `log` lists what was
-    asked, as (route, path).
+    `repos` maps ("dataset", "user/name") to `Repo`. `refuse` maps a route, such as "commit", to a status with which
+    it answers; `times` says how often, always by default. `cut` counts the uploads to be broken off in the middle.
+    `xet` is the address of the storage that Xet is sent to. `large` are the endings of files that go through LFS, and
+    `objects` what came that way. `log` lists what was asked, as (route, path).
     """
 
     def __init__(self, home: Path):
@@ -66,6 +66,7 @@ class LoopbackHub:
         self.tokens = {TOKEN: "user"}
         handler = type("Bound", (protocol.Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.xet = "http://127.0.0.1:9"  # where nobody listens
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()

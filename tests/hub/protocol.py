@@ -208,6 +208,11 @@ class Handler(BaseHTTPRequestHandler):
                 files[-1]["oid"] = hashlib.sha256(content).hexdigest() if large else blob(content)
         self.answer({"files": files})
 
+    def on_xet_write_token(self, _name, _repo, _revision, _path):
+        """Say where the storage of Xet is; this server has none."""
+        expires = {"X-Xet-Token-Expiration": "4102444800", "X-Xet-Access-Token": "x", "X-Xet-Cas-Url": self.hub.xet}
+        self.answer({"casUrl": self.hub.xet, "exp": 4102444800, "accessToken": "x"}, 200, expires)
+
     def on_batch(self, _name, _repo, _revision, _path):
         """Say where objects of LFS go, and which are here already."""
         objects = []
