@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hf_breakhis.data.counts import original_bytes
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
-from hf_breakhis.data.images import COLUMNS, Images, placeless
+from hf_breakhis.data.images import COLUMNS, Images, few, placeless
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
@@ -98,6 +98,11 @@ def _require_breakhis(images: Images) -> None:
         raise InputError(
             f"`dataset` is {images.source}, but only BreakHis and its twin are exported: groups, folds and licence "
             "of others are not known. Use dataset=breakhis or dataset=twin."
+        )
+    if not images.about.names_are_public:
+        raise InputError(
+            f"Not among the images of BreakHis: {few(images.places['surplus'])}. It is not known whether they may be "
+            "published. Remove them from the folder."
         )
     if images.classes != CLASSES:
         raise InputError("Only target=malignancy is exported; the tumour type has a column of its own.")

@@ -15,6 +15,7 @@ from hf_breakhis.files import InputError, read_json, write_json, write_whole
 # Without one of these the Trainer would go on with a fresh one and say nothing.
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 CHECKSUMS = "checksums.json"
+ARGUMENTS = "training_args.bin"  # a pickle that nobody reads; the recipe has the arguments
 
 
 class Checksums(TrainerCallback):
@@ -26,6 +27,7 @@ class Checksums(TrainerCallback):
             torch.distributed.barrier()
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            (checkpoint / ARGUMENTS).unlink(missing_ok=True)
             names = sorted(path.name for path in checkpoint.iterdir() if path.is_file() and path.name != CHECKSUMS)
             write_json(checkpoint / CHECKSUMS, {name: _sha256(checkpoint / name) for name in names})
 

@@ -158,6 +158,13 @@ def test_damaged_images_are_not_published(small_breakhis, data_args, tmp_path):
     assert not (tmp_path / "export").exists()
 
 
+def test_images_that_breakhis_does_not_have_are_not_exported(small_breakhis, data_args, tmp_path):
+    path = next(small_breakhis.rglob("*.png"))
+    path.with_name(f"{path.stem[:-3]}999.png").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"Not among the images of BreakHis: SOB_.*-999\.png"):
+        export_images(load_images(data_args(small_breakhis)), tmp_path / "export")
+
+
 def test_only_breakhis_and_its_twin_are_exported(images, small_breakhis, data_args, tmp_path):
     object.__setattr__(images, "source", "imagefolder")
     with pytest.raises(InputError, match="`dataset` is imagefolder, but only BreakHis and its twin are exported"):

@@ -1,8 +1,10 @@
 """A damaged checkpoint is recognised, named and passed over; the run ends as if nothing had happened."""
 
+from pathlib import Path
+
 import pytest
 
-from hf_breakhis.training.checkpoints import CHECKSUMS, FILES, damage_of, last_whole_checkpoint
+from hf_breakhis.training.checkpoints import ARGUMENTS, CHECKSUMS, FILES, Checksums, damage_of, last_whole_checkpoint
 from hf_breakhis.training.crossval import cross_validate
 
 
@@ -32,6 +34,23 @@ def killed(tmp_path, recipe, monkeypatch):
     checkpoints = sorted((tmp_path / "killed" / "fold-0" / "checkpoints").iterdir(), key=lambda path: path.name)
     assert len(checkpoints) == 2
     return tmp_path / "killed"
+
+
+def test_a_checkpoint_holds_no_token_and_no_pickle_of_the_arguments(tmp_path, recipe, monkeypatch):
+    saved, secret = {}, "hf_" + 12 * "x"
+
+    def keep(self, args, state, control, **_):
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        saved.update({path.name: path.read_bytes() for path in folder.iterdir()})
+        seal(self, args, state, control)
+        assert not (folder / ARGUMENTS).exists()
+        assert damage_of(folder) is None
+
+    seal = Checksums.on_save
+    monkeypatch.setattr(Checksums, "on_save", keep)
+    assert cross_validate(recipe(tmp_path / "run", num_folds=1, num_train_epochs=1, hub_token=secret))
+    assert b"save_strategy" in saved[ARGUMENTS]  # as the Trainer wrote it
+    assert not [name for name, content in saved.items() if secret.encode() in content]
 
 
 def cut(path):
