@@ -221,8 +221,9 @@ def test_a_reviewer_finds_parts_rates_and_arguments(trained_run, tmp_path):
     row = summary["image"]["per_fold"][1]
     values = [row[key] for key in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")]
     assert "| 1 | 164 | " + " | ".join(f"{value:.3f}" for value in values) + " |" in text
-    near = summary["by_magnification"]["40X"]["specificity"]
-    assert f"| {near['value']:.3f} ({near['low']:.3f} to {near['high']:.3f}) |\n| 100X |" in text
+    near = summary["by_magnification"]["40X"]["accuracy"]
+    assert f"| 40X | {summary['by_magnification']['40X']['num_images']} |" in text
+    assert f"| {near['value']:.3f} ({near['low']:.3f} to {near['high']:.3f}) |" in text
     assert "sgd (momentum 0.9), rate 0.05" in text
     assert "not clipped" in text
     assert "adamw_torch_fused (adam_beta1 0.9" in card_of(trained_run, tmp_path / "other").text
