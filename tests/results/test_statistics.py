@@ -153,14 +153,56 @@ def test_enough_groups_of_each_class_leave_every_interval():
     assert all(score["low"] is not None for score in told.values())
 
 
-def test_resamples_of_exactly_one_do_not_stretch_the_interval():
-    """Log odds of 1 are infinite: patients all right in a few resamples say nothing of a low end near one half."""
+def test_resamples_of_exactly_one_change_neither_scale_nor_end():
+    """Log odds of 1 are infinite, so such a resample counts as twenty times nearer to 1 than the score is."""
     scores = np.minimum(1, 0.95 + 0.03 * np.random.default_rng(0).normal(size=2000))
     assert scores.max() == 1
     low, high = bootstrap_error(Replicates(0.95, scores, 15, 16 / 15))
-    assert 0.85 < low < percentile(Replicates(0.95, scores, 15))[0]
-    assert high == 1
-    assert bootstrap_error(Replicates(1.0, np.ones(50), 15)) == (1, 1)
+    assert 0.7 < low < percentile(Replicates(0.95, scores, 15))[0]
+    assert 0.98 < high < 1
+    without = bootstrap_error(Replicates(0.95, scores[scores < 0.99], 15, 16 / 15))
+    with_one = bootstrap_error(Replicates(0.95, np.append(scores[scores < 0.99], 1), 15, 16 / 15))
+    assert with_one == pytest.approx(without, abs=0.002)
+
+
+def all_correct(num_benign, num_malignant, wrong=()):
+    """Two images of each specimen, all correct except in the specimens `wrong`."""
+    groups = np.repeat(np.arange(num_benign + num_malignant), 2)
+    labels = (groups >= num_benign).astype(int)
+    predicted = np.where(np.isin(groups, wrong), 1 - labels, labels)
+    return Images(labels, predicted, np.stack([1 - predicted, predicted], 1).astype(float), groups)
+
+
+def test_all_correct_has_the_exact_bound_by_specimen():
+    """58 of 58 correct: the lower end is that of Clopper and Pearson; of a comparison, that of the rarer class."""
+    images = all_correct(16, 58)
+    found = intervals(image_scores(images), 74, classes=images.group_classes)
+
+    def exact(count):
+        return stats.binomtest(count, count).proportion_ci(method="exact").low
+
+    for name, count in {"sensitivity": 58, "specificity": 16, "accuracy": 74, "roc_auc": 16}.items():
+        assert found[name] == {"value": 1, "low": pytest.approx(exact(count)), "high": 1}, name
+    none = intervals(lambda weights: {"share": np.zeros(len(weights))}, 58)["share"]
+    assert none == {"value": 0, "low": 0, "high": pytest.approx(1 - exact(58))}
+
+
+@pytest.mark.parametrize("wrong", [[0], [20], [0, 20, 21]], ids=str)
+def test_where_errors_were_observed_no_interval_ends_at_one(wrong):
+    images = all_correct(16, 58, wrong)
+    found = intervals(image_scores(images), 74, classes=images.group_classes)
+    shares = [score for name, score in found.items() if name != "mcc"]
+    assert all(score["high"] < 1 for score in shares if 0 < score["value"] < 1 and score["high"] is not None)
+    assert all(0 <= score["low"] < 1 for score in shares if score["low"] is not None)
+    assert found["accuracy"]["high"] is not None
+
+
+def test_a_difference_stays_within_its_range():
+    away = np.array([-1.0] * 5 + [1.0] * 25)
+    scores = lambda weights: {"accuracy": weights @ away / weights.sum(1) * 0.99 + 0.3}  # noqa: E731
+    found = intervals(scores, 30, shares=False)["accuracy"]
+    assert found["high"] == 1
+    assert found["low"] > -1
 
 
 def test_groups_are_drawn_within_their_stratum():

@@ -158,21 +158,28 @@ def test_percentiles_leave_the_same_on_either_side():
     assert percentile(Replicates(0.5, np.arange(1001.0), 9)) == pytest.approx((25, 975))
 
 
-@pytest.mark.parametrize(
-    ("value", "scores"),
-    [(0.5, [0.0, 0.5, 0.9]), (0.5, [0.1, 0.5, 1.0]), (0.0, [0.1, 0.2, 0.3]), (1.0, [0.7, 0.8, 0.9])],
-)
-def test_where_a_share_is_0_or_1_the_shares_themselves_are_taken(value, scores):
-    half = t.ppf(0.95, 40) * np.std(scores, ddof=1) * np.sqrt(1.1)
-    found = bootstrap_error(Replicates(value, np.array(scores), 40, 1.1, level=0.9))
-    assert found == pytest.approx((max(0, value - half), min(1, value + half)))
+@pytest.mark.parametrize("scores", [[0.0, 0.4, 0.9], [0.1, 0.4, 1.0], [0.0, 0.4, 1.0]], ids=str)
+def test_a_resample_is_at_most_twenty_times_nearer_to_0_or_1_than_the_score(scores):
+    counted = np.clip(scores, 0.4 / 20, 1 - 0.6 / 20)
+    half = t.ppf(0.95, 40) * logit(counted).std(ddof=1) * np.sqrt(1.1)
+    found = bootstrap_error(Replicates(0.4, np.array(scores), 40, 1.1, level=0.9))
+    assert found == pytest.approx((expit(logit(0.4) - half), expit(logit(0.4) + half)))
 
 
-def test_a_difference_may_lie_outside_of_0_and_1():
+@pytest.mark.parametrize("limits", [(-1.0, 1.0), (-np.inf, np.inf), (-3.0, 2.0)])
+def test_a_difference_is_cut_at_its_limits(limits):
     scores = np.array([-0.9, 0.5, 1.4])
-    low, high = bootstrap_error(Replicates(0.9, scores, 40, is_share=False))
+    found = bootstrap_error(Replicates(0.9, scores, 40, is_share=False, limits=limits))
     half = t.ppf(0.975, 40) * scores.std(ddof=1)
-    assert (low, high) == pytest.approx((0.9 - half, 0.9 + half))
+    assert found == pytest.approx((max(limits[0], 0.9 - half), min(limits[1], 0.9 + half)))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_share_of_0_or_1_whose_resamples_differ_has_no_interval(value):
+    found = bounded(Replicates(value, np.linspace(0.1, 0.9, 50), 9))
+    assert found == {"value": value, "low": None, "high": None}
+    difference = bounded(Replicates(value, np.linspace(0.1, 0.9, 50), 9, is_share=False))
+    assert difference["low"] is not None
 
 
 @pytest.mark.parametrize(("undefined", "has_interval"), [(0, True), (5, True), (6, False)])
@@ -183,12 +190,12 @@ def test_one_resample_in_twenty_may_be_undefined(undefined, has_interval):
     assert found == {"value": 0.5, "low": pytest.approx(ends[0]), "high": pytest.approx(ends[1])}
 
 
-@pytest.mark.parametrize(("spread", "has_interval"), [(0, False), (TINY / 2, False), (TINY, True)])
+@pytest.mark.parametrize(("spread", "has_interval"), [(0, False), (TINY / 2, False), (2 * TINY, True)])
 def test_a_share_that_no_resample_moves_has_no_interval(spread, has_interval):
-    """All right or all wrong; of two runs that do not differ the difference is 0, and that for sure."""
+    """A constant predictor; the difference of two equal runs is 0 without any doubt."""
 
     def first_group(weights):
-        return {"accuracy": spread * (weights @ np.eye(12)[0] > 0)}
+        return {"accuracy": 0.5 + spread * (weights @ np.eye(12)[0] > 0)}
 
     found = intervals(first_group, 12)["accuracy"]
     assert (found["low"] is not None) == (found["high"] is not None) == has_interval
@@ -202,6 +209,21 @@ def test_resamples_that_are_undefined_or_one_leave_no_interval(twelve, resamples
         return {"accuracy": weights @ twelve / weights.sum(1) * (1 if defined else np.nan)}
 
     assert intervals(scores, 12, resamples=resamples)["accuracy"] == NOTHING | {"value": pytest.approx(twelve.mean())}
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("rests_on", [9, 10, 12])
+def test_a_share_of_0_or_1_rests_on_the_groups_that_define_it(value, rests_on):
+    """It has an exact interval, if there are ten of them."""
+
+    def scores(weights):
+        defined = weights[:, :rests_on].sum(1) > 0
+        return {"accuracy": np.where(defined, value, np.nan)}
+
+    found = intervals(scores, 12, classes=np.zeros(12, int))["accuracy"]
+    bound = 0.025 ** (1 / rests_on)
+    ends = (None, None) if rests_on < 10 else (bound, 1) if value else (0, 1 - bound)
+    assert (found["low"], found["high"]) == pytest.approx(ends)
 
 
 def test_a_value_that_is_undefined_is_none():

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.thresholds import Rule, operating_point, parse_rule
+from hf_breakhis.results.scores.intervals import draw, intervals
+from hf_breakhis.results.scores.thresholds import Rule, operating_point, parse_rule, predictive_values
 from hf_breakhis.results.summary import summarise
 
 
@@ -80,6 +82,57 @@ def test_predictive_values_are_those_of_bayes(write_run, tmp_path):
         assert row["ppv"]["low"] < row["ppv"]["value"] < row["ppv"]["high"]
     assert point["num_groups"] == rows["specimen_id"].nunique()
     assert point["prevalence"] == pytest.approx(labels.mean())
+
+
+def of_groups(benign, malignant):
+    """Return sensitivity and specificity as functions of weights; one share of correct images for each specimen."""
+    correct = np.array([*benign, *malignant])
+    classes = np.repeat([0, 1], [len(benign), len(malignant)])
+
+    def points(weights):
+        with np.errstate(invalid="ignore"):
+            return {
+                name: (weights * (classes == side)) @ correct / (weights * (classes == side)).sum(1)
+                for name, side in (("sensitivity", 1), ("specificity", 0))
+            }
+
+    return points, classes
+
+
+@pytest.fixture
+def near_one():
+    """Specificity .94 of 16 specimens, of which 12 have no false alarm; sensitivity .9 of 54."""
+    points, classes = of_groups([1] * 12 + [0.9, 0.8, 0.8, 0.5], np.linspace(0.8, 1, 54))
+    return points, intervals(points, 70, classes=classes), classes
+
+
+def test_intervals_of_predictive_values_at_low_prevalence_are_not_empty_of_meaning(near_one):
+    points, rates, classes = near_one
+    found = {row["prevalence"]: row for row in predictive_values(points, rates, 70, classes)}
+    drawn = points(draw(70))
+    for share, row in found.items():
+        ratio = drawn["sensitivity"] / np.maximum(1 - drawn["specificity"], 1e-9)
+        percentiles = np.nanquantile(share * ratio / (share * ratio + 1 - share), [0.025, 0.975])
+        assert 0 < row["ppv"]["low"] < row["ppv"]["value"] < row["ppv"]["high"] < 1
+        assert logit(row["ppv"]["low"]) == pytest.approx(logit(percentiles[0]), abs=0.7)
+    assert found[0.01]["ppv"]["low"] > 0.03
+
+
+def test_one_interval_of_the_likelihood_ratio_serves_every_prevalence(near_one):
+    points, rates, classes = near_one
+    rows = predictive_values(points, rates, 70, classes)
+    for name in ("ppv", "npv"):
+        widths = [logit(row[name]["high"]) - logit(row[name]["low"]) for row in rows]
+        assert widths == pytest.approx([widths[0]] * len(rows))
+
+
+def test_without_false_alarms_the_lower_end_follows_from_both_rates():
+    points, classes = of_groups([1] * 16, np.linspace(0.8, 1, 54))
+    rates = intervals(points, 70, classes=classes)
+    found = {row["prevalence"]: row for row in predictive_values(points, rates, 70, classes)}
+    ratio = rates["sensitivity"]["low"] / (1 - rates["specificity"]["low"])
+    assert found[0.5]["ppv"] == {"value": 1, "low": pytest.approx(ratio / (1 + ratio)), "high": 1}
+    assert found[0.5]["npv"]["high"] < 1
 
 
 def test_a_report_keeps_the_rule_until_another_is_asked_for(write_run, tmp_path):

@@ -20,6 +20,7 @@ METHOD = "bootstrap error"
 COMPARING = ("balanced_accuracy", "mcc", "roc_auc", "average_precision")
 MAX_LEFT_OUT = 2000  # groups; of more, which are single images, each counts for nothing
 TINY = 1e-12
+NEAREST = 20  # a resample counts as at most so many times nearer to 0 or 1 than the score is
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Replicates:
         inflation: what the variance over resamples has to be multiplied by.
         is_share: whether the score lies between 0 and 1, as a difference does not.
         level: share of the intervals that shall hold the truth.
+        limits: the range of a score that is no share.
     """
 
     value: float
@@ -96,6 +98,7 @@ class Replicates:
     inflation: float = 1.0
     is_share: bool = True
     level: float = LEVEL
+    limits: tuple[float, float] = (-1.0, 1.0)
 
 
 def percentile(told: Replicates) -> tuple[float, float]:
@@ -109,19 +112,31 @@ def bootstrap_error(told: Replicates) -> tuple[float, float]:
 
     Resamples of few groups vary too little, and their spread is itself uncertain; see `weigh`. How often such
     intervals hold the truth where specimens are as few as in BreakHis stands in docs/statistics.md.
-    Shares of exactly 0 or 1 have no log odds: where a resample is one, the shares themselves are taken, cut to 0..1.
+    Shares of exactly 0 or 1 have no log odds: a resample counts as at most `NEAREST` times nearer to 0 or 1 than the
+    score itself, so that such resamples change neither the scale nor its end. A score of 0 or 1 needs `exact_bound`.
 
     Source:
         Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American Statistician 69(4): t interval
         with bootstrap standard error, and narrowness bias.
     """
-    inside = told.is_share and min(told.value, told.scores.min()) > 0 and max(told.value, told.scores.max()) < 1
-    scores, middle = (logit(told.scores), logit(told.value)) if inside else (told.scores, told.value)
+    scores, middle = told.scores, told.value
+    if told.is_share:
+        scores = logit(np.clip(scores, middle / NEAREST, 1 - (1 - middle) / NEAREST))
+        middle = float(logit(middle))
     half = t.ppf((1 + told.level) / 2, told.degrees) * scores.std(ddof=1) * np.sqrt(told.inflation)
     ends = np.array([middle - half, middle + half])
-    if told.is_share:
-        ends = expit(ends) if inside else np.clip(ends, 0, 1)
+    ends = expit(ends) if told.is_share else np.clip(ends, *told.limits)
     return float(ends[0]), float(ends[1])
+
+
+def exact_bound(value: float, num_groups: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a share of 0 or 1: exact for groups that are all correct, or all wrong.
+
+    Source:
+        Clopper and Pearson 1934, Biometrika 26(4), with as many trials as groups.
+    """
+    bound = float(((1 - level) / 2) ** (1 / num_groups))
+    return (bound, 1.0) if value == 1 else (0.0, 1 - bound)
 
 
 WORDS = {
@@ -137,6 +152,7 @@ def intervals(
     *,
     classes: np.ndarray | None = None,
     shares: bool = True,
+    limits: tuple[float, float] = (-1.0, 1.0),
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = SEED,
@@ -150,6 +166,7 @@ def intervals(
             of them, on those of one class, or, where it compares classes, on those of any.
         classes: (num_groups,) the class of each group; all of one where that is not known.
         shares: whether the scores lie between 0 and 1; differences do not.
+        limits: the range of scores that are no shares.
         level: share of the intervals that shall hold the truth.
         resamples: number of resamples.
         seed: of the draw.
@@ -162,19 +179,26 @@ def intervals(
     fewest = min(np.bincount(classes)[np.unique(classes)])
     replicates = scores(draw(num_groups, resamples, seed))
     left_out = scores(1 - np.eye(num_groups)) if num_groups <= MAX_LEFT_OUT else {}
+    needs_exact = shares and left_out and any(value in (0, 1) for value in values.values())
+    alone = scores(np.eye(num_groups)) if needs_exact else {}
     found = {}
     for name, value in values.items():
         degrees, inflation = weigh(value, left_out[name], classes) if name in left_out else (fewest - 1.0, 1.0)
         compares = name.partition(" ")[0] in COMPARING or name.startswith("macro.")
         few = min(degrees + 1, fewest if compares else np.inf) < MIN_GROUPS
-        # all right or all wrong: how sure that is, resampling cannot tell; two runs without a difference have none
+        # Resampling cannot say how certain it is that all are correct or all are wrong.
+        is_share = shares and name != "mcc"
         defined = replicates[name][~np.isnan(replicates[name])]
-        certain = shares and len(defined) > 0 and np.ptp(defined) < TINY
-        if few or certain:
+        constant = shares and len(defined) > 0 and np.ptp(defined) < TINY
+        if few or (constant and not (is_share and value in (0, 1))):
             found[name] = unbounded(value)
+        elif constant:
+            rests_on = int((~np.isnan(alone[name])).sum()) if name in alone else 0
+            rests_on = rests_on or int(fewest)  # a comparison of classes is undefined for one group
+            ends = exact_bound(value, rests_on, level) if rests_on >= MIN_GROUPS else (None, None)
+            found[name] = dict(zip(("value", "low", "high"), (value, *ends), strict=True))
         else:
-            is_share = shares and name != "mcc"
-            told = Replicates(value, replicates[name], degrees, inflation, is_share, level)
+            told = Replicates(value, replicates[name], degrees, inflation, is_share, level, limits)
             found[name] = bounded(told, method)
     return found
 
@@ -219,7 +243,7 @@ def unbounded(value: float) -> dict[str, float | None]:
 def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
     """Return a value with its interval, None where there is no value, or where it often cannot be computed."""
     undefined = np.isnan(told.scores)
-    if np.isnan(told.value) or undefined.mean() > MAX_UNDEFINED:
+    if np.isnan(told.value) or undefined.mean() > MAX_UNDEFINED or (told.is_share and told.value in (0, 1)):
         return unbounded(told.value)
     low, high = METHODS[method](replace(told, scores=told.scores[~undefined]))
     return {"value": told.value, "low": low, "high": high}

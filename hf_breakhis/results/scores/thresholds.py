@@ -1,16 +1,17 @@
 """Thresholds: named rules for the probability from which on an image is called positive, and what they give."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from sklearn.metrics import roc_curve
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.scores.intervals import choose_groups, intervals
+from hf_breakhis.results.scores.intervals import Scores, choose_groups, intervals
 from hf_breakhis.results.scores.resampling import Images, image_scores
 
 PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
@@ -106,7 +107,7 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
     Returns:
         sensitivity, specificity, `ppv` and `npv` (share of the images called positive, negative, that are), numbers of
         images and groups, the prevalence among the images, and `by_prevalence`: both predictive values if that share
-        of images were positive, with sensitivity and specificity as they are here (Bayes).
+        of images were positive, with sensitivity and specificity as they are here (see `predictive_values`).
     """
     groups = choose_groups(rows)
     labels = rows["label"].to_numpy()
@@ -117,12 +118,7 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
         found = score(weights)
         sensitivity, specificity = found["sensitivity"], found["specificity"]
         values = {"sensitivity": sensitivity, "specificity": specificity}
-        values |= {"ppv": found["per_class.malignant.precision"], "npv": found["per_class.benign.precision"]}
-        for share in PREVALENCES:
-            true, false = sensitivity * share, (1 - specificity) * (1 - share)
-            missed, cleared = (1 - sensitivity) * share, specificity * (1 - share)
-            values |= {f"ppv {share}": _share(true, false), f"npv {share}": _share(cleared, missed)}
-        return values
+        return values | {"ppv": found["per_class.malignant.precision"], "npv": found["per_class.benign.precision"]}
 
     told = intervals(points, groups.count, classes=images.group_classes)
     return {
@@ -131,12 +127,66 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
         "num_groups": groups.count,
         "group": groups.level,
         "prevalence": float(labels.mean()),
-        "by_prevalence": [
-            {"prevalence": share, "ppv": told[f"ppv {share}"], "npv": told[f"npv {share}"]} for share in PREVALENCES
-        ],
+        "by_prevalence": predictive_values(points, told, groups.count, images.group_classes),
     }
 
 
-def _share(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    whole = part + rest
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+def predictive_values(
+    points: Scores, rates: Mapping[str, Mapping[str, float | None]], num_groups: int, classes: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return PPV and NPV with their intervals if other shares of the images were positive, for each of `PREVALENCES`.
+
+    The log odds of a predictive value are those of the prevalence plus the log of a likelihood ratio, sensitivity /
+    (1 - specificity) for the PPV, so one interval of that log holds for every prevalence.
+
+    Args:
+        points: from weights (resamples, num_groups) to sensitivity and specificity, (resamples,) each.
+        rates: sensitivity and specificity with their intervals.
+        num_groups: number of groups.
+        classes: (num_groups,) the class of each group.
+    """
+    ppv, npv = (
+        _log_ratio(points, rates, right, other, num_groups, classes)
+        for right, other in (("sensitivity", "specificity"), ("specificity", "sensitivity"))
+    )
+    return [{"prevalence": share, "ppv": _at(share, ppv), "npv": _at(1 - share, npv)} for share in PREVALENCES]
+
+
+def _log_ratio(
+    points: Scores,
+    rates: Mapping[str, Mapping[str, float | None]],
+    right: str,
+    other: str,
+    num_groups: int,
+    classes: np.ndarray,
+) -> dict[str, float | None]:
+    """Return the log of `right` / (1 - `other`) with its interval."""
+    hits, errors = rates[right]["value"], rates[other]["value"]
+    if hits is None or errors is None or hits == 0 == 1 - errors:
+        return {"value": None, "low": None, "high": None}
+    errors = 1 - errors
+    if hits == 0 or errors == 0:  # an infinite log has one end, which follows from that of both rates
+        end = "high" if hits == 0 else "low"
+        first, second = rates[right][end], rates[other][end]
+        found = None if not first or second is None or second == 1 else float(np.log(first) - np.log1p(-second))
+        limit = -np.inf if hits == 0 else np.inf
+        known = limit if found is not None else None
+        return {"value": limit, **({"low": known, "high": found} if hits == 0 else {"low": found, "high": known})}
+
+    def change(weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Linear in both rates, so that a resample without errors does not give an infinite ratio."""
+        found = points(weights)
+        return {"log ratio": found[right] / hits - (1 - found[other]) / errors}
+
+    bounds = intervals(change, num_groups, classes=classes, shares=False, limits=(-np.inf, np.inf))["log ratio"]
+    value = float(np.log(hits / errors))
+    low, high = bounds["low"], bounds["high"]
+    return {
+        "value": value,
+        "low": None if low is None else value + low,
+        "high": None if high is None else value + high,
+    }
+
+
+def _at(share: float, log_ratio: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else float(expit(logit(share) + value)) for name, value in log_ratio.items()}
