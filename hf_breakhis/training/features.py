@@ -14,10 +14,10 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from hf_breakhis.data.pixels.cache import describe_cache
+from hf_breakhis.data.pixels.cache import describe_cache, is_intact, lock_cache, lost, write_about
 from hf_breakhis.data.pixels.transforms import ImageDataset, normalize
 from hf_breakhis.data.sources.table import cache_folder, prepare_once
-from hf_breakhis.files import write_json, write_whole
+from hf_breakhis.files import write_whole
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.progress import say
 
@@ -36,11 +36,16 @@ class Features:
     def __init__(self, path: Path, rows: np.ndarray | None = None) -> None:
         self.path = path
         self.rows = rows
-        self._values = np.load(path, mmap_mode="r")
+        try:
+            self._values = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise lost(path) from error
 
     def select(self, rows: np.ndarray) -> "Features":
         """Return the same file with some of its present rows."""
-        return Features(self.path, rows if self.rows is None else self.rows[rows])
+        part = object.__new__(Features)  # shares the open file, whose name may be deleted meanwhile
+        part.__dict__ |= self.__dict__ | {"rows": rows if self.rows is None else self.rows[rows]}
+        return part
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return (n, ...) float32 of the rows (n,) int, a copy."""
@@ -101,10 +106,16 @@ def open_features(
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / f"features-{key}.npy"
+
+    def write(part: Path) -> None:
+        _write(part, model.to(device), images, device)
+        write_about(path, about, part)
+
     with prepare_once():
-        if not path.is_file():
-            write_whole(path, lambda beside: _write(beside, model.to(device), images, device))
-            write_json(path.with_suffix(".json"), about)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock_cache(path):
+            if not is_intact(path):
+                write_whole(path, write)
     return Features(path)
 
 

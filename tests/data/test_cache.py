@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hf_breakhis.data.pixels import cache
-from hf_breakhis.data.pixels.cache import cache_path, describe_cache, is_whole, open_cache
+from hf_breakhis.data.pixels.cache import cache_path, describe_cache, is_intact, open_cache
 from hf_breakhis.data.pixels.transforms import DecodedPixels
 from hf_breakhis.data.sources.table import cache_folder, load_images
 from hf_breakhis.files import InputError
@@ -129,7 +129,8 @@ def test_all_that_decides_the_pixels_is_in_the_name(images, manifest, monkeypatc
 def test_the_file_beside_says_what_it_is(images, manifest):
     path = open_cache(images, SIZE, manifest).path
     about = json.loads(path.with_suffix(".json").read_text())
-    assert about == describe_cache(images, SIZE, manifest)
+    assert about == describe_cache(images, SIZE, manifest) | {name: about[name] for name in ("num_bytes", "crc32")}
+    assert about["num_bytes"] == path.stat().st_size
     assert (about["num_images"], about["image_size"], about["manifest_sha256"]) == (24, SIZE, manifest)
 
 
@@ -188,14 +189,44 @@ def test_a_folder_that_cannot_be_made_is_told(images, manifest, tmp_path, monkey
         open_cache(images, SIZE, manifest)
 
 
-@pytest.mark.parametrize("damage", ["shorter", "longer", "other"])
-def test_a_file_that_is_not_whole_is_made_again(images, manifest, damage):
+DAMAGES = {
+    "shorter": lambda content: content[:-1],
+    "longer": lambda content: content + b"\0",
+    "other": lambda content: b"something else",
+    "empty": lambda content: b"",
+    "zeroed tail": lambda content: content[:-500] + bytes(500),
+    "flipped bit": lambda content: content[:-700] + bytes([content[-700] ^ 1]) + content[-699:],
+    "rolled rows": lambda content: content[:128] + content[128 + 3 * SIZE**2 :] + content[128 : 128 + 3 * SIZE**2],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_made_again(images, manifest, damage):
     path = open_cache(images, SIZE, manifest).path
+    assert is_intact(path)
     content = path.read_bytes()
-    path.write_bytes({"shorter": content[:-1], "longer": content + b"\0", "other": b"something else"}[damage])
-    assert not is_whole(path, (24, 3, SIZE, SIZE))
+    path.write_bytes(DAMAGES[damage](content))
+    assert not is_intact(path)
     open_cache(images, SIZE, manifest)
     assert path.read_bytes() == content
+
+
+def test_a_cache_without_its_checksum_is_made_again(images, manifest, no_decoding):
+    path = open_cache(images, SIZE, manifest).path
+    path.with_suffix(".json").write_text("{}")
+    no_decoding()
+    with pytest.raises(AssertionError, match="decoded again"):
+        open_cache(images, SIZE, manifest, num_workers=0)
+
+
+def test_a_cache_that_is_deleted_while_it_is_used_stays_readable(images, manifest):
+    pixels = open_cache(images, SIZE, manifest)
+    expected = pixels.take(np.array([3]))
+    content = pickle.dumps(pixels)
+    pixels.path.unlink()
+    assert np.array_equal(pixels.select(np.array([3])).take(np.array([0])), expected)
+    with pytest.raises(InputError, match=r"was deleted or changed while a run used it\. Run the same command again"):
+        pickle.loads(content)  # noqa: S301
 
 
 def test_what_a_killed_process_left_is_cleared(images, manifest):

@@ -14,9 +14,14 @@ from transformers import (
     ViTForImageClassification,
 )
 
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.data.pixels.transforms import WholeBatches
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.files import InputError
 from hf_breakhis.training import fold as folds
 from hf_breakhis.training.crossval import cross_validate
-from hf_breakhis.training.features import head_of, take_features
+from hf_breakhis.training.features import Features, head_of, open_features, take_features
+from hf_breakhis.training.modeling import build_model
 
 SMALL = {"num_labels": 2, "id2label": {0: "benign", 1: "malignant"}}
 
@@ -121,3 +126,32 @@ def test_heads_of_families_are_told_apart(family):
     pixels = torch.rand(2, 3, 32, 32)
     whole = model(pixels).logits
     assert torch.equal(take_features(model)(caught[0]).logits, whole)
+
+
+@pytest.mark.parametrize("damage", ["zeroed tail", "flipped bit", "rolled rows", "truncated", "empty"])
+def test_damaged_features_are_computed_again(damage, backbone, small_breakhis, data_args):
+    dataset = load_images(data_args(small_breakhis)).dataset
+    images = WholeBatches(dataset, 32, "none", 0, None)
+    network = ModelArguments(model_name_or_path=str(backbone), freeze_backbone=True)
+
+    def open_again():
+        return open_features(images, dataset, 32, damage, lambda: build_model(network, ["benign", "malignant"]))
+
+    first = open_again()
+    expected, content = first.take(np.arange(24)), first.path.read_bytes()
+    width = expected[0].nbytes
+    damaged = {
+        "zeroed tail": content[:-width] + bytes(width),
+        "flipped bit": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+        "rolled rows": content[:128] + content[128 + width :] + content[128 : 128 + width],
+        "truncated": content[:-5],
+        "empty": b"",
+    }
+    assert damaged[damage] != content
+    first.path.unlink()
+    first.path.write_bytes(damaged[damage])
+    assert np.array_equal(open_again().take(np.arange(24)), expected)
+    first.path.unlink()
+    assert np.array_equal(first.select(np.array([2])).take(np.array([0])), expected[2:3]), "the open file stays"
+    with pytest.raises(InputError, match="was deleted or changed"):
+        Features(first.path)

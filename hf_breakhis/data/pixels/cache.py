@@ -6,6 +6,7 @@ import mmap
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -47,14 +48,19 @@ class PixelCache:
         self.path = path
         self.rows = rows
         self._read = 0
-        with path.open("rb") as stream:
-            shape, offset = _read_header(stream)
-            self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            with path.open("rb") as stream:
+                shape, offset = _read_header(stream)
+                self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise lost(path) from error
         self._pixels = np.frombuffer(self._map, np.uint8, offset=offset).reshape(shape)
 
     def select(self, rows: np.ndarray) -> "PixelCache":
         """Return the same file with some of its present rows."""
-        return PixelCache(self.path, rows if self.rows is None else self.rows[rows])
+        part = object.__new__(PixelCache)  # shares the open file, whose name may be deleted meanwhile
+        part.__dict__ |= self.__dict__ | {"rows": rows if self.rows is None else self.rows[rows]}
+        return part
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return (n, 3, image_size, image_size) uint8 of the rows (n,) int, a copy."""
@@ -95,11 +101,11 @@ def open_cache(
     about = describe_cache(dataset, image_size, manifest_sha256)
     path = cache_path(about)
     shape = (len(dataset), 3, image_size, image_size)
-    if not is_whole(path, shape):
+    if not is_intact(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path):
-                if not is_whole(path, shape):  # another process may have built it meanwhile
+            with lock_cache(path):
+                if not is_intact(path):  # another process may have built it meanwhile
                     _build(path, DecodedPixels(dataset, image_size), shape, about, num_workers)
         except OSError as error:
             raise _refuse(path, error) from error
@@ -134,14 +140,32 @@ def cache_path(about: dict[str, Any]) -> Path:
     return cache_folder() / f"pixels-{key}.npy"
 
 
-def is_whole(path: Path, shape: Sequence[int]) -> bool:
-    """Tell whether the file is there with all its bytes."""
+def write_about(path: Path, about: dict[str, Any], part: Path) -> None:
+    """Write what a cache holds next to it, with size and checksum of the file `part` that takes its place."""
+    write_json(path.with_suffix(".json"), about | {"num_bytes": part.stat().st_size, "crc32": _checksum(part)})
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether a cache holds the bytes that were written to it; about a second for a gigabyte."""
     try:
-        with path.open("rb") as stream:
-            found, offset = _read_header(stream)
-            return found == tuple(shape) and path.stat().st_size == offset + int(np.prod(shape))
-    except (OSError, ValueError):
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return path.stat().st_size == about["num_bytes"] and _checksum(path) == about["crc32"]
+    except (OSError, ValueError, LookupError, TypeError):  # not there, or not ours
         return False
+
+
+def lost(path: Path) -> InputError:
+    """Return the message for a cache that was deleted while a run used it."""
+    return InputError(f"The cache {path} was deleted or changed while a run used it. Run the same command again.")
+
+
+def _checksum(path: Path) -> int:
+    """Return the CRC-32 of a file: it finds damage, and costs a fraction of a cryptographic hash."""
+    found = 0
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            found = zlib.crc32(block, found)
+    return found
 
 
 class _Filling(Dataset):
@@ -198,7 +222,7 @@ def _build(
                     os.fsync(stream.fileno())
                     unsaved = 0
             os.fsync(stream.fileno())  # the name must not outlive a power cut that the pixels do not
-        write_json(path.with_suffix(".json"), about)
+        write_about(path, about, part)
 
     write_whole(path, fill)
 
@@ -211,7 +235,7 @@ def _require_room(path: Path, needed: int) -> None:
     print(f"Pixel cache: {_size(needed)} of {_size(free)} free at {path}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _lock(path: Path) -> AbstractContextManager[Any]:
+def lock_cache(path: Path) -> AbstractContextManager[Any]:
     """Return the lock of a cache, held; it ends with its process, however that ends."""
     lock = FileLock(f"{path}.lock")
     try:
