@@ -28,10 +28,10 @@ from hf_breakhis.inference.classifier import Classifier, CompiledClassifier, def
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.inputs import find_images
+from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.onnx_classifier import OnnxClassifier
 from hf_breakhis.inference.output import Rows
 from hf_breakhis.inference.predict import Prediction
-from hf_breakhis.inference.weights import find_weights
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
@@ -61,9 +61,9 @@ def main() -> None:
     fields = {**FIELDS, "twin_kwargs": {"scale": 0.001}, "data_dir": str(pictures), "output_dir": str(run)}
     if cross_validate(build_recipe(fields, {})):
         summarise(run)
-    weights = find_weights(run)
-    if not (weights.beside / "onnx" / "model_int8.onnx").is_file():
-        export_model(weights, weights.beside / "onnx", int8=True)
+    weights = find_model(run)
+    if not (weights.output / "onnx" / "model_int8.onnx").is_file():
+        export_model(weights, weights.output / "onnx", int8=True)
     every = sorted(str(path) for path in pictures.rglob("*.png"))
     files = [every[i] for i in np.linspace(0, len(every) - 1, min(args.num_images, len(every))).astype(int)]
     begin = time.perf_counter()
@@ -102,7 +102,7 @@ def main() -> None:
     print(f"{'':40}{'images/s':>10}{'times the pipeline':>20}")
     for name, speed in speeds.items():
         print(f"{name:<40}{speed:>10.1f}{speed / best:>20.2f}")
-    change = read_json(weights.beside / "onnx" / "export.json")["files"]["model_int8.onnx"]["against_fp32"]
+    change = read_json(weights.output / "onnx" / "export.json")["files"]["model_int8.onnx"]["against_fp32"]
     print(f"int8 against fp32: {change}")
     halved = _difference(*(_predicted(classifiers[name], files)() for name in ("torch", "torch, --bf16")))
     print(f"bf16 against fp32: {halved}")

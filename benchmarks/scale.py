@@ -90,16 +90,16 @@ def rooms(run: Path, other: Path) -> dict[str, dict[str, float]]:
         from hf_breakhis.results.predictions import read_parts
         from hf_breakhis.results.report.comparison import write_comparison
         from hf_breakhis.results.report.page import write_report
-        from hf_breakhis.results.scores.leakage import read_folds
         from hf_breakhis.results.summary import summarise
+        from hf_breakhis.run import Run
     with stages.stage("predictions read"):
-        read_parts(run)
+        read_parts(Run(run))
     with stages.stage("summary"):
         summarise(run)
     with stages.stage("report"):
         write_report(run)
     with stages.stage("audit"):
-        audit_folds(read_folds(run), "none", None)
+        audit_folds(Run(run).read_folds(), "none", None)
     with stages.stage("comparison"):  # both runs are summarised for it
         write_comparison(run.parent / "comparison", compare([run, other]))
     return stages.rows

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["hf_breakhis", "tarfile", "zipfile", "y
     from hf_breakhis.data.sources.members import walk_archive
     from hf_breakhis.files import InputError
     from hf_breakhis.inference.classifier import saved_size
-    from hf_breakhis.inference.origin import require_classifier
+    from hf_breakhis.inference.hub_model import require_classifier
     from hf_breakhis.recipe import build_recipe, load_recipe
     from hf_breakhis.results.predictions import read_predictions
 

@@ -22,6 +22,7 @@ from hf_breakhis.cli.publish import publish
 from hf_breakhis.cli.recipes import app as recipes_app
 from hf_breakhis.cli.space import space
 from hf_breakhis.files import InputError
+from hf_breakhis.run import CHECKSUMS, PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
 
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -67,19 +68,20 @@ def train(context: typer.Context) -> None:
     leave_group()
     if not PartialState().is_main_process:
         return
-    if recipe.data.fold == "refit":
-        typer.echo(f"refit: {run / 'refit'}")
+    if recipe.data.fold == REFIT:
+        typer.echo(f"refit: {Run(run).fold(REFIT).folder}")
     elif trained or not _is_reported(run):
         show_report(run)
     else:
-        typer.echo(f"{run} is finished; its report is {run / 'report.html'}. --restart begins again.")
+        typer.echo(f"{run} is finished; its report is {run / REPORT}. --restart begins again.")
 
 
 def _is_reported(run: Path) -> bool:
     """Say whether the report was written after the last fold; it may have been killed between the two."""
-    page = run / "report.html"
-    folds = [path.stat().st_mtime_ns for path in run.rglob("fold-*/metrics.json")]
-    return page.is_file() and page.stat().st_mtime_ns >= max(folds, default=0)
+    page = run / REPORT
+    folds = [fold for one in Run(run).members().values() for fold in one.folds() if fold.is_finished]
+    last = max(((fold.folder / CHECKSUMS).stat().st_mtime_ns for fold in folds), default=0)
+    return page.is_file() and page.stat().st_mtime_ns >= last
 
 
 @app.command()
@@ -88,8 +90,19 @@ def report(
     threshold_rule: Annotated[
         str | None, typer.Option("--threshold_rule", help="youden, sensitivity>=0.95 or cost=5 (misses to alarms).")
     ] = None,
+    reseal: Annotated[
+        bool, typer.Option("--reseal", help="Accept files of the run that were changed: write their checksums again.")
+    ] = False,
 ) -> None:
     """Make summary, figures and report of a run again from its files."""
+    one = Run(run)
+    one.field("split_by")  # the folder is a run
+    if reseal:
+        one.seal()
+    changed = one.changes((), training=True)
+    one.require_unchanged(written=(PREDICTIONS, SUMMARY) if threshold_rule is None else SCORES)
+    for name in changed:
+        typer.echo(f"{name.split()[0]} was not as the run wrote it, and is made again.", err=True)
     show_report(run, threshold_rule)
 
 

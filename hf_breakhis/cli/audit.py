@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hf_breakhis.files import InputError
+from hf_breakhis.run import AUDIT
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hf_breakhis.data.images import Images
     from hf_breakhis.recipe import Recipe
+    from hf_breakhis.run import Run
 
 TRAIN = "--train"
 HELP = (
@@ -41,42 +43,42 @@ def audit(context: typer.Context) -> None:
 def _audit_run(run: Path, flags: list[str]) -> None:
     """Count what a run's folds leak, its copies too if its images are still there, and renew its report."""
     from hf_breakhis.results.audit import audit_folds, audit_table
-    from hf_breakhis.results.scores.leakage import read_folds
-    from hf_breakhis.results.scores.repeats import repeat_folders
-    from hf_breakhis.results.summary import read_recipe
+    from hf_breakhis.run import Run
 
-    recipe = read_recipe(run)
-    repeats = repeat_folders(run) or {0: run}
-    pairs, without = _copies_of_run(next(iter(repeats.values())), recipe, flags)
-    for number, folder in repeats.items():
-        found = audit_folds(read_folds(folder), str(recipe.get("carry_over")), pairs, without)
-        if folder != run:
+    whole = Run(run)
+    split_by, carry_over = str(whole.field("split_by")), str(whole.field("carry_over"))
+    whole.require_unchanged()
+    members = whole.members()
+    pairs, without = _copies_of_run(next(iter(members.values())), whole.recipe, flags)
+    for number, member in members.items():
+        found = audit_folds(member.read_folds(), carry_over, pairs, without)
+        if member is not whole:
             typer.echo(f"Repeat {number}")
-        typer.echo(audit_table(_written(folder, found, str(recipe.get("split_by")))))
-    if (run / "summary.json").is_file():
+        typer.echo(audit_table(_written(member.folder, found, split_by)))
+    if whole.is_scored:
         from hf_breakhis.results.report.page import write_report
 
         typer.echo(f"report: {write_report(run)}")
 
 
-def _copies_of_run(run: Path, recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
+def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
     """Return the copies among a run's images, or why they could not be looked for."""
     from hf_breakhis.data.integrity.check_images import check_images
     from hf_breakhis.data.sources.table import load_images
-    from hf_breakhis.files import read_json
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
     from hf_breakhis.results.audit import find_image_copies
+    from hf_breakhis.run import RECIPE
 
     fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
     names = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "target", "magnifications", "tumor_types")
     wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
-    given = build_recipe(wanted, parse_flags(flags), str(run / "recipe.yaml"))
+    given = build_recipe(wanted, parse_flags(flags), str(run.folder / RECIPE))
     try:
         images = load_images(given.data)
     except InputError as error:
         return None, f"Copies: the images could not be read ({error}) Give --data_dir where they are."
     checked = check_images(images)
-    expected = read_json(run / "data.json").get("manifest_sha256")
+    expected = run.data["manifest_sha256"]
     if checked.manifest_sha256 != expected:
         return None, "Copies: the images found are not those of the run (another manifest). Give --data_dir."
     return find_image_copies(images, checked), None
@@ -106,7 +108,7 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     if train:
         _train_study(recipe, images, folder)
     elif state.is_main_process:
-        typer.echo(f"audit: {folder / 'audit.json'}; --train also measures what it is worth.")
+        typer.echo(f"audit: {folder / AUDIT}; --train also measures what it is worth.")
 
 
 def _written(folder: Path, found: dict[str, Any], split_by: str) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _written(folder: Path, found: dict[str, Any], split_by: str) -> dict[str, An
     from hf_breakhis.results.audit import official_leaks
 
     whole = found | ({"official": official_leaks()} if split_by == "official" else {})
-    write_json(folder / "audit.json", whole)
+    write_json(folder / AUDIT, whole)
     return whole
 
 

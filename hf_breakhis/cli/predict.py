@@ -72,7 +72,7 @@ def predict(
     from hf_breakhis.files import write_whole
     from hf_breakhis.inference.hub_noise import quiet_hub
     from hf_breakhis.inference.inputs import find_images
-    from hf_breakhis.inference.origin import find_origin
+    from hf_breakhis.inference.model import find_model
 
     form = choose_form(form, output)
     if backend is not Backend.TORCH and not Path(model).expanduser().exists():
@@ -81,7 +81,7 @@ def predict(
             f"`hf download {model} --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR as the model."
         )
     quiet_hub()
-    origin = find_origin(model, fold, revision)
+    weights = find_model(model, fold, revision)
     found = find_images(paths, _say)
 
     from hf_breakhis.hardware import choose, find_hardware, keep_memory
@@ -102,21 +102,21 @@ def predict(
             "warning: nothing here is known to calculate in bfloat16; a processor that only imitates bfloat16 "
             "takes far longer than with float32: then drop --bf16."
         )
-    if bf16 and origin.decision is not None:
+    if bf16 and weights.decision is not None:
         _say(
             "calculated in bfloat16; threshold and temperature were fitted on scores of float32, which differ slightly"
         )
     if compiled:
-        classifier: Classifier = CompiledClassifier(origin.folder, batch_size, bf16)
+        classifier: Classifier = CompiledClassifier(weights.folder, batch_size, bf16)
     elif backend is Backend.TORCH:
-        classifier = Classifier(origin.folder, bf16)
+        classifier = Classifier(weights.folder, bf16)
     else:
         from hf_breakhis.inference.onnx_classifier import OnnxClassifier
 
-        classifier = OnnxClassifier(origin.folder, backend)
-    prediction = Prediction(classifier, Rows(classifier.classes, origin.decision, origin.seen), found, batch_size)
-    if origin.decision is None:
-        _say(f"no calibrated probability and no decision: {origin.reason}")
+        classifier = OnnxClassifier(weights.folder, backend)
+    prediction = Prediction(classifier, Rows(classifier.classes, weights.decision, weights.seen), found, batch_size)
+    if weights.decision is None:
+        _say(f"no calibrated probability and no decision: {weights.reason}")
     if output == Path("-"):
         try:
             prediction.write(_print, form is Form.JSONL)

@@ -27,12 +27,12 @@ def publish(
     if create_pr and revision:
         raise InputError("--create_pr makes a branch of its own; drop --revision.")
 
-    from hf_breakhis.hub.publish import choose_weights, claim_model, propose, publications, push
+    from hf_breakhis.hub.publish import branch_of, choose_weights, claim_model, propose, publications, push
 
     chosen = choose_weights(run, weights)
     if not dry_run:
         require_login()
-        claim_model(repo_id, private, [f"fold-{one.fold}" for one in chosen] if weights == "all" else [revision or ""])
+        claim_model(repo_id, private, [branch_of(one) for one in chosen] if weights == "all" else [revision or ""])
     for publication in publications(run, repo_id, weights, folder or run / "publish", revision):
         for name, size in publication.files:
             typer.echo(f"{size:>12,}  {name}")

@@ -12,7 +12,7 @@ from hf_breakhis.files import InputError
 def space(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or that of an earlier app.")],
-    fold: Fold = "0",
+    fold: Fold = None,
     push_to_hub: Annotated[str | None, typer.Option("--push_to_hub", help="And upload it as USER/NAME.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Nobody else may see the Space.")] = False,
 ) -> None:
@@ -26,9 +26,9 @@ def space(
         raise InputError("--private is about a Space on the Hub: give --push_to_hub USER/NAME too, or drop it.")
 
     from hf_breakhis.hub.space import claim_space, push_space, write_space
-    from hf_breakhis.inference.weights import find_weights
+    from hf_breakhis.inference.model import find_model
 
-    weights = find_weights(run, fold)
+    weights = find_model(run, fold, local=True)
     if push_to_hub is not None:
         claim_space(push_to_hub, private)
     written = write_space(weights, folder)

@@ -2,22 +2,19 @@
 
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.sources.about import Source, is_hub_id, source_of
-from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub.facts import parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
-from hf_breakhis.inference.weights import Weights
+from hf_breakhis.inference.model import Weights
 
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "accuracy": ("accuracy", "Accuracy"),
@@ -86,18 +83,14 @@ def model_card(
         InputError: the weights are of no run, or the run was not scored.
     """
     facts = read_facts(weights)
-    run = Path(str(weights.run))
-    summary, data, cost = (read_json(run / name) for name in ("summary.json", "data.json", "cost.json"))
-    decision = read_json(run / "decision.json")
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-    if "repeats" in summary:
-        raise InputError(f"{run} holds repeats; publish one of them: {run / 'repeat-0'}.")
+    run = weights.require_run()
+    summary, recipe = run.summary, run.recipe
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
     source = source_of(summary["data"])
     metadata = card_metadata(source, summary, recipe, place, examples)
     text = markdown.from_string(card_text("template.md")).render(
-        place=place, facts=facts, summary=summary, data=data, recipe=recipe, decision=decision, cost=cost,
-        environment=recipe["environment"], examples=examples, fold=weights.fold,
+        place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, decision=run.decision, cost=run.cost,
+        environment=run.environment, examples=examples, fold=weights.fold,
         parts=_count(parts_of(weights), facts.labels),
         scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
                 if name in summary["image"]["pooled"]],
@@ -176,7 +169,7 @@ def _count(parts: pd.DataFrame, labels: list[str]) -> list[tuple[str, int, list[
         (
             str(part),
             len(group),
-            [int((group["label"] == str(i)).sum()) for i in range(len(labels))],
+            [int((group["label"] == i).sum()) for i in range(len(labels))],
             group.loc[group["patient_id"] != "", "patient_id"].nunique(),
             group.loc[group["specimen_id"] != "", "specimen_id"].nunique(),
         )

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import InputError, read_json
-from hf_breakhis.inference.weights import Weights, square_size
+from hf_breakhis.files import read_json
+from hf_breakhis.inference.model import Weights, square_size
+from hf_breakhis.run import REFIT
 
 BREAKHIS_FRAME = (
     "It expects a whole frame of 700 x 460 pixels as the camera of BreakHis took it, at a magnification of 40, 100, "
@@ -58,14 +58,8 @@ def read_facts(weights: Weights) -> Facts:
     Raises:
         InputError: the weights are of no run, or the run was not scored.
     """
-    run = weights.run
-    if run is None:
-        raise InputError(f"{weights.folder} is a model alone; give its run, whose scores the page has to tell.")
-    if not (run / "summary.json").is_file():
-        raise InputError(f"{run} has no summary.json; `hf-breakhis report {run}` writes it.")
-    summary = read_json(run / "summary.json")
-    decision = read_json(run / "decision.json") if (run / "decision.json").is_file() else {}
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    run = weights.require_run()
+    summary, decision, recipe = run.summary, run.decision, run.recipe
     config = read_json(weights.folder / "config.json")
     labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
     source = source_of(summary["data"])
@@ -100,7 +94,7 @@ def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any
 
 def _share(weights: Weights, carry_over: str) -> str:
     """Return "all of", or which part of them the model was trained on."""
-    if weights.fold != "refit":
+    if weights.fold != REFIT:
         if carry_over in ("model", "all") and weights.fold != "0":  # one model that goes on from fold to fold
             return f"the training parts of folds 0 to {weights.fold} of"
         return f"the training part of fold {weights.fold} of"
@@ -114,10 +108,10 @@ def parts_of(weights: Weights) -> pd.DataFrame:
 
     A refit trains on the train and test parts of the first fold, and leaves its validation part and the reserve.
     """
-    folds = pd.read_csv(Path(str(weights.run)) / "folds.csv", dtype=str, keep_default_na=False)
-    if weights.fold != "refit":
-        return folds[folds["fold"] == weights.fold]
-    rows = folds[folds["fold"] == "0"]
+    folds = weights.require_run().read_folds()
+    if weights.fold != REFIT:
+        return folds[folds["fold"] == int(weights.fold)]
+    rows = folds[folds["fold"] == 0]
     return rows.assign(part=rows["part"].replace("test", "train"))
 
 

@@ -19,7 +19,7 @@ from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.export import export_model
-from hf_breakhis.inference.weights import Weights
+from hf_breakhis.inference.model import Weights
 
 # The files of the npm package onnxruntime-web at this version, which jsdelivr serves as they are.
 ORT_VERSION = "1.30.0"
@@ -70,7 +70,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         for name in SCRIPTS:
             write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, told, ort is not None))
-        require_impersonal(beside, Path(str(weights.run)))
+        require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PAGE)
     return folder / "index.html"

@@ -17,10 +17,10 @@ from huggingface_hub import get_token
 from hf_breakhis.data.images import few
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text
-from hf_breakhis.inference.weights import Weights
+from hf_breakhis.inference.model import Weights
 from hf_breakhis.results.figures.plots import draw
 from hf_breakhis.results.figures.style import figure_bytes
-from hf_breakhis.results.record import Record
+from hf_breakhis.run import COST, DATA, DECISION, FIGURES, FINISHED, FOLDS, RECIPE, SUMMARY, Run
 
 NAMES = "published_names.json"
 RENAMED = (
@@ -34,9 +34,9 @@ _HOMES = re.compile(r"(?<![\w.])(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[^\s/\\\"
 _TOKEN = re.compile(r"hf_(?!breakhis\b)[A-Za-z0-9]{8,}")
 
 
-def are_names_public(run: Path) -> bool:
+def are_names_public(run: Run) -> bool:
     """Return whether anybody can know the names of a run's patients and files."""
-    return source_of(read_json(run / "data.json")).names_are_public
+    return source_of(run.data).names_are_public
 
 
 @contextmanager
@@ -58,34 +58,33 @@ def publishable(weights: Weights) -> Iterator[Weights]:
         return
     with TemporaryDirectory() as folder:
         _write_renamed(weights.run, Path(folder))
-        yield replace(weights, run=Path(folder))
+        yield replace(weights, run=Run(Path(folder)))
 
 
-def _write_renamed(run: Path, folder: Path) -> None:
-    folds = pd.read_csv(run / "folds.csv", dtype=str, keep_default_na=False)
-    names = _random_names(run / NAMES, folds)
-    shutil.copytree(run, folder, ignore=_only_records, dirs_exist_ok=True)
+def _write_renamed(run: Run, folder: Path) -> None:
+    folds = run.read_folds()
+    names = _random_names(run.folder / NAMES, folds)
+    shutil.copytree(run.folder, folder, ignore=_only_records, dirs_exist_ok=True)
     for column in _NOUNS:
         folds[column] = [names[column][name] if name else "" for name in folds[column]]
     # The order of the rows would tell the order of the names.
-    write_csv(folder / "folds.csv", folds.sort_values(["fold", "file_name"]))
-    data, summary = read_json(run / "data.json"), read_json(run / "summary.json")
-    summary = _rename_summary(summary, names)
-    write_json(folder / "data.json", _rename_data(data, names))
-    write_json(folder / "summary.json", summary)
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    write_csv(folder / FOLDS, folds.sort_values(["fold", "file_name"]))
+    summary = _rename_summary(run.summary, names)
+    write_json(folder / DATA, _rename_data(run.data, names))
+    write_json(folder / SUMMARY, summary)
+    recipe = run.recipe | {"environment": run.environment}
     if recipe.get("test_patients"):
         recipe["test_patients"] = sorted(names["patient_id"].get(name, "unknown") for name in recipe["test_patients"])
-    write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=1000))
-    figure = folder / "figures" / f"{_FIGURE_WITH_NAMES}.png"
-    drawn = draw(_FIGURE_WITH_NAMES, Record(folder, summary)) if figure.is_file() else None
+    write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=1000))
+    figure = folder / FIGURES / f"{_FIGURE_WITH_NAMES}.png"
+    drawn = draw(_FIGURE_WITH_NAMES, Run.holding(folder, summary=summary)) if figure.is_file() else None
     if drawn is not None:
         figure.write_bytes(figure_bytes(drawn, "png"))
 
 
 def _only_records(_folder: str, names: list[str]) -> set[str]:
     """Leave out weights, predictions and pictures; figures are copied."""
-    kept = {"figures", "summary.json", "decision.json", "cost.json", "finished.json"}
+    kept = {FIGURES, SUMMARY, DECISION, COST, FINISHED}
     return {name for name in names if name not in kept and not name.endswith(".png")}
 
 
@@ -150,7 +149,7 @@ def _rename_text(text: str, names: dict[str, dict[str, str]]) -> str:
     return re.sub(pattern, lambda match: every[match[0]], text)
 
 
-def require_impersonal(folder: Path, run: Path) -> None:
+def require_impersonal(folder: Path, run: Run) -> None:
     """Refuse to publish paths of this machine, home directories, and whatever looks like a token.
 
     Args:
@@ -160,8 +159,12 @@ def require_impersonal(folder: Path, run: Path) -> None:
     Raises:
         InputError: names the file and what is in it.
     """
-    data = read_json(run / "data.json") if (run / "data.json").is_file() else {}
-    places = {str(run.resolve()), str(Path.cwd()), str(Path.home()), str(data.get("location"))}
+    places = {
+        str(run.folder.resolve()),
+        str(Path.cwd()),
+        str(Path.home()),
+        str(run.data["location"] if run.exists else None),
+    }
     places = {place for place in places if Path(place).is_absolute() and len(Path(place).parts) > 1}
     for path in sorted(folder.rglob("*")):
         if path.suffix not in _TEXTS:

@@ -19,20 +19,22 @@ from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
-from hf_breakhis.inference.weights import Weights, checksum, find_weights, load_classifier
+from hf_breakhis.inference.model import Weights, find_model, load_classifier
+from hf_breakhis.run import DECISION, EXAMPLES, EXPLAINED, FOLD_PREFIX, FOLDS, INDEX, RECIPE, REFIT, SUMMARY, Run
+from hf_breakhis.run import FIGURES as FIGURES_FOLDER
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-RECORDS = ("summary.json", "decision.json", "folds.csv")
+RECORDS = (SUMMARY, DECISION, FOLDS)
 FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magnifications", "patients", "tumor_types")
-FOLDERS = ("figures/", "examples/", "explain/")
+FOLDERS = tuple(f"{name}/" for name in (FIGURES_FOLDER, EXAMPLES, EXPLAINED))
 STALE = [f"{folder}*" for folder in FOLDERS]
-FILES = {".gitattributes", "README.md", "recipe.yaml", *MODEL_FILES, *RECORDS}
-_NAMES = (*sorted(FILES), "figures/*.png", "examples/*.png", "explain/*.png")
+FILES = {".gitattributes", "README.md", RECIPE, *MODEL_FILES, *RECORDS}
+_NAMES = (*sorted(FILES), *(f"{folder}*.png" for folder in FOLDERS))
 # `--weights all` writes a folder for each branch
 PUBLICATION = FolderKind(
     "publication",
-    tuple(f"{place}{name}" for place in ("", "main/", "fold-[0-9]*/") for name in _NAMES),
-    "summary.json",
+    tuple(f"{place}{name}" for place in ("", "main/", f"{FOLD_PREFIX}[0-9]*/") for name in _NAMES),
+    SUMMARY,
 )
 # Fields of a recipe that tell of a machine or its user and not of the run.
 PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
@@ -66,20 +68,17 @@ def choose_weights(run: Path, which: str) -> list[Weights]:
         InputError: it names none, or the run is not finished.
     """
     if which == "all":
-        find_weights(run)  # says what is wrong with the run
-        folds = sorted(int(path.parent.parent.name[5:]) for path in run.glob("fold-*/model/config.json"))
-        return [_of_run(run, str(fold)) for fold in folds]
-    if which != "refit" and not which.startswith("fold:"):
+        find_model(run, local=True)  # says what is wrong with the run
+        return [_of_run(run, fold.name) for fold in Run(run).folds()]
+    if which != REFIT and not which.startswith("fold:"):
         raise InputError(f"--weights is {which!r}, but has to be fold:0 (a number), refit or all.")
     return [_of_run(run, which.removeprefix("fold:"))]
 
 
 def _of_run(run: Path, fold: str) -> Weights:
-    weights = find_weights(run, fold)
-    if weights.run is None:
-        raise InputError(f"{run} is the folder of a model alone; give its run, whose scores the card has to tell.")
-    if not (run / "finished.json").is_file():  # refitted weights may be there before the folds are
-        raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / 'recipe.yaml'}` continues it.")
+    weights = find_model(run, fold if Run(run).exists else None, local=True)
+    if not weights.require_run().is_finished:  # refitted weights may be there before the folds are
+        raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / RECIPE}` continues it.")
     return weights
 
 
@@ -94,7 +93,7 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
     Raises:
         InputError: the run was not scored, the weights cannot be loaded, or a file tells of this machine or its user.
     """
-    run = Path(str(weights.run))
+    run = weights.require_run().folder
     load_classifier(weights)  # refused here and not on the Hub
     for name in RECORDS:
         if not (run / name).is_file():
@@ -104,48 +103,47 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
     def fill(beside: Path) -> None:
         with publishable(weights) as public:
             _fill(public, place, beside)
-        require_impersonal(beside, run)
+        require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PUBLICATION)
     return Publication(folder, place.revision, weights)
 
 
 def _fill(weights: Weights, place: Place, folder: Path) -> None:
-    run = Path(str(weights.run))
+    run = weights.require_run()
     for name in MODEL_FILES:
         shutil.copyfile(weights.folder / name, folder / name)
     for name in RECORDS:
-        shutil.copyfile(run / name, folder / name)
-    summary = read_json(run / "summary.json")
+        shutil.copyfile(run.folder / name, folder / name)
     about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
-    write_json(folder / "summary.json", summary | about)
-    write_text(folder / "recipe.yaml", public_recipe(run / "recipe.yaml"))
+    write_json(folder / SUMMARY, run.summary | about)
+    write_text(folder / RECIPE, public_recipe(run))
     for name in FIGURES:
-        if (run / "figures" / f"{name}.png").is_file():
-            (folder / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(run / "figures" / f"{name}.png", folder / "figures" / f"{name}.png")
+        if (run.folder / FIGURES_FOLDER / f"{name}.png").is_file():
+            (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
+            shutil.copyfile(run.folder / FIGURES_FOLDER / f"{name}.png", folder / FIGURES_FOLDER / f"{name}.png")
     examples = copy_examples(weights, folder)
     write_text(folder / "README.md", str(model_card(weights, place, examples, copy_maps(weights, folder))))
 
 
-def public_recipe(path: Path) -> str:
+def public_recipe(run: Run) -> str:
     """Return the fields of a run's recipe.yaml without those that tell of a machine or its user."""
-    recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    kept = {name: value for name, value in recipe.items() if name not in PRIVATE}
+    kept = {name: value for name, value in run.recipe.items() if name not in PRIVATE}
     kept["model_name_or_path"] = public_name(str(kept["model_name_or_path"]))
     # such as a file of settings for deepspeed
     kept |= {name: Path(text).name for name, text in kept.items() if isinstance(text, str) and text[:1] in ("/", "~")}
     own = ("command", "platform")
-    kept["environment"] = {name: value for name, value in recipe["environment"].items() if name not in own}
+    kept["environment"] = {name: value for name, value in run.environment.items() if name not in own}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def copy_examples(weights: Weights, folder: Path) -> list[Example]:
     """Copy the fold's example pictures, and ask the model what it says of each as it stands there."""
-    index = weights.beside / "examples" / "index.json"
-    if not index.is_file() or not _may_be_shown(weights):  # a refit has no test part
+    fold = weights.require_run().fold(weights.fold)
+    rows = fold.read_examples() if _may_be_shown(weights) else []
+    if not rows:  # a refit has no test part
         return []
-    (folder / "examples").mkdir()
+    (folder / EXAMPLES).mkdir()
     # `pipeline` as a visitor calls it, on the files as a visitor finds them
     classify = pipeline(
         "image-classification",
@@ -155,13 +153,14 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
     )
     labels = read_json(weights.folder / "config.json")["id2label"]
     examples = []
-    for entry in read_json(index):
+    for entry in rows:
         if entry["file_name"] != Path(entry["file_name"]).name:
             raise InputError(
-                f"{index} names {entry['file_name']!r}, which is no picture beside it; train the fold again."
+                f"{fold.folder / EXAMPLES / INDEX} names {entry['file_name']!r}, which is no picture there; "
+                "train the fold again."
             )
-        target = folder / "examples" / entry["file_name"]
-        shutil.copyfile(index.parent / entry["file_name"], target)
+        target = folder / EXAMPLES / entry["file_name"]
+        shutil.copyfile(fold.folder / EXAMPLES / entry["file_name"], target)
         with open_image(target) as picture:
             answer = classify(picture.convert("RGB"))
         examples.append(
@@ -178,20 +177,18 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
 
 def _may_be_shown(weights: Weights) -> bool:
     """Say whether the licence of the run's images is known: others, maybe a patient's, never go up by themselves."""
-    return source_of(read_json(Path(str(weights.run)) / "data.json")).pictures_are_public
+    return source_of(weights.require_run().data).pictures_are_public
 
 
 def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
     """Copy the heat maps that `explain` left of these very weights; return their index, None where there are none."""
-    place = weights.beside / "explain"
-    if not (place / "index.json").is_file() or not _may_be_shown(weights):
+    fold = weights.require_run().fold(weights.fold)
+    index = fold.read_explained() if _may_be_shown(weights) else None
+    if index is None:
         return None
-    index = read_json(place / "index.json")
-    if index["weights_sha256"] != checksum(weights.folder):  # of weights that were trained anew since
-        return None
-    (folder / "explain").mkdir()
+    (folder / EXPLAINED).mkdir()
     for name in [name for row in index["images"] for name in row["pictures"].values()]:
-        shutil.copyfile(place / Path(name).name, folder / "explain" / Path(name).name)
+        shutil.copyfile(fold.folder / EXPLAINED / Path(name).name, folder / EXPLAINED / Path(name).name)
     return index
 
 
@@ -230,7 +227,12 @@ def propose(publication: Publication, repo_id: str) -> str | None:
 
 def _message(publication: Publication) -> str:
     fold = publication.weights.fold
-    return f"Upload {'the refitted model' if fold == 'refit' else f'fold {fold}'}"
+    return f"Upload {'the refitted model' if fold == REFIT else f'fold {fold}'}"
+
+
+def branch_of(weights: Weights) -> str:
+    """Return the branch of the repository that holds the model of a fold."""
+    return f"{FOLD_PREFIX}{weights.fold}"
 
 
 def publications(
@@ -245,7 +247,7 @@ def publications(
     if which != "all":
         yield write_publication(chosen[0], Place(repo_id, revision), folder)
         return
-    branches = tuple(f"fold-{weights.fold}" for weights in chosen)
+    branches = tuple(branch_of(weights) for weights in chosen)
     yield write_publication(chosen[0], Place(repo_id, None, branches), folder / "main")
     for weights, branch in zip(chosen, branches, strict=True):
         yield write_publication(weights, Place(repo_id, branch, branches), folder / branch)

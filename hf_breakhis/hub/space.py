@@ -17,7 +17,8 @@ from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference import heatmap
-from hf_breakhis.inference.weights import Weights, load_classifier
+from hf_breakhis.inference.model import Weights, load_classifier
+from hf_breakhis.run import MODEL
 
 GRADIO = "6.31.0"  # what the app was tried with
 # Pillow, numpy and huggingface_hub come with gradio, which bounds them: a pin of ours could contradict it.
@@ -50,9 +51,9 @@ def write_space(weights: Weights, folder: Path) -> Path:
     markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
 
     def fill(beside: Path) -> None:
-        (beside / "model").mkdir()
+        (beside / MODEL).mkdir()
         for name in MODEL_FILES:
-            shutil.copyfile(weights.folder / name, beside / "model" / name)
+            shutil.copyfile(weights.folder / name, beside / MODEL / name)
         write_text(beside / "app.py", card_text("space/app.py"))
         for module in (heatmap, open_image):
             shutil.copyfile(module.__file__, beside / f"{module.__name__.rpartition('.')[2]}.py")
@@ -63,7 +64,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         title = f"{' or '.join(facts.labels)}{' (generated images)' if facts.twin else ''}".capitalize()
         card = markdown.from_string(card_text("space/README.md.j2"))
         write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title) + "\n")
-        require_impersonal(beside, Path(str(weights.run)))
+        require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, SPACE)
     return folder

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from hf_breakhis.data.pixels.transforms import MEAN, SD, image_processor, normalize, resize
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import full_precision, keeps_memory
-from hf_breakhis.inference.origin import require_classifier
+from hf_breakhis.inference.hub_model import require_classifier
 
 
 class Classifier:

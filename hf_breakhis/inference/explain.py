@@ -14,11 +14,13 @@ from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.inference.fold_images import FoldImages
 from hf_breakhis.inference.heatmap import GRID, grad_cam, occlusion, overlay
-from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier
+from hf_breakhis.inference.model import Weights, load_classifier
+from hf_breakhis.run import EXPLAINED, INDEX, PREDICTIONS
 
 METHODS: dict[str, Callable[..., torch.Tensor]] = {"grad_cam": grad_cam, "occlusion": occlusion}
-EXPLAIN = FolderKind("set of heat maps", ("*.png", "index.json"), "index.json")
+EXPLAIN = FolderKind("set of heat maps", ("*.png", INDEX), INDEX)
 STEPS = 16  # of a deletion curve
 MARGIN = 0.01  # a smaller difference of two areas is called none
 RANDOM_ORDERS = 5
@@ -37,9 +39,9 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     """
     if weights.run is None or weights.fold == "refit":
         raise InputError(f"{weights.folder} has no test part; give a run and the number of a fold.")
-    require_replaceable(weights.beside / "explain", EXPLAIN)
+    require_replaceable(weights.output / EXPLAINED, EXPLAIN)
     model, images = load_classifier(weights), FoldImages(weights)
-    table = pd.read_csv(weights.beside / "predictions.csv")
+    table = pd.read_csv(weights.output / PREDICTIONS)
     test = table[table["part"] == "test"].reset_index(drop=True)
     methods = _fitting(model, images, images.rows_named(test["file_name"][:1]))
     rows, pictures = [], {}
@@ -56,16 +58,16 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     sample = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(num_curves, len(test))).round().astype(int))]
     told = {
         "made_by": EXPLAIN.made_by, "format": 1, "fold": int(weights.fold), "classes": list(images.classes),
-        "weights_sha256": checksum(weights.folder),
+        "weights_sha256": weights.sha256,
         "methods": methods, "images": rows, "deletion": _curves(model, images, sample, methods),
     }  # fmt: skip
 
     def fill(beside: Path) -> None:
         for name, picture in pictures.items():
             Image.fromarray(picture.permute(1, 2, 0).numpy()).save(beside / name)
-        write_json(beside / "index.json", told)
+        write_json(beside / INDEX, told)
 
-    replace_folder(weights.beside / "explain", fill, EXPLAIN)
+    replace_folder(weights.output / EXPLAINED, fill, EXPLAIN)
     return told
 
 

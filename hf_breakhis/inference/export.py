@@ -17,8 +17,9 @@ from torch import nn
 from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.inference.fold_images import FoldImages
+from hf_breakhis.inference.model import Weights, load_classifier, square_size
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, resize_graph
-from hf_breakhis.inference.weights import FoldImages, Weights, checksum, load_classifier, square_size
 
 TOLERANCE = 1e-4  # in probability, between torch and the file
 FRAME = (460, 700)  # of BreakHis
@@ -78,7 +79,7 @@ def export_model(
     if apart > TOLERANCE and "AVX" in torch.backends.cpu.get_cpu_capability():
         raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
     told: dict[str, Any] = {
-        "made_by": EXPORT.made_by, "format": 1, "weights_sha256": checksum(weights.folder),
+        "made_by": EXPORT.made_by, "format": 1, "weights_sha256": weights.sha256,
         "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
         "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
         "outputs": ["logits", "probabilities"], "parity": {"largest_difference": apart, "frame": list(FRAME)},

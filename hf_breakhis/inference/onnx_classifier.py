@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hf_breakhis.checksums import checksum
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier
 from hf_breakhis.inference.onnx_graph import MISSING
-from hf_breakhis.inference.weights import checksum
+from hf_breakhis.run import MODEL, WEIGHTS, FoldFolder, Run
 
 FILES = {"onnx": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 
@@ -60,7 +61,7 @@ class OnnxClassifier(Classifier):
         place = next((place for place in places if (place / name).is_file()), None)
         if place is None:
             raise InputError(f"There is no {name} for {self.folder}. {_how_to_export(self.folder, backend)}")
-        if read_json(place / "export.json").get("weights_sha256") != checksum(self.folder):
+        if read_json(place / "export.json").get("weights_sha256") != checksum(self.folder / WEIGHTS):
             raise InputError(
                 f"{place / name} was exported from other weights than {self.folder}. "
                 f"{_how_to_export(self.folder, backend)}"
@@ -70,8 +71,8 @@ class OnnxClassifier(Classifier):
 
 def _how_to_export(folder: Path, backend: str) -> str:
     """Return the sentence that says how to get the export of a model folder."""
-    run, fold = folder.parent.parent, folder.parent.name.removeprefix("fold-")
-    of_run = folder.name == "model" and (run / "recipe.yaml").is_file()
+    run, fold = folder.parent.parent, FoldFolder(folder.parent).name
+    of_run = folder.name == MODEL and Run(run).exists
     if backend == "int8" and not (of_run and fold.isdigit()):
         return "Only a fold of a run can be exported to int8 (training images calibrate it). Use another --backend."
     given = f"{run} --fold {fold}" if of_run else folder

@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from hf_breakhis.inference.inputs import Item
-from hf_breakhis.inference.origin import Decision, Seen
+from hf_breakhis.inference.model import Decision, Seen
 
 DESCRIPTION = ("patient_id", "specimen_id", "magnification", "label")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -14,7 +14,7 @@ from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable
-from hf_breakhis.inference.origin import Seen
+from hf_breakhis.inference.model import Seen
 from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
 
 MAX_NAMED = 1000

@@ -10,14 +10,14 @@ import pandas as pd
 from scipy import stats
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import InputError, read_json
+from hf_breakhis.files import InputError
 from hf_breakhis.results.formatting import things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
-from hf_breakhis.results.scores.repeats import repeat_folders
 from hf_breakhis.results.scores.warnings import design
-from hf_breakhis.results.summary import read_recipe, summarise
+from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 FORMAT = 1
 MIN_REPEATS = 3
@@ -58,7 +58,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         "name": " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}",
         "data": summaries[0]["data"],
         "classes": summaries[0]["classes"],
-        "interval": read_json(next(iter(_runs(folders[0]).values())) / "summary.json")["interval"],
+        "interval": next(iter(Run(folders[0]).members().values())).summary["interval"],
         "runs": rows,
         "pairs": pairs,
         "sentence": _sentence(rows, pairs),
@@ -93,18 +93,13 @@ def _names(folders: list[Path]) -> list[str]:
 
 def _tests(folder: Path) -> dict[int, pd.DataFrame]:
     """Return the test predictions of each repeat by its number."""
-    return {number: gather(run) for number, run in _runs(folder).items()}
-
-
-def _runs(folder: Path) -> dict[int, Path]:
-    """Return the repeats of a run by number; one without repeats is its own only one."""
-    return repeat_folders(folder) or {0: folder}
+    return {number: gather(run) for number, run in Run(folder).members().items()}
 
 
 def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.DataFrame]) -> dict[str, Any]:
     """Return one run with the paper's numbers, where its recipe is one of the paper's."""
-    recipe = read_recipe(folder)
-    every = [read_json(run / "summary.json") for run in _runs(folder).values()]
+    recipe = Run(folder).recipe
+    every = [run.summary for run in Run(folder).members().values()]
     one = every[0]
     classifier = classifier_of(recipe)
     comparable = not source_of(one["data"]).is_generated  # generated pictures less the paper's is no difference
@@ -172,8 +167,7 @@ def _less(ours: float | None, paper: float, comparable: bool) -> float | None:
 
 def _cost(folder: Path) -> dict[str, Any]:
     """Return seconds and speed of training, summed over the folds of all repeats."""
-    paths = [run / "cost.json" for run in _runs(folder).values()]
-    costs = [read_json(path) for path in paths if path.is_file()]
+    costs = [run.cost for run in Run(folder).members().values()]
     folds = [fold for cost in costs for fold in cost["folds"].values()]
     if not folds:
         return {"train_seconds": None, "train_images_per_second": None, "device": None}

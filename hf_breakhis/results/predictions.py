@@ -1,6 +1,5 @@
 """Predictions of a run: read, checked, and the test parts of all folds put together."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from hf_breakhis.files import InputError, write_csv
+from hf_breakhis.run import PREDICTIONS, Run
+from hf_breakhis.tables import as_bools, as_floats, as_integers, read_table, require_columns
 
 PARTS = ("test", "validation", "reserve")
 DESCRIPTION = ("file_name", "label", "tumor_type", "patient_id", "specimen_id", "magnification")
@@ -35,7 +36,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         name: as_floats(text[name], path) for name in text.columns if name.startswith(("logit_", "prob_"))
     }
     numbers |= {name: as_integers(text[name], path) for name in ("label", "predicted", "fold")}
-    table = text.assign(seen_in_training=_as_bools(text["seen_in_training"], path), **numbers)
+    table = text.assign(seen_in_training=as_bools(text["seen_in_training"], path), **numbers)
     _require_classes(table, classes, path)
     _require_probabilities(table, classes, path)
     _require(table["part"].isin(PARTS), table, path, f"`part` is none of {', '.join(PARTS)}")
@@ -43,11 +44,11 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def gather(run: str | Path, parts: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+def gather(run: Run, parts: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
     """Put the test parts of all folds that ended together, by fold and file name, and write them to the run.
 
     Args:
-        run: folder of the run.
+        run: the run.
         parts: what `read_parts` gave, where it has been called already.
 
     Raises:
@@ -55,24 +56,25 @@ def gather(run: str | Path, parts: dict[str, pd.DataFrame] | None = None) -> pd.
     """
     test = (read_parts(run) if parts is None else parts)["test"]
     if test.empty:
-        raise InputError(f"The folds of {run} hold no test predictions; train it again with --restart.")
-    write_csv(Path(run) / "predictions.csv", test)
+        raise InputError(f"The folds of {run.folder} hold no test predictions; train it again with --restart.")
+    with run.rewriting(PREDICTIONS):
+        write_csv(run.folder / PREDICTIONS, test)
     return test
 
 
-def read_parts(run: str | Path) -> dict[str, pd.DataFrame]:
-    """Return the test, validation and reserve parts of all folds that ended, each by fold and file name."""
-    run = Path(run)
-    paths = sorted(run.glob("fold-*/predictions.csv"))
-    if not paths:
-        raise InputError(f"{run} holds no fold-*/predictions.csv: no fold of it has ended. Train it first.")
+def read_parts(run: Run) -> dict[str, pd.DataFrame]:
+    """Return the test, validation and reserve parts of all finished folds, each by fold and file name."""
+    folds = [fold for fold in run.folds() if fold.is_finished]
+    if not folds:
+        raise InputError(f"No fold of {run.folder} has finished. Train it first.")
     tables: list[pd.DataFrame] = []
-    for path in paths:
+    for fold in folds:
+        path = fold.folder / PREDICTIONS
         table = read_predictions(path)
-        if set(table["fold"].astype(str)) != {path.parent.name.removeprefix("fold-")}:
+        if set(table["fold"].astype(str)) != {fold.name}:
             raise InputError(f"{path} holds rows of another fold; train that fold again with --restart.")
         if tables and classes_of(table) != classes_of(tables[0]):
-            raise InputError(f"{path} has other classes than {paths[0]}; the folds are not of one run.")
+            raise InputError(f"{path} has other classes than fold {folds[0].name}; the folds are not of one run.")
         tables.append(table)
     whole = pd.concat(tables, ignore_index=True).sort_values(["fold", "file_name"])
     return {part: whole[whole["part"] == part].reset_index(drop=True) for part in PARTS}
@@ -101,71 +103,6 @@ def by_fold(table: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 def known(table: pd.DataFrame, column: str) -> bool:
     """Say whether every image has a value in a column that the source may leave empty."""
     return bool((table[column] != "").all())
-
-
-def read_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV as text, nothing converted and nothing taken for missing.
-
-    Raises:
-        InputError: no such file, not a CSV, no rows, or a column is missing.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise InputError(f"No file {path}.") from error
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}: {error.strerror}. Give another file, or yourself rights there."
-        ) from error
-    except ValueError as error:  # pandas has no narrower word for text that is no table
-        raise InputError(f"{path} is not a CSV ({' '.join(str(error).split())}); write it again.") from error
-    if not isinstance(
-        table.index, pd.RangeIndex
-    ):  # pandas takes what stands before the first column for names of rows
-        raise InputError(f"{path} is not a CSV (its rows are longer than its header); write it again.")
-    require_columns(table, path, columns)
-    if table.empty:
-        raise InputError(f"{path} has a header and no rows; write it again.")
-    return table
-
-
-def require_columns(table: pd.DataFrame, path: str | Path, columns: Sequence[str]) -> None:
-    """Raise InputError naming the columns that are missing."""
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(columns)}.")
-
-
-def as_floats(column: pd.Series, path: str | Path) -> np.ndarray:
-    """Return the finite numbers of a column of text, or say which is none."""
-    try:
-        # Python's own reading, element by element: pandas' fast one may miss the last bit.
-        values = column.to_numpy(dtype=object).astype(np.float64)
-    except ValueError as error:
-        raise InputError(f"{path}, column {column.name}: {error}; write it again.") from error
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values)))
-        raise InputError(f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]} is not a finite number.")
-    return values
-
-
-def as_integers(column: pd.Series, path: str | Path) -> np.ndarray:
-    """Return the whole numbers of a column of text, or say which is none."""
-    wrong = ~column.str.fullmatch(r"-?[0-9]{1,18}")  # longer ones do not fit into 64 bits
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise InputError(f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]!r} is not a whole number.")
-    return column.astype(int).to_numpy()
-
-
-def _as_bools(column: pd.Series, path: str | Path) -> np.ndarray:
-    wrong = ~column.isin(["True", "False"])
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise InputError(
-            f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]!r} is neither True nor False."
-        )
-    return (column == "True").to_numpy()
 
 
 def _require_classes(table: pd.DataFrame, classes: list[str], path: str | Path) -> None:

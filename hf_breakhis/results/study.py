@@ -7,10 +7,10 @@ from typing import Any
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.record import Record
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.paired import SCORES, premium
-from hf_breakhis.results.summary import read_recipe, summarise
+from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 PLAN = "plan.json"
 REFERENCE = "specimen-fresh"
@@ -46,11 +46,11 @@ def compare_protocols(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     plan = read_json(folder / PLAN)
     runs = {name: folder / place for name, place in plan["runs"].items()}
-    ended = {name: run for name, run in runs.items() if any(run.glob("fold-*/predictions.csv"))}
+    ended = {name: run for name, run in runs.items() if Run(run).models()}
     if not ended:
         raise InputError(f"No run of the study in {folder} has ended; run `hf-breakhis audit RECIPE --train`.")
     summaries = {name: summarise(run) for name, run in ended.items()}
-    tests = {name: gather(run) for name, run in ended.items()}
+    tests = {name: gather(Run(run)) for name, run in ended.items()}
     references = {name: REFERENCES.get(name.rpartition("-")[2], REFERENCE) for name in runs}
     rows = [
         _row(name, plan["runs"][name], summaries.get(name), runs[name])
@@ -81,7 +81,7 @@ def _row(name: str, place: str, summary: dict[str, Any] | None, run: Path) -> di
     row: dict[str, Any] = {"name": name, "run": place, "ended": summary is not None}
     if summary is None:
         return row
-    recipe, pooled = read_recipe(run), summary["image"]["pooled"]
+    recipe, pooled = Run(run).recipe, summary["image"]["pooled"]
     rate = None if summary["patient"] is None else summary["patient"]["pooled"]["recognition_rate"]
     return row | {
         "split_by": summary["protocol"]["split_by"],
@@ -154,13 +154,12 @@ def study_table(study: dict[str, Any]) -> str:
 
 def write_study(folder: Path, study: dict[str, Any]) -> Path:
     """Write the page of a study, study.html, and its figure."""
-    audit = folder / "audit.json"
-    record = Record(folder, study)
+    run = Run.holding(folder, summary=study)
     page = fill_page(
         "study.html.j2",
-        record,
-        figures=write_figures(record, ["study"]),
-        audit=read_json(audit) if audit.is_file() else None,
+        run,
+        figures=write_figures(run, ["study"]),
+        audit=run.audit or None,
         is_twin=source_of(study["data"]).is_generated,
     )
     return write_text(folder / "study.html", page)

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from hf_breakhis.files import InputError, read_json, write_json
+from hf_breakhis.files import InputError, write_json
 from hf_breakhis.results.predictions import classes_of, gather, known, probabilities_of, read_parts
-from hf_breakhis.results.scores.baselines import baselines, read_colors
+from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.scores.calibration import decide, refusal, reliability
 from hf_breakhis.results.scores.images import (
     by_magnification,
@@ -18,12 +17,13 @@ from hf_breakhis.results.scores.images import (
     part_level,
 )
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
-from hf_breakhis.results.scores.leakage import leakage, read_folds
+from hf_breakhis.results.scores.leakage import leakage
 from hf_breakhis.results.scores.paired import mean_scores
 from hf_breakhis.results.scores.patients import patient_level
-from hf_breakhis.results.scores.repeats import repeat_folders, summarise_repeats
+from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import Rule, parse_rule
 from hf_breakhis.results.scores.warnings import headline, warnings
+from hf_breakhis.run import DECISION, SUMMARY, Run
 
 DATA_FIELDS = (
     "source title is_generated names_are_public num_images num_patients num_specimens counts manifest_sha256 warnings "
@@ -47,51 +47,34 @@ def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
     Raises:
         InputError: no fold has ended, or a file is missing or damaged.
     """
-    run = Path(run)
-    if not run.is_dir():
+    above = Run(Path(run))
+    if not above.folder.is_dir():
         raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
-    folders = repeat_folders(run)
-    if not folders:
-        return _summarise_one(run, rule)
-    summaries = {number: _summarise_one(folder, rule) for number, folder in folders.items()}
-    means = mean_scores([gather(folder) for folder in folders.values()])
-    return _written(run, summarise_repeats(run, int(_field(read_recipe(run), "repeats", run)), summaries, means))
+    repeats = above.repeats()
+    if not repeats:
+        return _summarise_one(above, rule)
+    summaries = {number: _summarise_one(one, rule) for number, one in repeats.items()}
+    means = mean_scores([gather(one) for one in repeats.values()])
+    return _written(above, summarise_repeats(above, int(above.field("repeats")), summaries, means))
 
 
-def read_recipe(run: Path) -> dict[str, Any]:
-    """Read recipe.yaml of a run.
-
-    Raises:
-        InputError: it is missing or no mapping.
-    """
-    path = run / "recipe.yaml"
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{run} has no recipe.yaml, so it is no run; give the folder that `train` wrote.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML ({str(error).splitlines()[0]}); train again.") from error
-    if not isinstance(recipe, dict):
-        raise InputError(f"{path} holds no fields; train again.")
-    return recipe
-
-
-def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
-    recipe, data, folds = read_recipe(run), read_json(run / "data.json"), read_folds(run)
+def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
+    recipe, data, folds = run.recipe, run.data, run.read_folds()
     parts = read_parts(run)
     test = gather(run, parts)
     classes = classes_of(test)
     present = [int(fold) for fold in sorted(test["fold"].unique())]
     missing = sorted(set(folds["fold"].tolist()) - set(present))
     groups = choose_groups(test)
-    carry_over = _field(recipe, "carry_over", run)
+    carry_over = run.field("carry_over")
     refused = refusal(test, carry_over)
     if refused is not None and rule is not None:
-        raise InputError(f"{run} can have no threshold, so drop --threshold_rule. {refused}")
+        raise InputError(f"{run.folder} can have no threshold, so drop --threshold_rule. {refused}")
     decision, temperature = decide(test, refused, rule or _rule_of(run))
-    write_json(run / "decision.json", decision)
+    with run.rewriting(DECISION):
+        write_json(run.folder / DECISION, decision)
     selected_on = _selected_on(run, recipe, present)
-    protocol = {name: _field(recipe, name, run) for name in PROTOCOL_FIELDS} | {
+    protocol = {name: run.field(name) for name in PROTOCOL_FIELDS} | {
         "folds_present": present,
         "folds_missing": missing,
         "covers_all_images_once": _covers_once(folds, test),
@@ -101,8 +84,8 @@ def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
     }
     summary: dict[str, Any] = {
         "format": 1,
-        "name": run.resolve().name,
-        "data": {name: _field(data, name, run / "data.json") for name in DATA_FIELDS},
+        "name": run.folder.resolve().name,
+        "data": {name: data[name] for name in DATA_FIELDS},
         "protocol": protocol,
         "classes": classes,
         "positive_class": classes[1] if len(classes) == 2 else None,
@@ -116,7 +99,7 @@ def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
         "interval": None,
         "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
         "decision": decision,
-        "baselines": baselines(folds, read_colors(run), present, classes),
+        "baselines": baselines(folds, run.read_colors(), present, classes),
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
     }
@@ -133,30 +116,24 @@ def _summarise_one(run: Path, rule: Rule | None) -> dict[str, Any]:
     return _written(run, summary)
 
 
-def _rule_of(run: Path) -> Rule:
+def _rule_of(run: Run) -> Rule:
     """Return the rule of an earlier decision, so that a report made again says the same."""
-    path = run / "decision.json"
-    said = read_json(path) if path.is_file() else {}
-    return parse_rule(said["rule"]) if isinstance(said, dict) and isinstance(said.get("rule"), str) else Rule()
+    if not (run.folder / DECISION).exists():
+        return Rule()
+    rule = run.decision["rule"]
+    return Rule() if rule is None else parse_rule(rule)
 
 
-def _written(run: Path, summary: dict[str, Any]) -> dict[str, Any]:
+def _written(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
     """Write the summary and return what a reader of the file will see."""
-    return read_json(write_json(run / "summary.json", summary))
+    with run.rewriting(SUMMARY):
+        write_json(run.folder / SUMMARY, summary)
+    return Run(run.folder).summary
 
 
-def _field(mapping: dict[str, Any], name: str, where: Path) -> Any:
-    if name not in mapping:
-        raise InputError(f"{where} has no field `{name}`; it was not written by this version. Train again.")
-    return mapping[name]
-
-
-def _selected_on(run: Path, recipe: dict[str, Any], present: list[int]) -> str | None:
+def _selected_on(run: Run, recipe: dict[str, Any], present: list[int]) -> str | None:
     """Return the part by which training chose something, as recipe or folds wrote it down; "test" before others."""
-    noted = [recipe.get("selected_on")]
-    for fold in present:
-        path = run / f"fold-{fold}" / "metrics.json"
-        noted += [read_json(path).get("selected_on")] if path.is_file() else []
+    noted = [recipe.get("selected_on"), *(run.fold(fold).read_metrics()["selected_on"] for fold in present)]
     return next((part for part in ("test", "validation") if part in noted), None)
 
 

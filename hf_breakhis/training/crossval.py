@@ -18,10 +18,11 @@ from hf_breakhis.data.integrity.check_images import Findings, check_images
 from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images, thin_parts
-from hf_breakhis.files import InputError, read_json, write_csv, write_json
+from hf_breakhis.files import InputError, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
+from hf_breakhis.run import COLORS, DATA, FINISHED, FOLDS, INPUTS, RECIPE, REFIT, Run
 from hf_breakhis.training.environment import (
     FOLD,
     RUN,
@@ -32,7 +33,7 @@ from hf_breakhis.training.environment import (
     require_writable,
     write_recipe,
 )
-from hf_breakhis.training.fold import Job, is_finished, train_fold
+from hf_breakhis.training.fold import Job, train_fold
 from hf_breakhis.training.lock import held, require_free
 from hf_breakhis.training.modeling import check_network
 from hf_breakhis.training.optim import check_optim, lookup
@@ -85,6 +86,8 @@ def cross_validate(recipe: Recipe) -> bool:
             require_replaceable(*_to_clear(run, data.fold))
         if not training.restart or others(run, data.fold):  # one fold begins again within a run of the same recipe
             check_continues(run, repeat)
+        if not training.restart:
+            Run(run).require_unchanged(training=True)
     if not training.restart and all(is_run_finished(run, repeat) for run, repeat in runs.items()):
         return False
     require_writable(whole)
@@ -97,7 +100,8 @@ def cross_validate(recipe: Recipe) -> bool:
     if len(runs) > 1 and state.is_main_process:
         if begins_again:
             clear(whole, data.fold)
-        write_recipe(whole, recipe)
+        with Run(whole).rewriting(RECIPE):
+            write_recipe(whole, recipe)
     with StopRequest() as stop:
         for run, repeat in runs.items():
             train_run(run, repeat, images, findings, stop)
@@ -146,8 +150,8 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
     if state.is_main_process and training.restart:  # not before everything else is known to be usable
         clear(run, data.fold)
     state.wait_for_everyone()
-    if (run / "folds.csv").is_file():
-        folds = read_folds(run / "folds.csv", dataset, data.split_by)
+    if (run / FOLDS).is_file():
+        folds = read_folds(run / FOLDS, dataset, data.split_by)
     if state.is_main_process:
         prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
     state.wait_for_everyone()
@@ -160,33 +164,34 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
     before = None
     for fold in folds:
         stop.raise_if_requested()
-        folder = run / f"fold-{fold.index}"
-        if data.fold in ("all", str(fold.index)) and not is_finished(folder):
+        folder = Run(run).fold(fold.index).folder
+        if data.fold in ("all", str(fold.index)) and not Run(run).fold(fold.index).is_finished:
             with held(folder):
                 train_fold(job, fold, folder, seen, before)
         if model.carry_over != "none":
             seen[fold.train] = True
             before = folder
-    if data.fold == "refit" and not is_finished(run / "refit"):
-        with held(run / "refit"):
-            train_fold(job, refit_fold(folds, data.validation_size), run / "refit", seen)
-    done = [fold.index for fold in folds if is_finished(run / f"fold-{fold.index}")]
+    refit = Run(run).fold(REFIT)
+    if data.fold == REFIT and not refit.is_finished:
+        with held(refit.folder):
+            train_fold(job, refit_fold(folds, data.validation_size), refit.folder, seen)
+    done = [fold.index for fold in folds if Run(run).fold(fold.index).is_finished]
     if state.is_main_process and len(done) == len(folds):
-        write_json(run / "finished.json", {"folds": done})
+        write_json(run / FINISHED, {"folds": done})
     state.wait_for_everyone()
 
 
 def repeats_of(recipe: Recipe) -> dict[Path, Recipe]:
     """Return the folder and the recipe of each repeat; a run without repeats is its own only one."""
     data, training = recipe.data, recipe.training
-    run = Path(training.output_dir)
+    run = Run(Path(training.output_dir))
     if data.repeats == 1:
-        return {run: recipe}
+        return {run.folder: recipe}
     return {
-        run / f"repeat-{r}": Recipe(
+        run.repeat(r).folder: Recipe(
             dataclasses.replace(data, repeats=1, split_seed=data.split_seed + r),
             recipe.model,
-            dataclasses.replace(training, seed=training.seed + r, output_dir=str(run / f"repeat-{r}")),
+            dataclasses.replace(training, seed=training.seed + r, output_dir=str(run.repeat(r).folder)),
         )
         for r in range(data.repeats)
     }
@@ -202,31 +207,27 @@ def clear(run: Path, fold: str) -> None:
     require_free(folder)
     clear_folder(folder, kind)
     if fold.isdecimal():
-        (run / "finished.json").unlink(missing_ok=True)
+        (run / FINISHED).unlink(missing_ok=True)
 
 
 def _to_clear(run: Path, fold: str) -> tuple[Path, FolderKind]:
-    return (folder_of(run, fold), FOLD) if others(run, fold) else (run, RUN)
-
-
-def folder_of(run: Path, fold: str) -> Path:
-    """Return the folder of one fold or of the refit."""
-    return run / (fold if fold == "refit" else f"fold-{fold}")
+    return (Run(run).fold(fold).folder, FOLD) if others(run, fold) else (run, RUN)
 
 
 def others(run: Path, fold: str) -> list[Path]:
     """Return the folders of other folds than the one that is asked for; none where all are."""
     if fold == "all":
         return []
-    return [path for path in [*run.glob("fold-*"), run / "refit"] if path.is_dir() and path != folder_of(run, fold)]
+    every = [*Run(run).folds(), Run(run).fold(REFIT)]
+    return [one.folder for one in every if one.folder.is_dir() and one.name != fold]
 
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:
     """Return whether everything that the recipe asks for is there."""
     fold = recipe.data.fold
     if fold == "all":
-        return (run / "finished.json").is_file()
-    return is_finished(folder_of(run, fold))
+        return Run(run).is_finished
+    return Run(run).fold(fold).is_finished
 
 
 def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings, folds: pd.DataFrame) -> None:
@@ -236,17 +237,17 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
         InputError: the folder holds a run on other images.
     """
     _require_same_manifest(run, findings.manifest_sha256)
-    if not (run / "recipe.yaml").is_file():
-        write_recipe(run, recipe)
-    write_json(run / "data.json", describe_data(images, findings))
-    write_csv(run / "colors.csv", findings.colors)
-    write_csv(run / "folds.csv", folds)
+    with Run(run).rewriting(*INPUTS):
+        if not (run / RECIPE).is_file():
+            write_recipe(run, recipe)
+        write_json(run / DATA, describe_data(images, findings))
+        write_csv(run / COLORS, findings.colors)
+        write_csv(run / FOLDS, folds)
 
 
 def _require_same_manifest(run: Path, now: str) -> None:
     """Refuse other bytes, labels or groups under the same names; another place of the same images is welcome."""
-    path = run / "data.json"
-    before = read_json(path).get("manifest_sha256") if path.is_file() else None
+    before = Run(run).data["manifest_sha256"] if (run / DATA).exists() else None
     if before not in (None, now):
         raise InputError(
             f"{run} holds a run on other images: their manifest was {before[:12]} and is {now[:12]} now; restore the "

@@ -21,10 +21,11 @@ from transformers.integrations import get_reporting_integration_callbacks
 from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.sources.table import Images
-from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind
 from hf_breakhis.hardware import keeps_memory
 from hf_breakhis.recipe import Recipe, resolved_fields
+from hf_breakhis.run import COST, RECIPE, Run
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 PACKAGES = (
@@ -61,13 +62,13 @@ def _is_recipe_of_run(path: Path) -> bool:
 FOLD = FolderKind(
     "fold",
     (
-        *("history.csv", "predictions.csv", "metrics.json", "carried.pt", ".lock", "checkpoints/**"),
+        *("history.csv", "predictions.csv", "metrics.json", "checksums.json", "carried.pt", ".lock", "checkpoints/**"),
         *("model/*.json", "model/*.safetensors", "examples/*.png", "examples/index.json"),
         *("explain/*.png", "explain/index.json", "onnx/model*.onnx", "onnx/export.json"),
     ),
 )
 _RUN_NAMES = (
-    *("recipe.yaml", "data.json", "colors.csv", "folds.csv", "finished.json", "cost.json", ".lock"),
+    *("recipe.yaml", "data.json", "colors.csv", "folds.csv", "finished.json", "checksums.json", "cost.json", ".lock"),
     *("predictions.csv", "summary.json", "decision.json", "audit.json", "report.html"),
     *("figures/*.svg", "figures/*.png", "publish/**"),
     *("comparison/comparison.json", "comparison/comparison.html", "comparison/figures/*"),
@@ -132,7 +133,7 @@ def git_commit() -> str | None:
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """Write `recipe.yaml`: all fields, then the environment."""
     values = {**resolved_fields(recipe), "environment": environment(recipe.training)}
-    write_text(run / "recipe.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
+    write_text(run / RECIPE, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
 
 
 def require_run(run: Path) -> None:
@@ -143,7 +144,7 @@ def require_run(run: Path) -> None:
     """
     if run.exists() and not run.is_dir():
         raise InputError(f"{run} is there and is no folder; give another --output_dir.")
-    if run.is_dir() and not (run / "recipe.yaml").is_file():
+    if run.is_dir() and not (run / RECIPE).is_file():
         strangers = sorted(entry.name for entry in run.iterdir())
         if strangers:
             raise InputError(
@@ -192,12 +193,11 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     Raises:
         InputError: the folder holds something else, or the fields that decide the result differ.
     """
-    path = run / "recipe.yaml"
-    if not path.is_file():
+    if not Run(run).exists:
         return
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    before = Run(run).recipe
     now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))
-    names = [name for name in {**before, **now} if name not in (*FREE_FIELDS, "environment")]
+    names = [name for name in {**before, **now} if name not in FREE_FIELDS]
     changed = [name for name in names if before.get(name) != now.get(name)]
     if 1 not in (before.get("repeats"), now.get("repeats")):  # more of them, or fewer
         changed = [name for name in changed if name != "repeats"]
@@ -215,8 +215,8 @@ def check_continues(run: Path, recipe: Recipe) -> None:
 
 def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
     """Add one fold's seconds and memory to `cost.json`, the only file in which two equal runs differ."""
-    path = run / "cost.json"
-    cost = read_json(path) if path.is_file() else {"folds": {}}
+    path = run / COST
+    cost = Run(run).cost if path.exists() else {"folds": {}}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     cost["folds"][fold] = {**numbers, "peak_memory_gib": round(peak, 3)}
     cost["total_seconds"] = sum(f["train_seconds"] + f["predict_seconds"] for f in cost["folds"].values())

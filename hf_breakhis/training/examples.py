@@ -12,14 +12,15 @@ from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.files import write_json
 from hf_breakhis.folders import FolderKind, replace_folder
+from hf_breakhis.run import INDEX
 
-EXAMPLES = FolderKind("set of examples", ("*.png", "index.json"))
+EXAMPLES = FolderKind("set of examples", ("*.png", INDEX))
 NUM_EXAMPLES = 6
 WIDTH = 224
 
 
 def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, rows: np.ndarray) -> None:
-    """Write thumbnails and `index.json`.
+    """Write thumbnails and their index.
 
     Args:
         folder: `fold-i/examples`, made anew.
@@ -52,7 +53,7 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
     def fill(beside: Path) -> None:
         for name, picture in pictures.items():
             thumbnail(picture).save(beside / name)
-        write_json(beside / "index.json", index)
+        write_json(beside / INDEX, index)
 
     replace_folder(folder, fill, EXAMPLES)
 

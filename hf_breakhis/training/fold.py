@@ -24,6 +24,7 @@ from hf_breakhis.files import write_csv, write_json
 from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.recipe import Recipe
+from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, MODEL, PREDICTIONS, FoldFolder
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
@@ -41,7 +42,7 @@ from hf_breakhis.training.trainer import (
 )
 from hf_breakhis.training_arguments import WATCHED
 
-MODEL = FolderKind("model", ("*.json", "*.safetensors"))
+MODEL_FOLDER = FolderKind("model", ("*.json", "*.safetensors"))
 PARTS = ("test", "validation", "reserve")
 
 
@@ -97,11 +98,6 @@ class Job:
         return WholeBatches(self.dataset.select(rows), data.image_size, augmentation, seed, pixels)
 
 
-def is_finished(folder: Path) -> bool:
-    """Return whether a fold was trained and predicted to the end; metrics.json is its last file."""
-    return (folder / "metrics.json").is_file()
-
-
 def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from: Path | None = None) -> None:
     """Train on `fold.train`, predict the other parts, and write the fold's folder.
 
@@ -126,20 +122,20 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     predicted = time.perf_counter()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
-        replace_folder(folder / "model", lambda part: save_model(model, job.recipe.data.image_size, part), MODEL)
+        replace_folder(folder / MODEL, lambda part: save_model(model, job.recipe.data.image_size, part), MODEL_FOLDER)
         write_csv(
-            folder / "history.csv",
+            folder / HISTORY,
             history(trainer.state.log_history, "validation" if len(fold.validation) else "test"),
         )
         if job.recipe.model.carry_over == "all":
             save_carried(folder / "carried.pt", trainer)
         if tables:
-            write_csv(folder / "predictions.csv", pd.concat(tables, ignore_index=True))
+            write_csv(folder / PREDICTIONS, pd.concat(tables, ignore_index=True))
         if len(fold.test):  # a refit may have a validation part, and has no test part
-            write_examples(folder / "examples", tables[0], job.dataset, fold.test)
+            write_examples(folder / EXAMPLES, tables[0], job.dataset, fold.test)
         add_cost(
             job.run,
-            folder.name.removeprefix("fold-"),
+            FoldFolder(folder).name,
             {
                 "train_seconds": round(trained - begin, 3),
                 "predict_seconds": round(predicted - trained, 3),
@@ -147,7 +143,8 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
             },
         )
         reports = {part: report_part(table, job.classes) for part, table in zip(_parts(fold), tables, strict=True)}
-        write_json(folder / "metrics.json", {**reports, "selected_on": selected_on(trainer, fold)})
+        write_json(folder / METRICS, {**reports, "selected_on": selected_on(trainer, fold)})
+        FoldFolder(folder).seal()
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.free_memory()
@@ -193,7 +190,7 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
     args = job.recipe.model
     if carry_from is not None:
         args = dataclasses.replace(
-            args, model_name_or_path=str(carry_from / "model"), init="pretrained", model_kwargs=None
+            args, model_name_or_path=str(carry_from / MODEL), init="pretrained", model_kwargs=None
         )
 
     def build() -> PreTrainedModel:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
+from hf_breakhis.run import HISTORY_COLUMNS
 
 
 def history(log: list[dict[str, float]], watched: str) -> pd.DataFrame:
@@ -14,7 +14,7 @@ def history(log: list[dict[str, float]], watched: str) -> pd.DataFrame:
         watched: the part that was evaluated, "test" or "validation".
 
     Returns:
-        `COLUMNS`; the training loss is the mean over the epoch's updates.
+        `HISTORY_COLUMNS`; the training loss is the mean over the epoch's updates.
     """
     table = pd.DataFrame(log)
     table["epoch"] = np.ceil(table["epoch"] - 1e-6).astype(int)
@@ -30,7 +30,7 @@ def history(log: list[dict[str, float]], watched: str) -> pd.DataFrame:
         rows["learning_rate"] = trained.groupby("epoch")["learning_rate"].last()
     if "eval_loss" in table:
         evaluated = table.dropna(subset=["eval_loss"]).groupby("epoch").last()
-        names = [name for name in COLUMNS if name in evaluated and name.startswith("eval_")]
+        names = [name for name in HISTORY_COLUMNS if name in evaluated and name.startswith("eval_")]
         rows = rows.join(evaluated[names])
         rows["eval_part"] = rows["eval_loss"].notna().map({True: watched, False: None})
-    return rows.reset_index().reindex(columns=COLUMNS)
+    return rows.reset_index().reindex(columns=HISTORY_COLUMNS)

@@ -13,9 +13,10 @@ from hf_breakhis.files import InputError
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.publish import choose_weights, publications
 from hf_breakhis.inference.explain import explain_fold
-from hf_breakhis.inference.weights import find_weights
+from hf_breakhis.inference.model import find_model
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 from hf_breakhis.training.crossval import cross_validate
 
 NAME = "user/breakhis-tiny"
@@ -64,6 +65,7 @@ def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
     summary["leakage"] |= {"share_same_patient": 0.9}
     summary["warnings"] = [leak, *summary["warnings"]]
     (run / "summary.json").write_text(json.dumps(summary))
+    Run(run).seal()
     (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
     text = ModelCard.load(publication.folder / "README.md").text
     assert text.index(f"**Leak:** {leak}") < text.index("test images were classified right")
@@ -74,12 +76,15 @@ def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
 def test_heat_maps_go_up_unless_they_are_of_other_weights(trained_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
-    explain_fold(find_weights(run), num_images=1, num_curves=2)
+    explain_fold(find_model(run), num_images=1, num_curves=2)
     (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
     shown = re.findall(r"\((explain/[^)]+)\)", ModelCard.load(publication.folder / "README.md").text)
     assert shown
     assert all((publication.folder / name).is_file() for name in shown)
     shutil.copyfile(run / "fold-1/model/model.safetensors", run / "fold-0/model/model.safetensors")
+    with pytest.raises(InputError, match=r"not as the run wrote them: fold-0/model/model\.safetensors\."):
+        next(publications(run, NAME, "fold:0", tmp_path / "other"))
+    Run(run).seal()
     (publication,) = publications(run, NAME, "fold:0", tmp_path / "other")
     assert not (publication.folder / "explain").exists()
     assert "explain/" not in ModelCard.load(publication.folder / "README.md").text
@@ -98,7 +103,7 @@ def refitted(run_fields, tmp_path_factory):
 
 def test_a_refit_with_a_validation_part_has_no_examples(refitted):
     names = {path.name for path in (refitted / "refit").iterdir()}
-    assert names == {"model", "history.csv", "predictions.csv", "metrics.json"}
+    assert names == {"model", "history.csv", "predictions.csv", "metrics.json", "checksums.json"}
     assert (refitted / "fold-0" / "examples").is_dir()
 
 
@@ -118,6 +123,7 @@ def test_the_card_of_a_refit_tells_what_it_was_not_trained_on(refitted, tmp_path
 def test_the_card_of_a_refit_without_such_parts_says_all(trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
     shutil.copytree(run / "fold-0", run / "refit", ignore=shutil.ignore_patterns("examples"))
+    Run(run).seal()
     assert "It was trained on all of 328 generated images" in card_of(run, tmp_path / "publish", "refit").text
 
 
@@ -125,18 +131,19 @@ def test_a_refit_that_is_not_finished_is_not_published(refitted, tmp_path):
     run = shutil.copytree(refitted, tmp_path / "run")
     assert choose_weights(run, "refit")[0].fold == "refit"
     (run / "refit" / "metrics.json").unlink()
-    with pytest.raises(InputError, match=r"refit is not finished; .* --fold refit` continues it"):
+    with pytest.raises(InputError, match=r"`fold` is refit, but .*`train --fold refit` trains one"):
         choose_weights(run, "refit")
     assert choose_weights(run, "fold:0")[0].fold == "0"
 
 
 def test_a_model_that_went_on_from_fold_to_fold_was_trained_on_them_all(trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    assert "the training part of fold 1 of" in read_facts(find_weights(run, "1")).trained_on
+    assert "the training part of fold 1 of" in read_facts(find_model(run, "1")).trained_on
     recipe = yaml.safe_load((run / "recipe.yaml").read_text()) | {"carry_over": "all"}
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert "the training part of fold 0 of" in read_facts(find_weights(run, "0")).trained_on
-    assert "the training parts of folds 0 to 1 of" in read_facts(find_weights(run, "1")).trained_on
+    Run(run).seal()
+    assert "the training part of fold 0 of" in read_facts(find_model(run, "0")).trained_on
+    assert "the training parts of folds 0 to 1 of" in read_facts(find_model(run, "1")).trained_on
 
 
 def sourced(run, folder, source, **fields):
@@ -150,6 +157,7 @@ def sourced(run, folder, source, **fields):
         (copy / name).write_text(json.dumps(told))
     recipe = yaml.safe_load((copy / "recipe.yaml").read_text()) | fields
     (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    Run(copy).seal()
     return copy
 
 
@@ -157,7 +165,7 @@ def sourced(run, folder, source, **fields):
 def mapped(trained_run, tmp_path_factory):
     """A copy of the run with heat maps of fold 0."""
     copy = shutil.copytree(trained_run, tmp_path_factory.mktemp("mapped") / "run")
-    explain_fold(find_weights(copy), num_images=1, num_curves=2)
+    explain_fold(find_model(copy), num_images=1, num_curves=2)
     return copy
 
 
@@ -236,7 +244,9 @@ def test_patient_sensitivity_is_told_where_the_summary_has_it(trained_run, tmp_p
     for name in ("sensitivity", "specificity"):
         summary["patient"]["pooled"].pop(name, None)
     (run / "summary.json").write_text(json.dumps(summary))
+    Run(run).seal()
     assert "Patient sensitivity" not in card_of(run, tmp_path / "without").text
     summary["patient"]["pooled"]["sensitivity"] = {"value": 0.75, "low": None, "high": None}
     (run / "summary.json").write_text(json.dumps(summary))
+    Run(run).seal()
     assert "| Patient sensitivity of the mean probability | 0.750 | none |" in card_of(run, tmp_path / "with").text

@@ -18,7 +18,8 @@ from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import page as module
 from hf_breakhis.hub.facts import read_facts
-from hf_breakhis.inference.weights import find_weights
+from hf_breakhis.inference.model import find_model
+from hf_breakhis.run import Run
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -80,45 +81,46 @@ def test_only_the_runtime_comes_from_elsewhere_and_with_its_sum(site):
 
 def test_a_leaking_run_says_so_on_the_page(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
-    weights = find_weights(copy)
+    weights = find_model(copy)
     assert read_facts(weights).leak == []
     summary = json.loads((copy / "summary.json").read_text())
     summary["leakage"]["share_same_patient"] = 0.9
     summary["warnings"].insert(0, "9 of 10 test images show a patient whose other images the model was trained on.")
     (copy / "summary.json").write_text(json.dumps(summary))
+    Run(copy).seal()
     facts = read_facts(weights)
     assert facts.leak == [summary["warnings"][0]]
     assert 'class="leak"' in module._html(facts, {}, True)
 
 
 def test_names_of_fields_are_marked_as_such(run):
-    facts = dataclasses.replace(read_facts(find_weights(run)), warnings=["`repeats` measures it; <b> does not."])
+    facts = dataclasses.replace(read_facts(find_model(run)), warnings=["`repeats` measures it; <b> does not."])
     html = module._html(facts, {}, True)
     assert "<code>repeats</code> measures it; &lt;b&gt; does not." in html
     assert "`" not in html.partition("<script")[0]
 
 
 def test_text_of_a_run_cannot_end_the_script(run):
-    html = module._html(read_facts(find_weights(run)), {"headline": "</script><b>"}, True)
+    html = module._html(read_facts(find_model(run)), {"headline": "</script><b>"}, True)
     assert "</script><b>" not in html
 
 
 def test_another_version_of_the_runtime_is_refused(run, tmp_path):
     (tmp_path / "dist").mkdir()
     with pytest.raises(InputError, match="npm pack onnxruntime-web"):
-        module.write_page(find_weights(run), tmp_path / "site", tmp_path / "dist")
+        module.write_page(find_model(run), tmp_path / "site", tmp_path / "dist")
     for name in module.ORT_FILES:
         (tmp_path / "dist" / name).write_text("other")
     (tmp_path / "package.json").write_text('{"version": "1.2.3"}')
     with pytest.raises(InputError, match=r"but 1\.2\.3"):
-        module.write_page(find_weights(run), tmp_path / "site", tmp_path / "dist")
+        module.write_page(find_model(run), tmp_path / "site", tmp_path / "dist")
     assert not (tmp_path / "site").exists()
 
 
 def test_a_folder_of_something_else_is_kept(run, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="something else"):
-        module.write_page(find_weights(run), tmp_path)
+        module.write_page(find_model(run), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
@@ -126,7 +128,7 @@ def test_a_folder_of_something_else_is_kept(run, tmp_path):
 def whole_site(run, tmp_path_factory):
     if ORT is None:
         pytest.skip("ONNXRUNTIME_WEB does not name dist/ of npm's onnxruntime-web")
-    return module.write_page(find_weights(run), tmp_path_factory.mktemp("whole") / "site", Path(ORT)).parent
+    return module.write_page(find_model(run), tmp_path_factory.mktemp("whole") / "site", Path(ORT)).parent
 
 
 def answer_of(tab, path):

@@ -14,9 +14,9 @@ from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import privacy
 from hf_breakhis.hub.privacy import NAMES, RENAMED, publishable, require_impersonal
-from hf_breakhis.inference.weights import find_weights
+from hf_breakhis.inference.model import find_model
 from hf_breakhis.results.figures.plots import draw
-from hf_breakhis.results.record import read_record
+from hf_breakhis.run import Run
 
 PATIENTS = [f"Kowalska{letter}" for letter in "ABCDEFGHIJKLMNOP"]
 
@@ -126,10 +126,10 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
     (run / "summary.json").write_text(json.dumps(summary))
     drawn = {}
     monkeypatch.setattr(privacy, "draw", lambda name, record: drawn.setdefault(name, draw(name, record)))
-    with publishable(find_weights(run)):
+    with publishable(find_model(run)):
         pass
     patients = json.loads((run / NAMES).read_text())["patient_id"]
-    plain = draw("patients", read_record(run))
+    plain = draw("patients", Run(run))
     own, random = ({name.split("-", 1)[1][:14] for name in names} for names in (patients, patients.values()))
     for figure, shown, hidden in ((drawn["patients"], random, own), (plain, own, random)):
         said = {text.get_text() for axes in figure.axes for text in axes.texts}
@@ -138,7 +138,7 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
 
 
 def test_a_public_run_keeps_its_names(trained_run):
-    with publishable(find_weights(trained_run)) as public:
+    with publishable(find_model(trained_run)) as public:
         assert public.run == trained_run
     assert not (trained_run / NAMES).exists()
 
@@ -147,7 +147,7 @@ def test_a_public_run_keeps_its_names(trained_run):
 def test_a_damaged_table_of_names_is_refused(private, tmp_path, text):
     run = shutil.copytree(private, tmp_path / "run")
     (run / NAMES).write_text(text)
-    with pytest.raises(InputError, match=NAMES), publishable(find_weights(run)):
+    with pytest.raises(InputError, match=NAMES), publishable(find_model(run)):
         pass
 
 
@@ -164,9 +164,9 @@ def test_a_damaged_table_of_names_is_refused(private, tmp_path, text):
 )
 def test_homes_and_tokens_are_found_wherever_they_are(tmp_path, text, told):
     (tmp_path / "config.json").write_text("hf_breakhis https://example.org/home/ada ./home/x")
-    require_impersonal(tmp_path, tmp_path / "run")
+    require_impersonal(tmp_path, Run(tmp_path / "run"))
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match="contains private information") as caught:
-        require_impersonal(tmp_path, tmp_path / "run")
+        require_impersonal(tmp_path, Run(tmp_path / "run"))
     assert told in str(caught.value)
     assert "hf_abcdefghijkl" not in str(caught.value)

@@ -20,6 +20,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.hub import publish as publishing
 from hf_breakhis.hub.privacy import require_impersonal
 from hf_breakhis.hub.publish import claim_model, propose, publications, push
+from hf_breakhis.run import Run
 
 NAME = "user/breakhis-tiny"
 # Prints the probability of malignant of each file, by `pipeline` and by hand, from what was pulled.
@@ -130,7 +131,7 @@ def test_a_path_or_a_token_never_goes_up(what, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ada"))
     monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
     (tmp_path / "summary.json").write_text('{"name": "fine"}')
-    require_impersonal(tmp_path, tmp_path / "run")
+    require_impersonal(tmp_path, Run(tmp_path / "run"))
     (tmp_path / "summary.json").write_text(json.dumps({"name": "hf_verysecret" if what == "a token" else what}))
     said = refusal(require_impersonal, tmp_path, tmp_path / "run")
     assert "summary.json contains private information" in said

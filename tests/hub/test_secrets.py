@@ -16,7 +16,8 @@ from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.publish import copy_examples
-from hf_breakhis.inference.weights import find_weights
+from hf_breakhis.inference.model import find_model
+from hf_breakhis.run import Run
 from hf_breakhis.training.environment import command_line
 
 TOKENS = ("hf_secretofthemachine", "hf_secretontheline", "hf_secretintherecipe")
@@ -131,7 +132,8 @@ def test_an_example_outside_of_its_folder_is_not_published(trained_run, tmp_path
     index = tmp_path / "run" / "fold-0" / "examples" / "index.json"
     rows = json.loads(index.read_text())
     index.write_text(json.dumps([rows[0] | {"file_name": "../../recipe.yaml"}]))
+    Run(tmp_path / "run").seal()
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="which is no picture beside it"):
-        copy_examples(find_weights(tmp_path / "run"), tmp_path / "out")
+    with pytest.raises(InputError, match="which is no picture there"):
+        copy_examples(find_model(tmp_path / "run"), tmp_path / "out")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file() and "out" in path.parts] == []

@@ -26,7 +26,7 @@ from transformers import pipeline
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.space import FILES, GRADIO, MODEL_FILES, NEEDED, claim_space, push_space, write_space
-from hf_breakhis.inference.weights import find_weights
+from hf_breakhis.inference.model import find_model
 
 # What gradio 6.31.0 bounds of the packages that this project's machines have as well.
 OF_GRADIO = ("pillow<13.0,>=8.0", "numpy<3.0,>=1.0", "huggingface-hub<3.0,>=1.16.0", "pandas<4.0,>=1.0",
@@ -106,7 +106,7 @@ def test_the_space_runs_the_python_that_wrote_it(app):
 def test_what_is_no_app_is_not_replaced(trained_run, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="something else"):
-        write_space(find_weights(trained_run), tmp_path)
+        write_space(find_model(trained_run), tmp_path)
 
 
 def test_a_space_is_pushed_and_pushing_again_changes_nothing(hub, trained_run, app, tmp_path):

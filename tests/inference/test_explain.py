@@ -14,6 +14,7 @@ from hf_breakhis.cli import main
 from hf_breakhis.files import read_json
 from hf_breakhis.inference.explain import area, choose, deletion_curve, num_better
 from hf_breakhis.results.report.explained import read_explained
+from hf_breakhis.run import Run
 
 
 class LeftHalf(nn.Module):
@@ -93,15 +94,16 @@ def test_a_report_without_maps_has_no_such_part(trained_run):
 
 def test_maps_of_other_weights_are_not_shown(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
-    assert len(read_explained(copy, [0, 1])) == 1
+    assert len(read_explained(Run(copy))) == 1
     with (copy / "fold-0" / "model" / "model.safetensors").open("ab") as file:
         file.write(b"0")
-    assert read_explained(copy, [0, 1]) == []
+    assert read_explained(Run(copy)) == []
 
 
 def test_a_refit_has_no_test_images(run, capsys):
     shutil.copytree(run / "fold-0" / "model", run / "refit" / "model")
     shutil.copyfile(run / "fold-0" / "metrics.json", run / "refit" / "metrics.json")
+    Run(run).seal()
     assert main(["explain", str(run), "--fold", "refit"]) == 2
     assert "has no test part" in capsys.readouterr().err
 

@@ -14,7 +14,8 @@ from transformers import pipeline
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference import export as module
-from hf_breakhis.inference.weights import FoldImages, find_weights
+from hf_breakhis.inference.fold_images import FoldImages
+from hf_breakhis.inference.model import find_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -60,7 +61,7 @@ def test_scores_are_those_of_the_test_part(run, exported):
     assert told["scored_on"] == "test part of fold 1"
     assert told["files"]["model.onnx"]["num_images"] == len(test)
     assert told["files"]["model.onnx"]["accuracy"] == pytest.approx(accuracy_score(test["label"], test["predicted"]))
-    weights = find_weights(run, "1")
+    weights = find_model(run, "1")
     images = FoldImages(weights)
     rows = images.rows_named(test["file_name"])
     found = module.probabilities((exported / "model.onnx").read_bytes(), images, rows)
@@ -79,7 +80,7 @@ def test_smaller_forms_are_smaller_and_their_change_is_told(exported):
 
 
 def test_calibration_images_are_of_the_training_part(run):
-    images = FoldImages(find_weights(run, "0"))
+    images = FoldImages(find_model(run, "0"))
     assert set(images.rows("train")).isdisjoint(images.rows("test"))
     rows = module._spread(images.rows("train"), 5)
     assert len(rows) == 5
@@ -88,7 +89,7 @@ def test_calibration_images_are_of_the_training_part(run):
 
 def test_a_file_that_says_something_else_is_noticed(run, exported):
     """If this stops holding, the parity that export checks proves nothing."""
-    model = module.load_classifier(find_weights(run, "1"))
+    model = module.load_classifier(find_model(run, "1"))
     content = (exported / "model.onnx").read_bytes()
     assert module.parity(model, 32, content) < 1e-4
     with torch.no_grad():
@@ -125,14 +126,14 @@ def test_code_of_a_model_folder_is_never_run(run, tmp_path):
     config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="which is never run"):
-        module.load_classifier(find_weights(folder))
+        module.load_classifier(find_model(folder))
 
 
 def test_an_unfinished_run_is_refused(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "finished.json").unlink()
     with pytest.raises(InputError, match="is not finished"):
-        find_weights(copy)
+        find_model(copy)
 
 
 def test_a_missing_extra_says_how_to_install_it(run, tmp_path, monkeypatch, capsys):

@@ -61,7 +61,7 @@ def test_a_model_folder_without_an_export_says_what_works(write_model, twin, bac
 
 
 def test_a_model_on_the_hub_is_exported_after_downloading(twin, capsys, monkeypatch):
-    monkeypatch.setattr("hf_breakhis.inference.origin.snapshot_download", None)  # the Hub is not asked
+    monkeypatch.setattr("hf_breakhis.inference.hub_model.snapshot_download", None)  # the Hub is not asked
     assert main(["predict", "user/model", str(twin), "--backend", "onnx"]) == 2
     error = capsys.readouterr().err
     assert "run `hf download user/model --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR" in error

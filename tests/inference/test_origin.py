@@ -11,7 +11,8 @@ from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.publish import publications
 from hf_breakhis.inference.classifier import Classifier, saved_size
-from hf_breakhis.inference.origin import find_origin
+from hf_breakhis.inference.model import find_model
+from hf_breakhis.run import Run
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def at_loopback(hub, monkeypatch, tmp_path):
 
 def refusal(*arguments, **options):
     with pytest.raises(InputError) as caught:
-        find_origin(*map(str, arguments), **options)
+        find_model(*map(str, arguments), **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -45,28 +46,28 @@ def put(hub, folder, name="user/small"):
 
 
 def test_a_run_its_fold_and_its_model_folder_are_the_same_weights(run):
-    found = [find_origin(str(run / place)) for place in ("", "fold-0", "fold-0/model")]
+    found = [find_model(str(run / place)) for place in ("", "fold-0", "fold-0/model")]
     assert len({weights.folder.resolve() for weights in found}) == 1
     assert found[0].decision is not None
     assert found[0].decision == found[1].decision == found[2].decision
     assert found[0].seen == found[1].seen == found[2].seen
-    assert find_origin(str(run), "1").seen != found[0].seen
+    assert find_model(str(run), "1").seen != found[0].seen
 
 
 def test_what_was_published_knows_what_it_was_trained_on(at_loopback, run, tmp_path):
     """Pulled from the Hub, or a folder that was pulled: the recipe beside the model makes no run of it."""
     (publication,) = publications(run, "user/small", "fold:1", tmp_path / "publish")
     put(at_loopback, publication.folder)
-    own = find_origin(str(run), "1")
+    own = find_model(str(run), "1")
     for place in ("user/small", str(publication.folder)):
-        found = find_origin(place)
+        found = find_model(place)
         assert found.seen == own.seen
         assert found.decision == own.decision
-    assert find_origin(str(run), "0").seen != own.seen
+    assert find_model(str(run), "0").seen != own.seen
     summary = json.loads((publication.folder / "summary.json").read_text())
     del summary["published_fold"]
     (publication.folder / "summary.json").write_text(json.dumps(summary))
-    assert find_origin(str(publication.folder)).seen is None, "nobody says which fold it is"
+    assert find_model(str(publication.folder)).seen is None, "nobody says which fold it is"
     assert "is no run" in refusal(publication.folder, fold="1")
 
 
@@ -76,11 +77,12 @@ def test_the_refit_has_seen_everything_but_the_reserve(copied):
         "file_name,patient_id,specimen_id,label,fold,part\n"
         "a.png,p,s,0,0,train\nb.png,p,t,0,0,test\nc.png,p,u,0,0,reserve\nc.png,p,u,0,1,reserve\n"
     )
-    weights = find_origin(str(copied), "refit")
+    Run(copied).seal()
+    weights = find_model(str(copied), "refit")
     assert weights.folder == copied / "refit" / "model"
     assert weights.seen.images == {"a.png", "b.png"}
     assert weights.seen.specimens == {"s", "t"}
-    assert find_origin(str(copied), "0").seen.images == {"a.png"}
+    assert find_model(str(copied), "0").seen.images == {"a.png"}
 
 
 def test_a_carried_model_has_seen_the_folds_before(copied):
@@ -88,30 +90,35 @@ def test_a_carried_model_has_seen_the_folds_before(copied):
     (copied / "folds.csv").write_text(
         "file_name,patient_id,specimen_id,label,fold,part\na.png,p,s,0,0,train\nb.png,p,t,0,1,train\nb.png,p,t,0,0,test\n"
     )
-    assert find_origin(str(copied), "1").seen.images == {"b.png"}
+    Run(copied).seal()
+    assert find_model(str(copied), "1").seen.images == {"b.png"}
     (copied / "recipe.yaml").write_text(recipe.replace("carry_over: none", "carry_over: weights"))
-    assert find_origin(str(copied), "1").seen.images == {"a.png", "b.png"}
+    Run(copied).seal()
+    assert find_model(str(copied), "1").seen.images == {"a.png", "b.png"}
 
 
 def test_an_unfinished_run_is_refused_unless_a_fold_that_ended_is_named(copied):
     (copied / "finished.json").unlink()
     (copied / "fold-0" / "metrics.json").unlink()
-    assert "is not finished: give --fold with one that has ended (1)" in refusal(copied)
+    assert "is not finished: give --fold with one that has finished (1)" in refusal(copied)
     assert "weights of 1 only" in refusal(copied, "0")
-    assert find_origin(str(copied), "1").folder == copied / "fold-1" / "model"
+    assert find_model(str(copied), "1").folder == copied / "fold-1" / "model"
     (copied / "fold-1" / "metrics.json").unlink()
-    assert "no fold of it has ended" in refusal(copied, "1")
+    assert "no fold of it has" in refusal(copied, "1")
 
 
 @pytest.mark.parametrize("decision", [{"temperature": 0}, {"temperature": 1, "threshold": 1.5}, {"temperature": "1"}])
 def test_an_impossible_decision_is_refused(copied, decision):
     (copied / "decision.json").write_text(json.dumps(decision))
-    assert "no possible temperature" in refusal(copied)
+    Run(copied).seal()
+    with pytest.raises(InputError, match="no possible temperature"):
+        find_model(copied).decision  # noqa: B018 (read when asked for)
 
 
 def test_a_run_without_decision_says_so(copied):
     (copied / "decision.json").unlink()
-    weights = find_origin(str(copied))
+    Run(copied).seal()
+    weights = find_model(str(copied))
     assert weights.decision is None
     assert "hf-breakhis report" in weights.reason
 
@@ -196,7 +203,7 @@ def test_a_revision_is_taken(at_loopback, write_model):
     first = repo.commits[-1]
     put_second = write_model(seed=2, name="second")
     repo.commit({path.name: path.read_bytes() for path in put_second.iterdir()})
-    old, new = (find_origin("user/small", revision=commit).folder for commit in (first[0], None))
+    old, new = (find_model("user/small", revision=commit).folder for commit in (first[0], None))
     assert (old / "model.safetensors").read_bytes() == first[1]["model.safetensors"]
     assert (new / "model.safetensors").read_bytes() == (put_second / "model.safetensors").read_bytes()
     assert "has no revision v9" in refusal("user/small", revision="v9")

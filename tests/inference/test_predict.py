@@ -17,6 +17,7 @@ from transformers import pipeline
 
 from hf_breakhis.cli import main
 from hf_breakhis.metrics import recognition_rate
+from hf_breakhis.run import Run
 
 
 @pytest.fixture
@@ -220,6 +221,7 @@ def copied_with_image_split(run, tmp_path):
     name = folds[several]["file_name"].iloc[0]
     folds["part"] = np.where(folds["file_name"] == name, "test", "train")
     folds.to_csv(copied / "folds.csv", index=False)
+    Run(copied).seal()
     return copied, name
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hf_breakhis.inference.inputs import Item
-from hf_breakhis.inference.origin import Decision, Seen
+from hf_breakhis.inference.model import Decision, Seen
 from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
 from hf_breakhis.metrics import recognition_rate
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.classifier import Classifier
-from hf_breakhis.inference.weights import Weights, load_classifier, square_size
+from hf_breakhis.inference.model import Weights, load_classifier, square_size
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FRAME = np.zeros((46, 70, 3), dtype=np.uint8)

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.model_selection import GroupKFold, KFold
 
 from hf_breakhis.data.sources.about import find_source
+from hf_breakhis.run import Run
 
 MAGNIFICATIONS = ["40X", "100X", "200X", "400X"]
 TUMOR_TYPES = {0: ["A", "F", "PT", "TA"], 1: ["DC", "LC", "MC", "PC"]}
@@ -147,6 +148,7 @@ def write_fold(
     write_csv(folder / f"fold-{i}" / "predictions.csv", table)
     write_history(folder / f"fold-{i}", recipe["num_train_epochs"], i)
     write_examples(folder / f"fold-{i}", table, classes, i)
+    (folder / f"fold-{i}" / "metrics.json").write_text(json.dumps({"selected_on": None}))
 
 
 def fold_rows(images: pd.DataFrame, tests: list[np.ndarray], i: int) -> pd.DataFrame:
@@ -188,6 +190,7 @@ def make_run(
     (folder / "cost.json").write_text(json.dumps(total))
     if len(present) == len(tests):
         (folder / "finished.json").write_text(json.dumps({"folds": present}))
+    Run(folder).seal()
     return folder
 
 

@@ -12,6 +12,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores import warnings as sentences
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 SPECIMEN_SPLIT_SEED = 1  # puts the two patients of one specimen on two sides
 TUMOR_TYPES = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
@@ -40,7 +41,7 @@ def test_equal_files_give_equal_bytes(run, summary, tmp_path):
 
 
 def test_numbers_are_scikit_learns(run, summary):
-    test = gather(run)
+    test = gather(Run(run))
     pooled = summary["image"]["pooled"]
     assert pooled["accuracy"]["value"] == metrics.accuracy_score(test["label"], test["predicted"])
     assert pooled["roc_auc"]["value"] == pytest.approx(metrics.roc_auc_score(test["label"], test["prob_malignant"]))
@@ -53,7 +54,7 @@ def test_numbers_are_scikit_learns(run, summary):
 
 
 def test_patients_and_parts_are_those_of_a_grouped_table(run, summary):
-    test = gather(run).assign(right=lambda table: table["label"] == table["predicted"])
+    test = gather(Run(run)).assign(right=lambda table: table["label"] == table["predicted"])
     patients = test.groupby("patient_id").agg(right=("right", "mean"), prob=("prob_malignant", "mean"))
     assert summary["patient"]["pooled"]["recognition_rate"]["value"] == pytest.approx(patients["right"].mean())
     table = pd.DataFrame(summary["patient"]["table"]).set_index("patient_id")
@@ -222,7 +223,11 @@ def test_a_missing_repeat_is_named(write_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("recipe.yaml", "no recipe.yaml, so it is no run"), ("data.json", "No file"), ("folds.csv", "No file")],
+    [
+        ("recipe.yaml", "no recipe.yaml, so it is no run"),
+        ("data.json", "is missing"),
+        ("folds.csv", "is missing"),
+    ],
 )
 def test_a_missing_file_is_named(write_run, tmp_path, name, message):
     run = write_run(tmp_path / "run")

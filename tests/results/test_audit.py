@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.results.audit import KINDS, audit_folds, audit_table, official_leaks
-from hf_breakhis.results.scores.leakage import read_folds
+from hf_breakhis.run import Run
 
 FOLDS = pd.DataFrame(
     [
@@ -63,7 +63,7 @@ def test_without_groups_or_images_the_audit_says_which_half_is_missing():
 
 
 def test_numbers_of_patients_agree_with_a_loop(write_run, tmp_path):
-    folds = read_folds(write_run(tmp_path / "run", split_by="image"))
+    folds = Run(write_run(tmp_path / "run", split_by="image")).read_folds()
     for row in audit_folds(folds, "none", pairs())["per_fold"]:
         own = folds[folds["fold"] == row["fold"]]
         trained = set(own["patient_id"][own["part"] == "train"])

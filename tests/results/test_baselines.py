@@ -7,8 +7,9 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.scores.baselines import COLORS, baselines, read_colors
-from hf_breakhis.results.scores.leakage import read_folds
+from hf_breakhis.results.scores.baselines import baselines
+from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import COLOR_COLUMNS, Run
 
 CLASSES = ["benign", "malignant"]
 
@@ -19,7 +20,7 @@ def run(write_run, tmp_path):
 
 
 def test_majority_is_the_train_parts_most_frequent_class(run):
-    folds = read_folds(run)
+    folds = Run(run).read_folds()
     result = baselines(folds, None, [0, 1, 2], CLASSES)["majority"]
     for row in result["per_fold"]:
         one = folds[folds["fold"] == row["fold"]]
@@ -29,7 +30,7 @@ def test_majority_is_the_train_parts_most_frequent_class(run):
 
 
 def test_mean_color_is_a_logistic_regression_on_standardised_colors(run):
-    folds, colors = read_folds(run), read_colors(run)
+    folds, colors = Run(run).read_folds(), Run(run).read_colors()
     result = baselines(folds, colors, [0, 1, 2], CLASSES)["mean_color"]
     labels, scores = [], []
     for fold in range(3):
@@ -46,29 +47,30 @@ def test_mean_color_is_a_logistic_regression_on_standardised_colors(run):
 
 
 def test_color_that_is_the_class_is_found_and_noise_is_not(run):
-    folds, colors = read_folds(run), read_colors(run)
+    folds, colors = Run(run).read_folds(), Run(run).read_colors()
     rng = np.random.default_rng(0)
-    noise = colors.assign(**{name: rng.normal(size=len(colors)) for name in COLORS})
+    noise = colors.assign(**{name: rng.normal(size=len(colors)) for name in COLOR_COLUMNS})
     labels = folds.drop_duplicates("file_name").set_index("file_name")["label"]
     told = noise.assign(mean_r=labels.loc[noise.index].to_numpy())
     assert baselines(folds, told, [0, 1, 2], CLASSES)["mean_color"]["accuracy"] > 0.99
     assert baselines(folds, noise, [0, 1, 2], CLASSES)["mean_color"]["balanced_accuracy"] < 0.62
 
 
-def test_a_run_without_colors_has_no_color_baseline(run):
+def test_a_run_without_colors_is_refused(run):
+    """The baseline and its warning would be missing without a word."""
     (run / "colors.csv").unlink()
-    assert read_colors(run) is None
-    assert baselines(read_folds(run), None, [0], CLASSES)["mean_color"] is None
+    with pytest.raises(InputError, match=r"colors\.csv is missing; restore it"):
+        summarise(run)
 
 
 def test_an_image_without_colors_is_named(run):
-    folds, colors = read_folds(run), read_colors(run)
+    folds, colors = Run(run).read_folds(), Run(run).read_colors()
     with pytest.raises(InputError, match=rf"no row for {colors.index[0]} \(1 missing\)"):
         baselines(folds, colors.iloc[1:], [0], CLASSES)
 
 
 def test_a_train_part_of_one_class_has_no_color_baseline(run):
-    folds, colors = read_folds(run), read_colors(run)
+    folds, colors = Run(run).read_folds(), Run(run).read_colors()
     result = baselines(folds.assign(label=1), colors, [0, 1, 2], CLASSES)
     assert result["mean_color"] is None
     assert result["majority"]["accuracy"] == 1

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_curve
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.calibration import decide, fit_temperature, refusal, reliability
 from hf_breakhis.results.scores.thresholds import youden
+from hf_breakhis.run import Run
 
 
 def honest_logits(n, num_classes=2, seed=0):
@@ -72,7 +73,7 @@ def test_threshold_of_separated_scores_lies_midway():
 
 
 def test_each_fold_is_judged_by_values_fitted_on_the_others(write_run, tmp_path):
-    test = gather(write_run(tmp_path / "c3"))
+    test = gather(Run(write_run(tmp_path / "c3")))
     decision, summary = decide(test, None)
     logits = test[["logit_benign", "logit_malignant"]].to_numpy()
     chosen = []
@@ -93,7 +94,7 @@ def test_each_fold_is_judged_by_values_fitted_on_the_others(write_run, tmp_path)
 
 def test_the_judged_fold_has_no_say(write_run, tmp_path):
     """Turning fold 0's labels around changes what is fitted for the others, not what judges fold 0."""
-    test = gather(write_run(tmp_path / "c3"))
+    test = gather(Run(write_run(tmp_path / "c3")))
     turned = test.assign(label=np.where(test["fold"] == 0, 1 - test["label"], test["label"]))
     before, after = (decide(table, None)[0]["cross_fitted"]["per_fold"] for table in (test, turned))
     assert (before[0]["threshold"], before[0]["temperature"]) == (after[0]["threshold"], after[0]["temperature"])
@@ -101,7 +102,7 @@ def test_the_judged_fold_has_no_say(write_run, tmp_path):
 
 
 def test_images_of_the_judged_fold_are_not_fitted_on_in_repeated_hold_outs(write_run, tmp_path):
-    test = gather(write_run(tmp_path / "c3"))
+    test = gather(Run(write_run(tmp_path / "c3")))
     own = test["fold"] == 0
     copied = pd.concat([test, test[own].assign(fold=1)], ignore_index=True)
     alone = decide(test, None)[0]["cross_fitted"]["per_fold"][0]

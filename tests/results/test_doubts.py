@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.data.inventory import INVENTORY, official_folds
-from hf_breakhis.results.record import read_record
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.scores.warnings import warnings
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 from hf_breakhis.training.environment import command_line
 
 FIELDS = ("optimizer_name", "num_train_epochs", "num_folds")
@@ -106,7 +106,7 @@ def test_a_command_can_be_pasted(write_run, tmp_path):
     text = (run / "recipe.yaml").read_text().replace("train.py c3.yaml", told.replace("'", "''"))
     (run / "recipe.yaml").write_text(text.replace("command: hf", "command: 'hf").replace("--restart", "--restart'"))
     summarise(run)
-    command = shlex.split(sibling(read_record(run), FIELDS)["command"])
+    command = shlex.split(sibling(Run(run), FIELDS)["command"])
     assert command[:5] == ["hf-breakhis", "train", "c3", "--twin_kwargs", '{"scale": 0.1}']
     assert command[5:] == ["--split_by", "specimen", "--carry_over", "none", "--output_dir", f"{run}-specimen"]
 
@@ -116,7 +116,7 @@ def test_flags_that_the_sibling_replaces_are_dropped(write_run, tmp_path):
     given = "hf-breakhis train c3 --split_by image --carry_over model --seed 3 --output_dir=old"
     (run / "recipe.yaml").write_text((run / "recipe.yaml").read_text().replace("train.py c3.yaml", given))
     summarise(run)
-    command = shlex.split(sibling(read_record(run), FIELDS)["command"])
+    command = shlex.split(sibling(Run(run), FIELDS)["command"])
     assert command[:5] == ["hf-breakhis", "train", "c3", "--seed", "3"]
     assert command.count("--split_by") == 1
 
@@ -126,8 +126,9 @@ def test_a_repeated_run_has_a_repeated_sibling(write_run, tmp_path):
         for r in range(3):
             write_run(tmp_path / name / f"repeat-{r}", split_by=split_by, repeats=3, split_seed=42 + r, seed=42 + r)
         (tmp_path / name / "recipe.yaml").write_text((tmp_path / name / "repeat-0" / "recipe.yaml").read_text())
+        Run(tmp_path / name).seal()
         summarise(tmp_path / name)
-    found = sibling(read_record(tmp_path / "one"), FIELDS)
+    found = sibling(Run(tmp_path / "one"), FIELDS)
     assert found["run"] == "one-specimen"
     assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
-    assert sibling(read_record(tmp_path / "one" / "repeat-0"), FIELDS)["run"] is None, "one of three is no sibling"
+    assert sibling(Run(tmp_path / "one" / "repeat-0"), FIELDS)["run"] is None, "one of three is no sibling"

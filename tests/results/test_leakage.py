@@ -5,11 +5,12 @@ import pytest
 
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.leakage import leakage, read_folds
+from hf_breakhis.results.scores.leakage import leakage
+from hf_breakhis.run import Run
 
 
 def measure(run):
-    return leakage(read_folds(run), gather(run))
+    return leakage(Run(run).read_folds(), gather(Run(run)))
 
 
 def test_a_split_by_specimen_leaks_nothing(write_run, tmp_path):
@@ -65,4 +66,4 @@ def test_a_part_that_is_none_is_refused(write_run, tmp_path):
     run = write_run(tmp_path / "run")
     pd.read_csv(run / "folds.csv").assign(part="tset").to_csv(run / "folds.csv", index=False)
     with pytest.raises(InputError, match="`part` is 'tset'; allowed are train, validation, test, reserve"):
-        read_folds(run)
+        Run(run).read_folds()

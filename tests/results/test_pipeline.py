@@ -5,10 +5,10 @@ import re
 import pytest
 from markupsafe import escape
 
-from hf_breakhis.results.record import read_record
 from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 SUMMARY = {
     "data": {"source": "twin", "num_images": 7909, "num_patients": 82, "num_specimens": 70},
@@ -88,7 +88,7 @@ def test_the_page_shows_every_stage_once_and_in_order(write_run, tmp_path):
     page = write_report(tmp_path).read_text(encoding="utf-8")
     drawn = page[page.index('id="figure-pipeline"') : page.index("The pipeline of this run")]
     names = re.findall(r'<div class="stage"><b>(.+?)</b>', drawn)
-    record = read_record(tmp_path)
+    record = Run(tmp_path)
     expected = stages(record.recipe, record.summary)
     assert sorted(names) == sorted(stage.name for stage in expected)
     assert names[:2] == ["Data", "Split"]

@@ -1,6 +1,5 @@
 """Figures draw what a run has, stay inside their edges, and are the same each time."""
 
-import dataclasses
 import re
 
 import matplotlib as mpl
@@ -10,9 +9,9 @@ from matplotlib.text import Text
 from hf_breakhis.results.figures.captions import CAPTIONS, caption
 from hf_breakhis.results.figures.plots import BETWEEN_RUNS, FIGURES, draw
 from hf_breakhis.results.figures.style import COLUMN, figure_bytes
-from hf_breakhis.results.record import read_record
 from hf_breakhis.results.report.inline import inline_svg
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 TYPES = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
 OF_A_RUN = [name for name in FIGURES if name != "repeats"]
@@ -35,7 +34,7 @@ def records(write_run, cohort, tmp_path_factory):
     write_run(folder / "long names", classes=names, num_folds=2, model_name_or_path=path, augmentation="stain_" * 30)
     for run in folder.iterdir():
         summarise(run)
-    return {run.name: read_record(run) for run in folder.iterdir()}
+    return {run.name: Run(run) for run in folder.iterdir()}
 
 
 def texts_outside(figure):
@@ -129,7 +128,7 @@ def test_ids_of_two_figures_never_meet(figures):
 def test_unknown_patients_and_no_history_leave_their_figures_out(write_run, cohort, tmp_path):
     nameless = cohort.assign(patient_id="", specimen_id="", tumor_type="", magnification="")
     summarise(write_run(tmp_path, nameless, split_by="image"))
-    record = dataclasses.replace(read_record(tmp_path), histories={}, recipe={})
+    record = Run.holding(tmp_path, summary=Run(tmp_path).summary)
     absent = {name for name in OF_A_RUN if draw(name, record) is None}
     assert absent == {"patients", "magnifications", "tumor_types", "learning_curves"}
 
@@ -138,7 +137,10 @@ def test_an_epoch_without_evaluation_draws_the_training_curves(records):
     record = records["folds"]
     columns = ["eval_loss", "eval_accuracy", "eval_roc_auc"]
     histories = {fold: table.assign(**dict.fromkeys(columns)) for fold, table in record.histories.items()}
-    figure = draw("learning_curves", dataclasses.replace(record, histories=histories))
+    figure = draw(
+        "learning_curves",
+        Run.holding(record.folder, summary=record.summary, histories=histories),
+    )
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["training loss", "learning rate"]
 
 
@@ -146,7 +148,10 @@ def test_a_falling_learning_rate_is_written_in_plain_numbers(records):
     record = records["folds"]
     rates = [1e-2, 1e-3, 1e-5]
     histories = {fold: table.assign(learning_rate=rates) for fold, table in record.histories.items()}
-    figure = draw("learning_curves", dataclasses.replace(record, histories=histories))
+    figure = draw(
+        "learning_curves",
+        Run.holding(record.folder, summary=record.summary, histories=histories),
+    )
     assert list(texts_outside(figure)) == []
     ticks = [tick.get_text() for tick in figure.axes[-1].get_yticklabels()]
     assert {"0.01", "1e\N{MINUS SIGN}05"} <= set(ticks)
@@ -157,7 +162,10 @@ def test_a_dollar_sign_in_a_name_is_drawn_as_it_is(records):
     first, *others = record.summary["patient"]["table"]
     table = [first | {"patient_id": r"x-$\frac{$", "patient_score": 0.1}, *others]
     summary = record.summary | {"patient": record.summary["patient"] | {"table": table}}
-    assert rb"$\frac{$" in figure_bytes(draw("patients", dataclasses.replace(record, summary=summary)), "svg")
+    assert rb"$\frac{$" in figure_bytes(
+        draw("patients", Run.holding(record.folder, summary=summary)),
+        "svg",
+    )
 
 
 def test_drawing_leaves_the_settings_of_the_caller(records):

@@ -12,6 +12,7 @@ from hf_breakhis.results.predictions import (
     read_parts,
     read_predictions,
 )
+from hf_breakhis.run import Run
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_unknown_groups_stay_empty_text(write_run, cohort, tmp_path):
 
 
 def test_gather_writes_every_test_image_sorted(run, cohort):
-    test = gather(run)
+    test = gather(Run(run))
     assert sorted(test["file_name"]) == sorted(cohort["file_name"])
     assert test[["fold", "file_name"]].apply(tuple, axis=1).is_monotonic_increasing
     pd.testing.assert_frame_equal(read_predictions(run / "predictions.csv"), test, check_exact=True)
@@ -56,8 +57,8 @@ def test_gather_writes_every_test_image_sorted(run, cohort):
 
 def test_other_parts_stay_out_of_the_pool(run):
     damage(run, "part", "reserve")
-    assert set(gather(run)["part"]) == {"test"}
-    assert len(read_parts(run)["reserve"]) == 1
+    assert set(gather(Run(run))["part"]) == {"test"}
+    assert len(read_parts(Run(run))["reserve"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,11 +102,11 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
 
 
 def test_a_run_without_a_finished_fold_says_so(tmp_path):
-    with pytest.raises(InputError, match=r"no fold of it has ended\. Train it first"):
-        gather(tmp_path)
+    with pytest.raises(InputError, match=r"No fold of .* has finished\. Train it first"):
+        gather(Run(tmp_path))
 
 
 def test_rows_of_another_fold_are_refused(run):
     (run / "fold-0" / "predictions.csv").write_text((run / "fold-1" / "predictions.csv").read_text())
     with pytest.raises(InputError, match="holds rows of another fold"):
-        gather(run)
+        gather(Run(run))

@@ -12,6 +12,7 @@ from hf_breakhis.results.scores.intervals import intervals
 from hf_breakhis.results.scores.paired import premium
 from hf_breakhis.results.scores.resampling import Images, image_scores
 from hf_breakhis.results.study import compare_protocols, sentence, study_table, write_plan, write_study
+from hf_breakhis.run import Run
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def worse(table, share, seed=0):
 
 
 def test_a_run_has_no_premium_over_itself(write_run, tmp_path):
-    test = gather(write_run(tmp_path / "run"))
+    test = gather(Run(write_run(tmp_path / "run")))
     found = premium(test, test)
     assert found["accuracy"] == {"value": 0, "low": 0, "high": 0}
     assert found["num_images"] == len(test)
 
 
 def test_a_premium_that_was_planted_is_found(write_run, tmp_path):
-    test = gather(write_run(tmp_path / "run"))
+    test = gather(Run(write_run(tmp_path / "run")))
     other = worse(test, 0.3)
     found = premium(test, other)
     by_hand = (test["label"] == test["predicted"]).mean() - (other["label"] == other["predicted"]).mean()
@@ -56,7 +57,7 @@ def test_a_premium_that_was_planted_is_found(write_run, tmp_path):
 
 
 def test_only_images_that_both_tested_once_are_compared(write_run, tmp_path):
-    test = gather(write_run(tmp_path / "run"))
+    test = gather(Run(write_run(tmp_path / "run")))
     part = test[test["fold"] > 0]
     assert premium(test, part)["num_images"] == len(part)
     with pytest.raises(InputError, match="no image in common"):
@@ -64,7 +65,7 @@ def test_only_images_that_both_tested_once_are_compared(write_run, tmp_path):
 
 
 def test_runs_of_other_labels_are_refused(write_run, tmp_path):
-    test = gather(write_run(tmp_path / "run"))
+    test = gather(Run(write_run(tmp_path / "run")))
     with pytest.raises(InputError, match="different classes or labels"):
         premium(test, test.assign(label=1 - test["label"]))
 

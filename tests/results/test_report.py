@@ -1,8 +1,7 @@
 """The report is one page that stands alone, begins with the answer, and cannot be harmed by a name."""
 
-import dataclasses
-import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -10,10 +9,10 @@ import pytest
 from hf_breakhis.files import InputError
 from hf_breakhis.results.figures.plots import FIGURES
 from hf_breakhis.results.formatting import score
-from hf_breakhis.results.record import read_record
 from hf_breakhis.results.report import page as report
 from hf_breakhis.results.report.page import duration, write_report
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 VOID = {"meta", "img", "br", "path", "rect", "use"}
 HOSTILE = '<img src=x onerror=alert(1)>"&'
@@ -96,7 +95,7 @@ def test_the_page_loads_nothing_and_is_well_formed(run, page):
 
 
 def test_the_answer_comes_first(run, page):
-    summary = read_record(run).summary
+    summary = Run(run).summary
     start = page.text[: page.text.index("Folds and averages")]
     pooled, image = summary["image"]["pooled"]["accuracy"], summary["image"]
     numbers = [pooled["value"], pooled["low"], pooled["high"], image["mean"]["accuracy"], image["sd"]["accuracy"]]
@@ -120,7 +119,7 @@ def test_a_leak_is_an_alarm_and_a_clean_run_has_none(run, write_run, tmp_path, o
 
 
 def test_every_number_of_every_fold_is_in_the_page(run, page):
-    for fold in read_record(run).summary["image"]["per_fold"]:
+    for fold in Run(run).summary["image"]["per_fold"]:
         assert score(fold["accuracy"]) in page.text
         for values in fold["per_class"].values():
             row = [*(score(values[key]) for key in ("precision", "recall", "f1")), f"{values['support']:,}"]
@@ -171,23 +170,17 @@ def test_examples_stay_in_their_folder_and_may_be_damaged(run, tmp_path):
     (folder / "cut.png").write_bytes((tmp_path / "secret.png").read_bytes()[:60])
     row = {"label": 0, "predicted": 1, "probability": 0.9, "kind": "wrong"}
     names = ["../../secret.png", "cut.png", "absent.png", str(tmp_path / "secret.png")]
-    record = dataclasses.replace(
-        read_record(run), folder=tmp_path, examples={0: [row | {"file_name": n} for n in names]}
-    )
+    record = Run.holding(tmp_path, examples={0: [row | {"file_name": n} for n in names]})
     assert [row["picture"] for row in report.choose_examples(record)["wrong"]] == [None] * 4
 
 
-def test_a_run_of_which_only_the_summary_is_left_still_has_a_report(write_run, cohort, tmp_path, one_figure):
+def test_what_a_source_does_not_know_is_said(write_run, cohort, tmp_path, one_figure):
     nameless = cohort.assign(patient_id="", specimen_id="", tumor_type="", magnification="")
-    full = write_run(tmp_path / "full", nameless, split_by="image", num_folds=1)
-    (full / "colors.csv").unlink()
-    summarise(full)
-    (tmp_path / "left").mkdir()
-    (full / "summary.json").rename(tmp_path / "left" / "summary.json")
-    page = Page(write_report(tmp_path / "left"))
+    run = write_run(tmp_path / "full", nameless, split_by="image", num_folds=1)
+    summarise(run)
+    page = Page(write_report(run))
     assert_stands_alone(page)
-    for words in ("patients are unknown", "no colours were measured", "no history", "no example pictures",
-                  "no recipe.yaml", "names no patients", "one fold has no spread"):  # fmt: skip
+    for words in ("patients are unknown", "names no patients", "one fold has no spread"):
         assert words in page.text
 
 
@@ -205,15 +198,15 @@ def test_repeats_have_a_page_above_theirs(write_run, tmp_path, one_figure):
 
 
 def test_a_folder_without_summary_says_which_command_writes_it(tmp_path):
-    with pytest.raises(InputError, match=r"has no summary.json; `hf-breakhis report .*` writes it"):
+    with pytest.raises(InputError, match=r"summary.json is missing; `hf-breakhis report .*` writes it"):
         write_report(tmp_path)
 
 
 def test_a_damaged_recipe_is_named(run, tmp_path):
-    (tmp_path / "summary.json").write_text(json.dumps(read_record(run).summary))
-    (tmp_path / "recipe.yaml").write_text("a: [")
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "recipe.yaml").write_text("a: [")
     with pytest.raises(InputError, match=r"recipe.yaml is not YAML"):
-        write_report(tmp_path)
+        write_report(tmp_path / "run")
 
 
 def test_durations_are_in_words():

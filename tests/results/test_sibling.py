@@ -2,14 +2,14 @@
 
 import pytest
 
-from hf_breakhis.results.record import read_record
 from hf_breakhis.results.report.page import MAIN_FIELDS, write_report
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 
 def of(run):
-    return sibling(read_record(run), tuple(MAIN_FIELDS))
+    return sibling(Run(run), tuple(MAIN_FIELDS))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.intervals import draw, intervals
 from hf_breakhis.results.scores.thresholds import Rule, operating_point, parse_rule, predictive_values
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_what_is_no_rule_is_refused(text):
 
 
 def test_predictive_values_are_those_of_bayes(write_run, tmp_path):
-    rows = gather(write_run(tmp_path / "run"))
+    rows = gather(Run(write_run(tmp_path / "run")))
     chosen = rows["predicted"].to_numpy()
     point = operating_point(rows, chosen)
     labels = rows["label"].to_numpy()

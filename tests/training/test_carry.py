@@ -98,7 +98,12 @@ def test_a_carried_run_continues_from_its_files(runs, tmp_path):
 
 def test_refit_trains_on_everything_and_scores_nothing(tmp_path):
     folder = run(tmp_path / "refit", fold="refit")
-    assert sorted(path.name for path in (folder / "refit").iterdir()) == ["history.csv", "metrics.json", "model"]
+    assert sorted(path.name for path in (folder / "refit").iterdir()) == [
+        "checksums.json",
+        "history.csv",
+        "metrics.json",
+        "model",
+    ]
     assert not (folder / "finished.json").exists()
 
 

@@ -37,7 +37,7 @@ FIELDS = {
     "bf16": False,
     "disable_tqdm": True,
 }
-FILES = ["colors.csv", "cost.json", "data.json", "finished.json", "folds.csv", "recipe.yaml"]
+FILES = ["checksums.json", "colors.csv", "cost.json", "data.json", "finished.json", "folds.csv", "recipe.yaml"]
 
 
 def run(folder, **fields):
@@ -66,6 +66,7 @@ def test_a_run_leaves_every_file(plain):
     for i in range(3):
         fold = plain / f"fold-{i}"
         assert sorted(p.name for p in fold.iterdir()) == [
+            "checksums.json",
             "examples",
             "history.csv",
             "metrics.json",

@@ -9,14 +9,14 @@ from matplotlib.lines import Line2D
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.figures.style import CELL, LINE, MUTED, PAPER, color_of_class, new_figure, note, share_axis
 from hf_breakhis.results.formatting import MEASURES, count, score, tumor_name, value_of
-from hf_breakhis.results.record import Record
+from hf_breakhis.run import Run
 
 MOST_NAMED = 3  # patients named in the figure: the worst, so that they can be looked up
 
 
-def baselines(record: Record) -> Figure | None:
+def baselines(run: Run) -> Figure | None:
     """Accuracy of the run beside what needs no network."""
-    summary = record.summary
+    summary = run.summary
     pooled = (summary["image"].get("pooled") or {}).get("accuracy")
     if pooled is None or pooled["value"] is None:
         return None
@@ -37,9 +37,9 @@ def baselines(record: Record) -> Figure | None:
     return figure
 
 
-def repeats(record: Record) -> Figure | None:
+def repeats(run: Run) -> Figure | None:
     """Accuracy of each repeat, for the summary that stands above them."""
-    rows = [row for row in record.summary.get("repeats") or [] if row["accuracy"] is not None]
+    rows = [row for row in run.summary.get("repeats") or [] if row["accuracy"] is not None]
     if not rows:
         return None
     estimates = [{"value": row["accuracy"]} | (row.get("interval") or {}) for row in rows]
@@ -47,22 +47,22 @@ def repeats(record: Record) -> Figure | None:
     ax = figure.subplots()
     for y, estimate in enumerate(estimates):
         _estimate(ax, estimate, y, CELL)
-    ax.axvline(record.summary["mean"]["accuracy"], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)), zorder=0)
+    ax.axvline(run.summary["mean"]["accuracy"], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)), zorder=0)
     _rows(ax, [f"repeat {row['repeat']}" for row in rows], _low([v for e in estimates for v in _ends(e)]))
     _right(ax, [score(row["accuracy"]) for row in rows])
     ax.set_xlabel("accuracy")
     return figure
 
 
-def study(record: Record) -> Figure | None:
+def study(run: Run) -> Figure | None:
     """Accuracy under each protocol, and its premium over its own reference on the same images."""
-    rows = [row for row in record.summary.get("rows") or [] if row["ended"]]
+    rows = [row for row in run.summary.get("rows") or [] if row["ended"]]
     if not rows:
         return None
     figure = new_figure(16 + 6 * len(rows))
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for y, row in enumerate(rows):
-        color = MUTED if row["name"] == record.summary["reference"] else CELL
+        color = MUTED if row["name"] == run.summary["reference"] else CELL
         _estimate(left, row["accuracy"], y, color)
         _estimate(right, (row["premium"] or {}).get("accuracy"), y, color)
     _rows(left, [row["name"] for row in rows], _low([v for row in rows for v in _ends(row["accuracy"])]))
@@ -74,14 +74,14 @@ def study(record: Record) -> Figure | None:
     return figure
 
 
-def compared(record: Record) -> Figure | None:
+def compared(run: Run) -> Figure | None:
     """Accuracy of each run, its repeats or folds below it, and the paper's value where its recipe is one of them."""
-    rows = record.summary.get("runs") or []
+    rows = run.summary.get("runs") or []
     if not rows:
         return None
     figure = new_figure(16 + 9 * len(rows))
     ax = figure.subplots()
-    twin = source_of(record.summary["data"]).is_generated  # beside generated pictures the paper's number is none
+    twin = source_of(run.summary["data"]).is_generated  # beside generated pictures the paper's number is none
     papers = [None if twin else (row["paper"] or {}).get("averages", {}).get("accuracy") for row in rows]
     for y, (row, paper) in enumerate(zip(rows, papers, strict=True)):
         _estimate(ax, row["accuracy"], y, CELL, size=5)
@@ -99,10 +99,10 @@ def _accuracies(per_fold: list[dict[str, Any]]) -> list[float]:
     return [report["accuracy"] for report in per_fold if report.get("accuracy") is not None]
 
 
-def magnifications(record: Record) -> Figure | None:
+def magnifications(run: Run) -> Figure | None:
     """Scores at each magnification."""
-    slices = record.summary.get("by_magnification") or {}
-    by_patient = (record.summary.get("patient") or {}).get("by_magnification") or {}
+    slices = run.summary.get("by_magnification") or {}
+    by_patient = (run.summary.get("patient") or {}).get("by_magnification") or {}
     merged = {name: part | (by_patient.get(name) or {}) for name, part in slices.items()}
     wanted = ("accuracy", "recognition_rate", "sensitivity", "specificity")
     shown = [m for m in wanted if any(value_of(part.get(m)) is not None for part in merged.values())]
@@ -124,19 +124,19 @@ def magnifications(record: Record) -> Figure | None:
     return figure
 
 
-def tumor_types(record: Record) -> Figure | None:
+def tumor_types(run: Run) -> Figure | None:
     """Share of images predicted right for each tumour type."""
-    slices = record.summary.get("by_tumor_type") or {}
+    slices = run.summary.get("by_tumor_type") or {}
     slices = {name: part for name, part in slices.items() if name and value_of(part.get("accuracy")) is not None}
     if not slices:
         return None
     figure = new_figure(14 + 5.6 * len(slices))
     ax = figure.subplots()
-    labels = _labels_of_types(record.summary)
+    labels = _labels_of_types(run.summary)
     order = sorted(slices, key=lambda name: (labels.get(name, 0), name))
     for y, name in enumerate(order):
         _estimate(ax, slices[name]["accuracy"], y, color_of_class(labels.get(name, 0)))
-    is_breakhis = source_of(record.summary["data"]).has_breakhis_names
+    is_breakhis = source_of(run.summary["data"]).has_breakhis_names
     names = [tumor_name(name, is_breakhis) for name in order]
     _rows(ax, names, _low([v for p in slices.values() for v in _ends(p["accuracy"])]))
     parts = [(count(slices[n]["num_images"]), count(slices[n].get("num_specimens"))) for n in order]
@@ -152,9 +152,9 @@ def _labels_of_types(summary: dict[str, Any]) -> dict[str, int]:
     return known if len(summary["classes"]) == 2 else {name: i for i, name in enumerate(summary["classes"])}
 
 
-def patients(record: Record) -> Figure | None:
+def patients(run: Run) -> Figure | None:
     """Patient scores, sorted within each tumour type."""
-    table = (record.summary.get("patient") or {}).get("table") or []
+    table = (run.summary.get("patient") or {}).get("table") or []
     if not table:
         return None
     figure = new_figure(62)
@@ -164,7 +164,7 @@ def patients(record: Record) -> Figure | None:
     places: list[float] = []
     groups: dict[tuple[int, str], list[float]] = {}
     for i, row in enumerate(table):
-        group = (row["label"], row["tumor_type"] or record.summary["classes"][row["label"]])
+        group = (row["label"], row["tumor_type"] or run.summary["classes"][row["label"]])
         x += 1 + (gap if i and group not in groups else 0)
         groups.setdefault(group, []).append(x)
         places.append(x)
@@ -173,7 +173,7 @@ def patients(record: Record) -> Figure | None:
         color = color_of_class(row["label"])
         ax.plot([x, x], [row["patient_score"], 1], color=color, linewidth=0.6, alpha=0.35)
         ax.plot(x, row["patient_score"], "o", color=color, markersize=size, mew=0)
-    _mean_line(ax, record.summary)
+    _mean_line(ax, run.summary)
     _name_worst(ax, table, places)
     ax.set_xticks([(xs[0] + xs[-1]) / 2 for xs in groups.values()], [name for _, name in groups])
     for (label, _), tick in zip(groups, ax.get_xticklabels(), strict=True):
@@ -181,7 +181,7 @@ def patients(record: Record) -> Figure | None:
     ax.set(xlim=(places[0] - 1.5, places[-1] + 1.5), ylabel="patient score", xlabel="patients, by tumour type")
     share_axis(ax, "y", _low([row["patient_score"] for row in table]), 0.25)
     ax.tick_params(axis="x", length=0)
-    _class_key(figure, record.summary, table)
+    _class_key(figure, run.summary, table)
     return figure
 
 

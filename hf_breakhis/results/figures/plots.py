@@ -1,4 +1,4 @@
-"""The figures of a run: each takes its record and gives a figure, or None when there is nothing to show."""
+"""The figures of a run: each takes its run and gives a figure, or None when there is nothing to show."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,24 +32,24 @@ from hf_breakhis.results.figures.style import (
     share_axis,
 )  # fmt: skip
 from hf_breakhis.results.formatting import count, percent, score, things
-from hf_breakhis.results.record import Record
+from hf_breakhis.run import Run
 
 FALSE_ALARMS = "1 \N{MINUS SIGN} specificity"
 
 
-def confusion_mean(record: Record) -> Figure | None:
+def confusion_mean(run: Run) -> Figure | None:
     """Mean confusion matrix over the folds."""
-    image = record.summary["image"]
-    classes = record.summary["classes"]
+    image = run.summary["image"]
+    classes = run.summary["classes"]
     figure = new_figure(58 if len(classes) == 2 and not _long(classes) else 78)
     _matrix(figure.subplots(), image["mean_confusion_matrix"], classes)
     return figure
 
 
-def confusion_folds(record: Record) -> Figure | None:
+def confusion_folds(run: Run) -> Figure | None:
     """Confusion matrix of each fold."""
-    reports = record.summary["image"]["per_fold"]
-    classes = record.summary["classes"]
+    reports = run.summary["image"]["per_fold"]
+    classes = run.summary["classes"]
     narrow = len(classes) == 2 and not _long(classes)
     columns = min(3, len(reports)) if narrow else 1
     rows = -(-len(reports) // columns)
@@ -90,9 +90,9 @@ def _long(classes: list[str]) -> bool:
     return max(map(len, classes)) > 10
 
 
-def roc_mean(record: Record) -> Figure | None:
+def roc_mean(run: Run) -> Figure | None:
     """Mean ROC with a band of one standard deviation; more than two classes get a panel each, against the rest."""
-    roc = record.summary["image"].get("roc") or {}
+    roc = run.summary["image"].get("roc") or {}
     if roc.get("one_vs_rest"):
         return _panels([(name, curves, curves["mean"]) for name, curves in roc["one_vs_rest"].items()])
     if not roc.get("mean"):
@@ -107,9 +107,9 @@ def roc_mean(record: Record) -> Figure | None:
     return figure
 
 
-def roc_folds(record: Record) -> Figure | None:
+def roc_folds(run: Run) -> Figure | None:
     """ROC of each fold, the others in grey behind it."""
-    roc = record.summary["image"].get("roc") or {}
+    roc = run.summary["image"].get("roc") or {}
     return _panels([(f"fold {curve['fold']}", roc, curve) for curve in roc.get("per_fold", [])])
 
 
@@ -154,7 +154,7 @@ def _roc_axes(ax: Axes, sparse: bool = False) -> Axes:
     return ax
 
 
-def learning_curves(record: Record) -> Figure | None:
+def learning_curves(run: Run) -> Figure | None:
     """Loss, accuracy and learning rate after each epoch, one line a fold."""
     panels = {
         "train_loss": "training loss",
@@ -162,7 +162,7 @@ def learning_curves(record: Record) -> Figure | None:
         "eval_accuracy": "evaluation accuracy",
         "learning_rate": "learning rate",
     }
-    histories = {fold: table for fold, table in record.histories.items() if len(table)}
+    histories = {fold: table for fold, table in run.histories.items() if len(table)}
     shown = [name for name in panels if any(name in t and t[name].notna().any() for t in histories.values())]
     if not shown:
         return None
@@ -204,13 +204,13 @@ def _scale(ax: Axes, name: str, values: list[float]) -> None:
         ax.yaxis.set_major_formatter("{x:g}")  # matplotlib's own writes powers of ten as formulas
 
 
-def reliability(record: Record) -> Figure | None:
+def reliability(run: Run) -> Figure | None:
     """Reliability diagram, with the number of images in each bin below it."""
-    calibration = record.summary.get("calibration") or {}
+    calibration = run.summary.get("calibration") or {}
     bins = [part for part in calibration.get("bins", []) if part["count"]]
     if not bins:
         return None
-    positive = record.summary.get("positive_class")
+    positive = run.summary.get("positive_class")
     figure = new_figure(88)
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)))
@@ -233,9 +233,9 @@ def reliability(record: Record) -> Figure | None:
     return figure
 
 
-def prevalence(record: Record) -> Figure | None:
+def prevalence(run: Run) -> Figure | None:
     """Predictive values at the threshold over a range of prevalences."""
-    point = ((record.summary.get("decision") or {}).get("cross_fitted") or {}).get("operating_point")
+    point = ((run.summary.get("decision") or {}).get("cross_fitted") or {}).get("operating_point")
     if not point:
         return None
     figure = new_figure(58)
@@ -262,7 +262,7 @@ def _hide(axes: Iterable[Axes]) -> None:
 
 
 # In the order of the report; a new figure is one function and one line here, and its words in captions.py.
-FIGURES: dict[str, Callable[[Record], Figure | None]] = {
+FIGURES: dict[str, Callable[[Run], Figure | None]] = {
     "baselines": baselines,
     "confusion_mean": confusion_mean,
     "confusion_folds": confusion_folds,
@@ -276,10 +276,10 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "patients": patients,
     "repeats": repeats,
 }
-BETWEEN_RUNS: dict[str, Callable[[Record], Figure | None]] = {"study": study, "compared": compared}
+BETWEEN_RUNS: dict[str, Callable[[Run], Figure | None]] = {"study": study, "compared": compared}
 
 
-def draw(name: str, record: Record) -> Figure | None:
+def draw(name: str, run: Run) -> Figure | None:
     """Draw one figure in the style of all; None when the run has nothing for it.
 
     Raises:
@@ -289,4 +289,4 @@ def draw(name: str, record: Record) -> Figure | None:
     if name not in figures:
         raise ValueError(f"Unknown figure {name!r}; choose from {sorted(figures)}.")
     with journal_style():
-        return figures[name](record)
+        return figures[name](run)

@@ -7,8 +7,8 @@ from typing import Any
 from hf_breakhis.files import read_json, write_json, write_text
 from hf_breakhis.results.formatting import count, things
 from hf_breakhis.results.published.consistency import FITS, NOT, OPEN
-from hf_breakhis.results.record import Record
 from hf_breakhis.results.report.page import fill_page
+from hf_breakhis.run import Run
 
 LIMITS = (
     "A number that fits may still be wrong, and one that does not fit may be a misprint. Numbers are taken as "
@@ -20,7 +20,9 @@ def write_check(folder: Path, check: dict[str, Any]) -> Path:
     """Write check.json and the page, and return the page."""
     check = read_json(write_json(folder / "check.json", check))
     tables = [table | {"sentences": sentences(table)} for table in check["tables"]]
-    page = fill_page("check.html.j2", Record(folder, check), tables=tables, answer=answer(check), limits=LIMITS)
+    page = fill_page(
+        "check.html.j2", Run.holding(folder, summary=check), tables=tables, answer=answer(check), limits=LIMITS
+    )
     return write_text(folder / "check.html", page)
 
 

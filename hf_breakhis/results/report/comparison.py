@@ -6,8 +6,8 @@ from typing import Any
 
 from hf_breakhis.files import read_json, write_json, write_text
 from hf_breakhis.results.formatting import ABSENT, interval, score, signed, value_of
-from hf_breakhis.results.record import Record
 from hf_breakhis.results.report.page import fill_page, write_figures
+from hf_breakhis.run import Run
 
 SCORE_NAMES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "roc_auc": "ROC AUC",
                "recognition_rate": "Recognition rate"}  # fmt: skip
@@ -17,10 +17,10 @@ AVERAGE_NAMES = {"accuracy": "Accuracy", "precision": "Precision", "recall": "Re
 def write_comparison(folder: Path, comparison: dict[str, Any]) -> Path:
     """Write comparison.json, the figure and the page, and return the page."""
     summary = read_json(write_json(folder / "comparison.json", comparison))
-    record = Record(folder, summary)
-    figures = write_figures(record, ["compared"])
+    run = Run.holding(folder, summary=summary)
+    figures = write_figures(run, ["compared"])
     page = fill_page(
-        "compare.html.j2", record, figures=figures, scores=SCORE_NAMES, cells=("precision", "recall", "f1"),
+        "compare.html.j2", run, figures=figures, scores=SCORE_NAMES, cells=("precision", "recall", "f1"),
         averages_of=AVERAGE_NAMES, twin=[text for text in summary["warnings"] if "about the twin" in text],
         beside_paper=any(row["paper"] for row in summary["runs"]),
     )  # fmt: skip

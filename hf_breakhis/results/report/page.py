@@ -16,13 +16,15 @@ from hf_breakhis.results import formatting
 from hf_breakhis.results.figures.captions import caption, interval_words
 from hf_breakhis.results.figures.plots import FIGURES, draw
 from hf_breakhis.results.figures.style import figure_bytes
-from hf_breakhis.results.record import Record, read_record
 from hf_breakhis.results.report.checklist import checklists
 from hf_breakhis.results.report.explained import read_explained
 from hf_breakhis.results.report.inline import inline_svg, thumbnail
 from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
+from hf_breakhis.run import EXAMPLES as PICTURES
+from hf_breakhis.run import FIGURES as FIGURES_FOLDER
+from hf_breakhis.run import REPORT, Run
 
 EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wrong ones tell more
 SECTIONS = ["folds", "leakage", "calibration", "slices", "examples", "pipeline", "data", "versions", "words"]
@@ -36,7 +38,7 @@ MAIN_FIELDS = (
 ).split()
 
 
-def write_report(run: str | Path) -> Path:
+def write_report(folder: str | Path) -> Path:
     """Write `figures/` and `report.html` of a run, from its summary.json and the files beside it.
 
     A run with repeats gets a report above the reports of its repeats. Equal runs give equal bytes.
@@ -44,43 +46,42 @@ def write_report(run: str | Path) -> Path:
     Raises:
         InputError: the run has no summary, or a file of it cannot be read.
     """
-    run = Path(run)
-    record = read_record(run)
-    if "repeats" in record.summary:
-        for row in record.summary["repeats"]:
-            write_report((run / row["summary"]).parent)
-        figures = write_figures(record, ["repeats"])
-        beside = sibling(record, tuple(MAIN_FIELDS))
-        first = read_record((run / record.summary["repeats"][0]["summary"]).parent)
-        page = fill_page("repeats.html.j2", record, figures=figures, sibling=beside, leaks=_leaks(first.summary))
-        return write_text(run / "report.html", page)
-    figures = write_figures(record, FIGURES)
-    explained = read_explained(run, record.summary["protocol"]["folds_present"])
+    run = Run(Path(folder))
+    if "repeats" in run.summary:
+        repeats = [run.repeat(row["repeat"]) for row in run.summary["repeats"]]
+        for repeat in repeats:
+            write_report(repeat.folder)
+        figures = write_figures(run, ["repeats"])
+        other = sibling(run, tuple(MAIN_FIELDS))
+        page = fill_page("repeats.html.j2", run, figures=figures, sibling=other, leaks=_leaks(repeats[0].summary))
+        return write_text(run.folder / REPORT, page)
+    figures = write_figures(run, FIGURES)
+    explained = read_explained(run)
     page = fill_page(
         "report.html.j2",
-        record,
+        run,
         figures=figures,
-        examples=choose_examples(record),
+        examples=choose_examples(run),
         explained=explained,
-        twin=[text for text in record.summary["warnings"] if _is_twin(record) and "twin" in text],
-        leaks=_leaks(record.summary),
-        pipeline=stages(record.recipe, record.summary) if record.recipe else [],
-        repeated=loop_label(record.recipe, record.summary),
-        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS, record.summary["data"]),
-        sibling=sibling(record, tuple(MAIN_FIELDS)),
-        main_fields={name: record.recipe[name] for name in MAIN_FIELDS if name in record.recipe},
-        other_fields={name: record.recipe[name] for name in sorted(record.recipe) if name not in MAIN_FIELDS},
+        twin=[text for text in run.summary["warnings"] if _is_twin(run) and "twin" in text],
+        leaks=_leaks(run.summary),
+        pipeline=stages(run.recipe, run.summary) if run.recipe else [],
+        repeated=loop_label(run.recipe, run.summary),
+        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS, run.summary["data"]),
+        sibling=sibling(run, tuple(MAIN_FIELDS)),
+        main_fields={name: run.recipe[name] for name in MAIN_FIELDS if name in run.recipe},
+        other_fields={name: run.recipe[name] for name in sorted(run.recipe) if name not in MAIN_FIELDS},
     )
-    return write_text(run / "report.html", page)
+    return write_text(run.folder / REPORT, page)
 
 
-def write_figures(record: Record, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def write_figures(run: Run, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Write figures as SVG and PNG, and return those there are: name -> `svg` for a page, and `caption`."""
     drawn = {}
-    watched = _watched(record)
+    watched = _watched(run)
     for name in names:
-        figure = draw(name, record)
-        paths = {kind: record.folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png")}
+        figure = draw(name, run)
+        paths = {kind: run.folder / FIGURES_FOLDER / f"{name}.{kind}" for kind in ("svg", "png")}
         if figure is None:
             for path in paths.values():
                 path.unlink(missing_ok=True)  # left by an earlier report of more folds
@@ -88,7 +89,7 @@ def write_figures(record: Record, names: Iterable[str]) -> dict[str, dict[str, A
         content = {kind: figure_bytes(figure, kind) for kind in paths}
         for kind, path in paths.items():
             write_whole(path, partial(_fill, content=content[kind]))
-        words = caption(name, record.summary, watched)
+        words = caption(name, run.summary, watched)
         drawn[name] = {"svg": inline_svg(content["svg"], name, words), "caption": words}
     return drawn
 
@@ -97,7 +98,7 @@ def _fill(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def fill_page(template: str, record: Record, **values: Any) -> str:
+def fill_page(template: str, run: Run, **values: Any) -> str:
     """Fill a template of this folder; whatever comes from the run is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -119,32 +120,32 @@ def fill_page(template: str, record: Record, **values: Any) -> str:
         "in_order",
     )
     environment.filters |= {name: getattr(formatting, name) for name in names}
-    source = source_of(record.summary["data"])
+    source = source_of(run.summary["data"])
     environment.filters["tumor_name"] = partial(formatting.tumor_name, is_breakhis=source.has_breakhis_names)
     environment.filters |= {"duration": duration, "setting": setting, "marked": marked}
     return environment.get_template(template).render(
-        run=record,
-        environment=flat(record.environment),
-        summary=record.summary,
+        run=run,
+        environment=flat(run.environment),
+        summary=run.summary,
         averages=AVERAGES,
         patient_measures={name: formatting.MEASURES[name] for name in PATIENT_MEASURES},
         baseline_names=BASELINES,
         levels=formatting.LEVELS,
-        words=formatting.group_words(record.summary["data"]),
+        words=formatting.group_words(run.summary["data"]),
         source=source,
-        interval_words=interval_words(record.summary),
+        interval_words=interval_words(run.summary),
         **values,
     )
 
 
-def _watched(record: Record) -> str:
-    tables = [table["eval_part"] for table in record.histories.values() if "eval_part" in table]
+def _watched(run: Run) -> str:
+    tables = [table["eval_part"] for table in run.histories.values() if "eval_part" in table]
     parts = {part for table in tables for part in table.dropna()}
     return " or ".join(sorted(parts)) or "evaluation"
 
 
-def _is_twin(record: Record) -> bool:
-    return source_of(record.summary["data"]).is_generated
+def _is_twin(run: Run) -> bool:
+    return source_of(run.summary["data"]).is_generated
 
 
 def _leaks(summary: dict[str, Any]) -> bool:
@@ -154,18 +155,18 @@ def _leaks(summary: dict[str, Any]) -> bool:
     return any(shares) or summary["protocol"].get("selected_on") == "test"
 
 
-def choose_examples(record: Record) -> dict[str, list[dict[str, Any]]]:
+def choose_examples(run: Run) -> dict[str, list[dict[str, Any]]]:
     """The most confident examples of all folds: "wrong" and "right" -> rows with a `picture`."""
-    rows = [row | {"fold": fold} for fold, index in record.examples.items() for row in index]
+    rows = [row | {"fold": fold} for fold, index in run.examples.items() for row in index]
     rows.sort(key=lambda row: (-row["probability"], row["file_name"], row["fold"]))
     return {
-        kind: [row | {"picture": _picture(record, row)} for row in [r for r in rows if r["kind"] == kind][:most]]
+        kind: [row | {"picture": _picture(run, row)} for row in [r for r in rows if r["kind"] == kind][:most]]
         for kind, most in EXAMPLES.items()
     }
 
 
-def _picture(record: Record, row: dict[str, Any]) -> str | None:
-    folder = record.folder / f"fold-{row['fold']}" / "examples"
+def _picture(run: Run, row: dict[str, Any]) -> str | None:
+    folder = run.fold(row["fold"]).folder / PICTURES
     path = folder / str(row["file_name"])
     # A name that leads out of the folder is not followed.
     return thumbnail(path) if path.resolve().parent == folder.resolve() else None

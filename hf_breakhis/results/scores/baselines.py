@@ -1,6 +1,5 @@
 """Baselines: what the most frequent class and the colour of a picture alone would score."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,35 +10,21 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
 from hf_breakhis.metrics import image_report
-from hf_breakhis.results.predictions import as_floats, read_table
-
-COLORS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
 
 
-def read_colors(run: str | Path) -> pd.DataFrame | None:
-    """Read colors.csv of a run, indexed by file name; None where the run has none."""
-    path = Path(run) / "colors.csv"
-    if not path.exists():
-        return None
-    table = read_table(path, ("file_name", *COLORS)).set_index("file_name")
-    return pd.DataFrame({name: as_floats(table[name], path) for name in COLORS}, index=table.index)
-
-
-def baselines(
-    folds: pd.DataFrame, colors: pd.DataFrame | None, present: list[int], classes: list[str]
-) -> dict[str, Any]:
+def baselines(folds: pd.DataFrame, colors: pd.DataFrame, present: list[int], classes: list[str]) -> dict[str, Any]:
     """Score both baselines on the same train and test parts as the model.
 
     Args:
         folds: folds.csv.
-        colors: colors.csv by file name, or None.
+        colors: colors.csv by file name.
         present: the folds to score.
         classes: names of the classes.
     """
     parts = [_parts(folds, fold) for fold in present]
     return {
         "majority": _score(present, [_majority(train, test, len(classes)) for train, test in parts], classes),
-        "mean_color": None if colors is None else _mean_color(parts, colors, present, classes),
+        "mean_color": _mean_color(parts, colors, present, classes),
     }
 
 

@@ -1,28 +1,11 @@
 """Leakage: test images whose patient or specimen the fold's model was trained on."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.predictions import as_integers, by_fold, known, read_table
-
-FOLD_PARTS = ("train", "validation", "test", "reserve")
-
-
-def read_folds(run: str | Path) -> pd.DataFrame:
-    """Read folds.csv of a run: one row per fold and image.
-
-    Raises:
-        InputError: no such file, a missing column, or a part that is none.
-    """
-    path = Path(run) / "folds.csv"
-    table = read_table(path, ("file_name", "patient_id", "specimen_id", "label", "fold", "part"))
-    wrong = ~table["part"].isin(FOLD_PARTS)
-    if wrong.any():
-        raise InputError(f"{path}: `part` is {table['part'][wrong].iloc[0]!r}; allowed are {', '.join(FOLD_PARTS)}.")
-    return table.assign(**{name: as_integers(table[name], path) for name in ("label", "fold")})
+from hf_breakhis.results.predictions import by_fold, known
 
 
 def leakage(folds: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:

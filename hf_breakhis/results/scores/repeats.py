@@ -1,37 +1,31 @@
 """Repeats: the whole run again with other split and initial seeds, and how far the scores moved."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hf_breakhis.files import InputError
 from hf_breakhis.results.scores.warnings import ONE_SEED, design
+from hf_breakhis.run import SUMMARY, Run
 
 SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
 
 
-def repeat_folders(run: Path) -> dict[int, Path]:
-    """Return the folders repeat-0, repeat-1, ... of a run by number; none for a run without repeats."""
-    numbers = [folder.name.removeprefix("repeat-") for folder in run.glob("repeat-*") if folder.is_dir()]
-    return {number: run / f"repeat-{number}" for number in sorted(int(text) for text in numbers if text.isdigit())}
-
-
 def summarise_repeats(
-    run: Path, planned: int, summaries: dict[int, dict[str, Any]], means: dict[str, dict[str, float | None]]
+    run: Run, planned: int, summaries: dict[int, dict[str, Any]], means: dict[str, dict[str, float | None]]
 ) -> dict[str, Any]:
     """Return the summary of the summaries: each repeat's scores, their mean and their spread over seeds.
 
     Args:
-        run: the folder above the repeats.
+        run: the run above the repeats.
         planned: number of repeats that the recipe asks for.
         summaries: by number of the repeat.
         means: by score, the mean over the repeats with its interval over specimens.
     """
     first = next(iter(summaries.values()))
     if any(summary["classes"] != first["classes"] for summary in summaries.values()):
-        raise InputError(f"The repeats of {run} have different classes; they are not of one run.")
-    rows = [_row(number, summary) for number, summary in summaries.items()]
+        raise InputError(f"The repeats of {run.folder} have different classes; they are not of one run.")
+    rows = [_row(run, number, summary) for number, summary in summaries.items()]
     names = [*SCORES, "recognition_rate"]
     columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in names}
     mean = {name: float(values.mean()) for name, values in columns.items()}
@@ -39,7 +33,7 @@ def summarise_repeats(
     missing = sorted(set(range(planned)) - set(summaries))
     return {
         "format": 1,
-        "name": run.resolve().name,
+        "name": run.folder.resolve().name,
         "data": first["data"],
         "protocol": first["protocol"] | {"split_seed": None, "seed": None, "repeats": planned},
         "classes": first["classes"],
@@ -62,13 +56,13 @@ def summarise_repeats(
     }
 
 
-def _row(number: int, summary: dict[str, Any]) -> dict[str, Any]:
+def _row(run: Run, number: int, summary: dict[str, Any]) -> dict[str, Any]:
     pooled, patient = summary["image"]["pooled"], summary["patient"]
     return {
         "repeat": number,
         "split_seed": summary["protocol"]["split_seed"],
         "seed": summary["protocol"]["seed"],
-        "summary": f"repeat-{number}/summary.json",
+        "summary": (run.repeat(number).folder / SUMMARY).relative_to(run.folder).as_posix(),
         "folds_missing": summary["protocol"]["folds_missing"],
         **{name: pooled[name]["value"] for name in SCORES},
         "recognition_rate": None if patient is None else patient["pooled"]["recognition_rate"]["value"],

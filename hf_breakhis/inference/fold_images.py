@@ -1,0 +1,60 @@
+"""The images of the run that weights are of, as the network sees them."""
+
+from typing import Any
+
+import numpy as np
+
+from hf_breakhis.arguments import DataArguments
+from hf_breakhis.data.pixels.transforms import DecodedPixels
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.files import InputError
+from hf_breakhis.inference.model import Weights, square_size
+
+DATA_FIELDS = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "tumor_types", "target")
+
+
+class FoldImages:
+    """The images of the run that weights are of, by part of their fold.
+
+    Args:
+        weights: of a run's fold.
+
+    Raises:
+        InputError: the weights are of no run, or its images are not where they were.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        run = weights.require_run()
+        recipe = run.recipe
+        self.images = load_images(
+            DataArguments(**{name: recipe[name] for name in DATA_FIELDS if recipe.get(name) is not None})
+        )
+        self.classes = self.images.classes
+        self.pixels = DecodedPixels(self.images.dataset, square_size(weights))
+        self.row_of = {name: row for row, name in enumerate(self.images.dataset["file_name"])}
+        folds = run.read_folds()
+        self.parts = folds[folds["fold"].astype(str) == weights.fold]
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers (n,) int64 of a part in the data set.
+
+        Raises:
+            InputError: an image of the fold is no longer there.
+        """
+        names = self.parts.loc[self.parts["part"] == part, "file_name"]
+        return self.rows_named(names)
+
+    def rows_named(self, names: Any) -> np.ndarray:
+        """Row numbers (n,) int64 of file names.
+
+        Raises:
+            InputError: one is not there.
+        """
+        lost = [name for name in names if name not in self.row_of]
+        if lost:
+            raise InputError(f"{lost[0]} is no longer among the images of {self.images.location}; give its data back.")
+        return np.array([self.row_of[name] for name in names], dtype=np.int64)
+
+    def labels(self, rows: np.ndarray) -> np.ndarray:
+        """Labels (n,) int64."""
+        return np.asarray(self.images.dataset["label"])[rows]

@@ -1,0 +1,108 @@
+"""Models on the Hub: fetched into its cache, and refused unless they are image classifiers that run no code."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.hub_noise import quiet_hub
+from hf_breakhis.run import DECISION, FOLDS, RECIPE, SUMMARY
+
+RECORDS = [FOLDS, RECIPE, SUMMARY]  # of a published run: what its model was trained on
+DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", DECISION]
+KINDS = "a run (outputs/c3), a model folder (outputs/c3/fold-0/model) or a Hub id (OWNER/NAME)"
+MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
+_KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
+
+
+def fetch_model(model: str, revision: str | None) -> Path:
+    """Fetch a model of the Hub into its cache: its description first, since that may be a reason to go no further.
+
+    Raises:
+        InputError: there is no such model or revision, it is refused, or the Hub cannot be reached.
+    """
+    try:
+        validate_repo_id(model)
+    except HFValidationError as error:
+        raise InputError(f"There is no {model}, and it is no Hub id; give {KINDS}.") from error
+    at = f"{model} at revision {revision}" if revision else model
+    quiet_hub()
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=DESCRIPTION))
+        require_classifier(folder, at)
+        # From the same commit, which is the folder's name, should the branch move in between.
+        wanted = [*DESCRIPTION, *RECORDS, "*.safetensors", "model.safetensors.index.json"]
+        return Path(snapshot_download(model, revision=folder.name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except GatedRepoError as error:
+        raise InputError(f"The model {at} asks for consent; give it on its page, then `hf auth login`.") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"There is no {model} here, nor a model of that name on the Hub that shows itself to you; give {KINDS}, "
+            "or log in with `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"The model {model} has no revision {revision}; see its page for branches and tags."
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"There is no {model} here, and the Hub cannot be reached for it ({reason}); go online, or give a folder."
+        ) from error
+
+
+def require_classifier(folder: Path, called: str) -> None:
+    """Refuse a model whose description asks for code of its own, or is of no image classifier.
+
+    Raises:
+        InputError: it does.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as KNOWN
+
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{called} has no config.json, so it is no model of transformers; give {KINDS}.")
+    for name in DESCRIPTION:
+        said = read_json(folder / name) if (folder / name).is_file() else {}
+        if not isinstance(said, dict):
+            raise InputError(f"{called} has a {name} without fields; fetch or write the model again.")
+        if asked := _asks_for_code(said):
+            raise InputError(f"{called} wants to run code of its own ({asked} in {name}), which is never run.")
+    if (folder / "adapter_config.json").exists():  # with peft it would name another model, to be fetched instead
+        raise InputError(
+            f"{called} is an adapter to another model (adapter_config.json); merge it, and save the whole."
+        )
+    config = read_json(folder / "config.json")
+    number = config.get("num_labels", 0)
+    if type(number) is not int or not 0 <= number <= MAX_CLASSES:
+        raise InputError(f"{called} has a config.json with num_labels={number!r}; at most {MAX_CLASSES:,} are taken.")
+    classes = {name for value in KNOWN.values() for name in ([value] if isinstance(value, str) else value)}
+    built = config.get("architectures")
+    built = [name for name in built if isinstance(name, str)] if isinstance(built, list) else []
+    if not classes & set(built):
+        raise InputError(
+            f"{called} is no image classifier (architectures: {', '.join(built) or 'none'}); give {KINDS}."
+        )
+
+
+def _asks_for_code(said: Any) -> str:
+    """Return the field that names code to be fetched and run: a module of the model's own, or a kernel of the Hub."""
+    if isinstance(said, list):
+        return next(filter(None, map(_asks_for_code, said)), "")
+    if not isinstance(said, dict):
+        return ""
+    for name, value in said.items():
+        if name == "auto_map" or (name in _KERNELS and "/" in str(value)):
+            return str(name)
+    return next(filter(None, map(_asks_for_code, said.values())), "")

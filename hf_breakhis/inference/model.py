@@ -1,0 +1,235 @@
+"""Which weights a user means by MODEL: a run, a fold, a model folder or a Hub id; and what is known about them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_breakhis.checksums import checksum
+from hf_breakhis.files import InputError, read_json
+from hf_breakhis.inference.hub_model import KINDS, RECORDS, fetch_model, require_classifier
+from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
+from hf_breakhis.tables import read_mapping
+
+if TYPE_CHECKING:  # to name the weights takes no torch
+    from transformers import PreTrainedModel
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What decision.json of a run says.
+
+    Attributes:
+        temperature: logits are divided by it.
+        threshold: at or above it the calibrated probability of class 1 decides for class 1; None for more classes.
+    """
+
+    temperature: float
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Names of what a model was trained on.
+
+    Attributes:
+        images: as in folds.csv.
+        specimens: of these images, where they are known.
+    """
+
+    images: frozenset[str]
+    specimens: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained weights and where they came from.
+
+    Attributes:
+        folder: holds config.json, model.safetensors and preprocessor_config.json.
+        run: the run they are of; None for a model folder without one.
+        fold: "0", "1", ... or "refit"; empty for a model folder without a run.
+    """
+
+    folder: Path
+    run: Run | None = None
+    fold: str = ""
+
+    @property
+    def output(self) -> Path:
+        """The folder for what is made of these weights: `fold-i/`, `refit/`, or the model's own."""
+        return self.folder if self.run is None else self.folder.parent
+
+    @cached_property
+    def sha256(self) -> str:
+        """The checksum of the weights, by which what was made of them is recognised."""
+        return checksum(self.folder / WEIGHTS)
+
+    @property
+    def decision(self) -> Decision | None:
+        """Temperature and threshold; None where none was fitted."""
+        return self._decision[0]
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no decision."""
+        return self._decision[1]
+
+    @cached_property
+    def _decision(self) -> tuple[Decision | None, str | None]:
+        if self.run is None:
+            return _read_decision(self.folder / DECISION, f"the model comes without {DECISION}")
+        lacks = f"the run has no {DECISION} yet (`hf-breakhis report {self.run.folder}` writes it)"
+        return _read_decision(self.run.folder / DECISION, lacks)
+
+    @cached_property
+    def seen(self) -> Seen | None:
+        """Names of the images that the model was trained on; None where nobody knows."""
+        if self.run is not None:
+            return _read_seen(self.run, self.fold)
+        if not all((self.folder / name).is_file() for name in RECORDS):
+            return None
+        published = Run(self.folder)  # a publication has the files of its run next to the weights
+        fold = published.summary.get("published_fold")
+        return _read_seen(published, fold) if isinstance(fold, str) else None
+
+    def require_run(self) -> Run:
+        """Return the run, or raise InputError for a model folder without one."""
+        if self.run is None:
+            raise InputError(f"{self.folder} is a model without its run; give the folder of the run.")
+        return self.run
+
+
+def find_model(
+    model: str | Path, fold: str | None = None, revision: str | None = None, local: bool = False
+) -> Weights:
+    """Find the weights that `model` names; only a name that is no path here is looked up on the Hub.
+
+    Args:
+        model: a run, a fold's folder, a model folder, or OWNER/NAME on the Hub.
+        fold: of a run: a number from 0, or "refit"; by default fold 0 of a finished run.
+        revision: of a Hub id: commit, branch or tag.
+        local: never look on the Hub.
+
+    Raises:
+        InputError: there is no such model, it is not finished or was changed, or the Hub refuses.
+    """
+    place = Path(model).expanduser()
+    # a publication is a model folder that has the recipe next to it
+    is_run = Run(place).exists and not (place / CONFIG).is_file()
+    if fold is not None and not is_run and (place.exists() or not local):
+        raise InputError(f"`fold` is {fold}, but {model} is no run; leave --fold out, or give the folder of a run.")
+    if revision is not None and place.exists():
+        raise InputError(f"`revision` is {revision}, but {model} is on this machine; --revision is for a Hub id.")
+    if not place.exists():
+        if local:
+            raise InputError(f"There is no {model}; give a run (outputs/c3) or a model folder.")
+        return Weights(fetch_model(str(model), revision))
+    if is_run:
+        return _of_run(Run(place), fold)
+    if (place / MODEL / CONFIG).is_file():
+        place = place / MODEL
+    if not (place / CONFIG).is_file():
+        raise InputError(f"{model} holds no model: no recipe.yaml and no {CONFIG}; give {KINDS}.")
+    run = Run(place.resolve().parent.parent)
+    if place.resolve().name == MODEL and run.exists:
+        return _of_run(run, FoldFolder(place.resolve().parent).name)
+    return Weights(place)
+
+
+def _of_run(run: Run, fold: str | None) -> Weights:
+    """Return the weights of one finished fold, or of the finished refit."""
+    if repeats := run.repeats():
+        example = next(iter(repeats.values())).folder
+        raise InputError(f"{run.folder} holds repeats, each a run; give one of them, such as {example}.")
+    if fold not in (None, REFIT) and not (fold.isascii() and fold.isdigit()):
+        raise InputError(f"--fold is {fold!r}, but has to be the number of a fold, or refit.")
+    finished = [one.name for one in run.models()]
+    if not finished or (fold is None and not run.is_finished):
+        there = f"give --fold with one that has finished ({', '.join(finished)})" if finished else "no fold of it has"
+        raise InputError(
+            f"The run {run.folder} is not finished: {there}. `hf-breakhis train` with its recipe continues it."
+        )
+    name = REFIT if fold == REFIT else str(int(fold or 0))
+    if name not in finished:
+        hint = "; `train --fold refit` trains one" if name == REFIT else ""
+        raise InputError(
+            f"`fold` is {name}, but {run.folder} has weights of {', '.join(finished)} only; give one of them{hint}."
+        )
+    run.require_unchanged(folds=[name])
+    return Weights(run.fold(name).model, run, name)
+
+
+def _read_decision(path: Path, lacks: str) -> tuple[Decision | None, str | None]:
+    """Return the decision, or None and why there is none."""
+    if not path.exists():
+        return None, lacks
+    fields = read_mapping(path, {}, "write it again, or delete it")
+    temperature, threshold = fields.get("temperature"), fields.get("threshold")
+    if temperature is None:
+        return None, str(fields.get("reason") or f"{path} has none")
+    possible = _is_number(temperature) and temperature > 0
+    if not possible or not (threshold is None or (_is_number(threshold) and 0 <= threshold <= 1)):
+        raise InputError(f"{path} holds no possible temperature and threshold; write it again, or delete it.")
+    return Decision(float(temperature), None if threshold is None else float(threshold)), fields.get("reason")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_seen(run: Run, fold: str) -> Seen:
+    """Return what the folds of a run say that the model of `fold` was trained on."""
+    table = run.read_folds()
+    if fold == REFIT:  # trained on all but the reserve and a validation part of the first fold
+        used = table[(table["fold"] == 0) & table["part"].isin(["train", "test"])]
+    else:
+        earlier = table["fold"] < int(fold) if run.field("carry_over") != "none" else False
+        used = table[(table["part"] == "train") & ((table["fold"] == int(fold)) | earlier)]
+    return Seen(frozenset(used["file_name"]), frozenset(used["specimen_id"]) - {""})
+
+
+def load_classifier(weights: Weights) -> "PreTrainedModel":
+    """Return the classifier in evaluation mode; only safetensors is read, and no code of the folder is run.
+
+    Raises:
+        InputError: the folder holds no image classifier, or its files are damaged.
+    """
+    import torch
+    from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
+
+    require_classifier(weights.folder, str(weights.folder))
+    logging.disable_progress_bar()  # a file is read in no time
+    try:
+        model = AutoModelForImageClassification.from_pretrained(
+            weights.folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
+        )
+    except Exception as error:  # a config.json that fits nothing makes transformers raise anything
+        raise InputError(f"{weights.folder} cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
+    return model.eval()
+
+
+def square_size(weights: Weights) -> int:
+    """Return the side in pixels to which this model's images are resized.
+
+    Raises:
+        InputError: its processor does something else than this package's own resize and normalisation.
+    """
+    from hf_breakhis.data.pixels.transforms import MEAN, SD
+
+    told: dict[str, Any] = read_json(weights.folder / "preprocessor_config.json")
+    told = told if isinstance(told, dict) else {}
+    size = told["size"] if isinstance(told.get("size"), dict) else {}
+    wanted = {"do_resize": True, "resample": 2, "do_normalize": True, "image_mean": list(MEAN), "image_std": list(SD)}
+    odd = [name for name, value in wanted.items() if told.get(name) != value]
+    side = size.get("height")
+    if odd or told.get("do_center_crop") or type(side) is not int or side < 1 or side != size.get("width"):
+        raise InputError(
+            f"The processor of {weights.folder} is not that of a run ({', '.join(odd) or 'size or crop'}): only a "
+            "bilinear resize of the whole frame to a square, with ImageNet's mean and deviation, is known here."
+        )
+    return side

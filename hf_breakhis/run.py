@@ -1,0 +1,392 @@
+"""The run folder: the only module that knows the names of its files, for those that write and those that read them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hf_breakhis.checksums import changed_files, checksum
+from hf_breakhis.files import InputError, write_json
+from hf_breakhis.tables import (
+    NUMBER,
+    OPTIONAL_TEXT,
+    Fields,
+    as_floats,
+    as_integers,
+    read_mapping,
+    read_mappings,
+    read_table,
+    read_yaml_mapping,
+    require_fields,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECIPE = "recipe.yaml"
+DATA = "data.json"
+FOLDS = "folds.csv"
+COLORS = "colors.csv"
+PREDICTIONS = "predictions.csv"
+SUMMARY = "summary.json"
+DECISION = "decision.json"
+COST = "cost.json"
+AUDIT = "audit.json"
+FINISHED = "finished.json"
+CHECKSUMS = "checksums.json"
+REPORT = "report.html"
+FIGURES = "figures"
+METRICS = "metrics.json"
+HISTORY = "history.csv"
+MODEL = "model"
+WEIGHTS = "model.safetensors"
+EXAMPLES = "examples"
+EXPLAINED = "explain"
+INDEX = "index.json"
+REFIT = "refit"
+FOLD_PREFIX = "fold-"
+REPEAT_PREFIX = "repeat-"
+
+INPUTS = (RECIPE, DATA, FOLDS, COLORS)  # written before training
+SCORES = (PREDICTIONS, DECISION, SUMMARY)  # written by `report`
+PARTS = ("train", "validation", "test", "reserve")
+COLOR_COLUMNS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
+HISTORY_COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
+FORMAT = 1
+_RESTORE = "restore it, or train again with --restart"
+
+_COUNT = (int, type(None))
+_DATA_FIELDS: Fields = {
+    "source": str, "location": OPTIONAL_TEXT, "manifest_sha256": str, "num_images": int, "num_patients": _COUNT,
+    "num_specimens": _COUNT, "counts": dict, "findings": list, "warnings": list,
+}  # fmt: skip
+_SUMMARY_FIELDS: Fields = {
+    "name": str,
+    "data": dict,
+    "protocol": dict,
+    "classes": list,
+    "headline": dict,
+    "warnings": list,
+}
+_DECISION_FIELDS: Fields = {
+    "rule": OPTIONAL_TEXT, "reason": OPTIONAL_TEXT, "threshold": (*NUMBER, type(None)),
+    "temperature": (*NUMBER, type(None)),
+}  # fmt: skip
+_COST_FIELDS: Fields = {"folds": dict, "total_seconds": NUMBER, "hardware": dict}
+_FOLD_COST_FIELDS = {"train_seconds": NUMBER, "predict_seconds": NUMBER, "train_images_per_second": NUMBER}
+_EXAMPLE_FIELDS: Fields = {"file_name": str, "label": int, "predicted": int, "probability": NUMBER, "kind": str}
+_EXPLAINED_FIELDS = {"weights_sha256": str, "methods": list, "images": list, "deletion": dict}
+
+
+@dataclass(frozen=True)
+class FoldFolder:
+    """What training one model leaves: `fold-i/` of a fold, or `refit/`."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The number of the fold as text, or "refit"."""
+        return self.folder.name.removeprefix(FOLD_PREFIX)
+
+    @property
+    def model(self) -> Path:
+        """The folder of the weights, their configuration and the image processor."""
+        return self.folder / MODEL
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the model was trained and its parts were predicted; the checksums are the last file written."""
+        return (self.folder / METRICS).is_file() and (self.folder / CHECKSUMS).is_file()
+
+    @property
+    def _remedy(self) -> str:
+        return f"restore it, or train again with --fold {self.name} --restart"
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return the scores of each part, and the part by which training selected something."""
+        return read_mapping(self.folder / METRICS, {"selected_on": OPTIONAL_TEXT}, self._remedy)
+
+    def read_history(self) -> "pd.DataFrame":
+        """Return the learning curve, one row an epoch; a value that was not logged is NaN."""
+        path = self.folder / HISTORY
+        text = read_table(path, HISTORY_COLUMNS, self._remedy)
+        table = text.assign(**{name: as_integers(text[name], path) for name in ("epoch", "step")})
+        for name in HISTORY_COLUMNS:
+            if name not in ("epoch", "step", "eval_part"):
+                absent = text[name] == ""
+                table[name] = as_floats(text[name].mask(absent, "0"), path)
+                table.loc[absent, name] = float("nan")
+        return table.assign(eval_part=text["eval_part"].mask(text["eval_part"] == "", None))
+
+    def read_examples(self) -> list[dict[str, Any]]:
+        """Return the rows of the example pictures; empty for a refit, which has no test part."""
+        if self.name == REFIT and not (self.folder / EXAMPLES).exists():
+            return []
+        return read_mappings(self.folder / EXAMPLES / INDEX, _EXAMPLE_FIELDS, self._remedy)
+
+    def read_explained(self) -> dict[str, Any] | None:
+        """Return the index of the heat maps of these very weights; None where there are none."""
+        path = self.folder / EXPLAINED / INDEX
+        if not path.exists():
+            return None
+        remedy = f"`hf-breakhis explain {self.folder.parent} --fold {self.name}` writes it again"
+        index = read_mapping(path, _EXPLAINED_FIELDS, remedy)
+        return index if index["weights_sha256"] == checksum(self.model / WEIGHTS) else None
+
+    def seal(self) -> None:
+        """Write the checksums of the files, and of the recipe and the folds that the model was trained by."""
+        paths = [self.folder / name for name in (PREDICTIONS, METRICS, HISTORY)]
+        paths += [path for name in (MODEL, EXAMPLES) for path in (self.folder / name).rglob("*")]
+        own = {path.relative_to(self.folder).as_posix(): checksum(path) for path in sorted(paths) if path.is_file()}
+        of_run = {name: checksum(self.folder.parent / name) for name in (RECIPE, FOLDS)}
+        write_json(self.folder / CHECKSUMS, {"format": FORMAT, "run": of_run, "sha256": own})
+
+    def changes(self) -> list[str]:
+        """Return what differs from the checksums, by the names of the files in the run."""
+        path = self.folder / CHECKSUMS
+        sums = read_mapping(path, {"run": dict, "sha256": dict}, _reseal(self.folder.parent))
+        found = [f"{self.folder.name}/{name}" for name in changed_files(self.folder, sums["sha256"])]
+        if any(sums["run"].get(name) != checksum(self.folder.parent / name) for name in (RECIPE, FOLDS)):
+            found.append(f"{self.folder.name} (trained with another {RECIPE} or {FOLDS})")
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with checked readers; whatever writes it uses the names in this module.
+
+    Every reader raises InputError with one line for a file that is missing or damaged. What was read is kept: make a
+    new object after a file was written.
+
+    Attributes:
+        folder: the run folder.
+        kind: how the predictions came about; "trained" from a recipe.
+    """
+
+    folder: Path
+    kind: Literal["trained"] = "trained"
+
+    @classmethod
+    def holding(cls, folder: Path, **content: Any) -> "Run":
+        """Return a run with content in place of its files, such as the `summary` of a page on several runs."""
+        run = cls(folder)
+        run.__dict__.update({"recipe": {}, "environment": {}, "histories": {}, "examples": {}} | content)
+        return run
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run, finished or not."""
+        return (self.folder / RECIPE).exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all folds that the recipe asks for were trained."""
+        return (self.folder / FINISHED).exists()
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a summary of the scores."""
+        return (self.folder / SUMMARY).exists()
+
+    def fold(self, name: int | str) -> FoldFolder:
+        """Return the folder of a fold by its number, or of the refit by "refit"."""
+        return FoldFolder(self.folder / (REFIT if name == REFIT else f"{FOLD_PREFIX}{name}"))
+
+    def folds(self) -> list[FoldFolder]:
+        """Return the folders of the folds that were begun, by number; without the refit."""
+        return [self.fold(number) for number in _numbers(self.folder, FOLD_PREFIX)]
+
+    def models(self) -> list[FoldFolder]:
+        """Return the folders of the finished folds, then that of a finished refit."""
+        return [fold for fold in (*self.folds(), self.fold(REFIT)) if fold.is_finished]
+
+    def repeat(self, number: int) -> "Run":
+        """Return one repeat, a run of its own."""
+        return Run(self.folder / f"{REPEAT_PREFIX}{number}", self.kind)
+
+    def repeats(self) -> dict[int, "Run"]:
+        """Return the repeats by number; empty for a run without repeats."""
+        return {number: self.repeat(number) for number in _numbers(self.folder, REPEAT_PREFIX)}
+
+    def members(self) -> dict[int, "Run"]:
+        """Return the repeats by number; a run without repeats is its only one, number 0."""
+        return self.repeats() or {0: self}
+
+    @cached_property
+    def _whole_recipe(self) -> dict[str, Any]:
+        if self.folder.is_dir() and not self.exists:
+            raise InputError(
+                f"{self.folder} has no {RECIPE}, so it is no run; give the folder that `train` wrote, such as "
+                "outputs/c3."
+            )
+        return read_yaml_mapping(self.folder / RECIPE, {"environment": dict}, _RESTORE)
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The fields of the recipe, without the environment of the run."""
+        return {name: value for name, value in self._whole_recipe.items() if name != "environment"}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, commit, command line and hardware of the run."""
+        environment: dict[str, Any] = self._whole_recipe["environment"]
+        return environment
+
+    def field(self, name: str) -> Any:
+        """Return a field of the recipe that has to be there."""
+        if name not in self.recipe:
+            raise InputError(f"{self.folder / RECIPE} has no field `{name}`; {_RESTORE}.")
+        return self.recipe[name]
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """Source, counts, findings and warnings of the images."""
+        return read_mapping(self.folder / DATA, _DATA_FIELDS, _RESTORE)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The scores of the run."""
+        remedy = f"`hf-breakhis report {self.folder}` writes it, once a fold has ended"
+        return read_mapping(self.folder / SUMMARY, _SUMMARY_FIELDS, remedy)
+
+    @cached_property
+    def decision(self) -> dict[str, Any]:
+        """Threshold and temperature, with the rule behind them."""
+        remedy = f"`hf-breakhis report {self.folder} --threshold_rule youden` (or another rule) writes it again"
+        return read_mapping(self.folder / DECISION, _DECISION_FIELDS, remedy)
+
+    @cached_property
+    def cost(self) -> dict[str, Any]:
+        """Seconds, speed, memory and hardware of each fold."""
+        path = self.folder / COST
+        cost = read_mapping(path, _COST_FIELDS, _RESTORE)
+        for fold in cost["folds"].values():
+            require_fields(path, fold, _FOLD_COST_FIELDS, _RESTORE)
+        return cost
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """What `audit` found; empty before it."""
+        if not (self.folder / AUDIT).exists():
+            return {}
+        remedy = f"`hf-breakhis audit {self.folder}` writes it again"
+        return read_mapping(self.folder / AUDIT, {"per_fold": list, "shares": dict, "unknown": list}, remedy)
+
+    @cached_property
+    def histories(self) -> dict[int, "pd.DataFrame"]:
+        """The learning curve of each fold that was scored."""
+        return {fold: self.fold(fold).read_history() for fold in self._scored_folds()}
+
+    @cached_property
+    def examples(self) -> dict[int, list[dict[str, Any]]]:
+        """The example pictures of each fold that was scored."""
+        return {fold: self.fold(fold).read_examples() for fold in self._scored_folds()}
+
+    def _scored_folds(self) -> list[int]:
+        above = self.repeats() or "protocol" not in self.summary  # the pages above repeats, and of several runs
+        return [] if above else self.summary["protocol"]["folds_present"]
+
+    def read_folds(self) -> "pd.DataFrame":
+        """Return one row for each fold and image: names, groups, label and part."""
+        path = self.folder / FOLDS
+        table = read_table(path, ("file_name", "patient_id", "specimen_id", "label", "fold", "part"), _RESTORE)
+        wrong = ~table["part"].isin(PARTS)
+        if wrong.any():
+            raise InputError(f"{path}: `part` is {table['part'][wrong].iloc[0]!r}; allowed are {', '.join(PARTS)}.")
+        return table.assign(**{name: as_integers(table[name], path) for name in ("label", "fold")})
+
+    def read_colors(self) -> "pd.DataFrame":
+        """Return mean and standard deviation of the colours of each image, indexed by file name."""
+        import pandas as pd
+
+        path = self.folder / COLORS
+        table = read_table(path, ("file_name", *COLOR_COLUMNS), _RESTORE).set_index("file_name")
+        return pd.DataFrame({name: as_floats(table[name], path) for name in COLOR_COLUMNS}, index=table.index)
+
+    @contextmanager
+    def rewriting(self, *names: str) -> Iterator[None]:
+        """Write files of the run inside: their checksums are dropped before and written after.
+
+        So a command that is killed in between leaves a file without a checksum, and never one with a wrong checksum.
+        """
+        kept = {name: value for name, value in self._checksums().items() if name not in names}
+        self._write_checksums(kept)
+        yield
+        written = {name: checksum(self.folder / name) for name in names}
+        self._write_checksums({**self._checksums(), **written})
+
+    def _checksums(self) -> dict[str, str]:
+        path = self.folder / CHECKSUMS
+        if not path.exists():
+            return {}
+        sums: dict[str, str] = read_mapping(path, {"sha256": dict}, _reseal(self.folder))["sha256"]
+        return sums
+
+    def _write_checksums(self, sums: dict[str, str]) -> None:
+        write_json(self.folder / CHECKSUMS, {"format": FORMAT, "sha256": dict(sorted(sums.items()))})
+
+    def seal(self) -> None:
+        """Accept the files as they are: write all checksums of the run, its folds and its repeats again."""
+        for run in self.repeats().values():
+            run.seal()
+        folds = [fold for fold in (*self.folds(), self.fold(REFIT)) if (fold.folder / METRICS).is_file()]
+        for fold in folds:
+            fold.seal()
+        numbers = [int(fold.name) for fold in folds if fold.name != REFIT]
+        if self.is_finished and not self._planned() <= set(numbers):
+            (self.folder / FINISHED).unlink()
+        names = [name for name in (*INPUTS, *SCORES) if (self.folder / name).is_file()]
+        self._write_checksums({name: checksum(self.folder / name) for name in names})
+
+    def changes(
+        self, folds: Iterable[str | int] | None = None, written: Sequence[str] = (), training: bool = False
+    ) -> list[str]:
+        """Return which files differ from what the run wrote, are missing, or belong to another run.
+
+        Args:
+            folds: the folds whose files are checked; None for all, with the refit.
+            written: names of files that the caller is about to write, which are not checked.
+            training: also accept files without a checksum, which a training that was killed leaves.
+        """
+        sums = {name: value for name, value in self._checksums().items() if name not in written}
+        found = changed_files(self.folder, sums)
+        unknown = [name for name in (*INPUTS, *SCORES) if not training and name not in (*sums, *written)]
+        found += [f"{name} (without a checksum)" for name in unknown if (self.folder / name).exists()]
+        if self.is_finished:
+            missing = self._planned() - {int(fold.name) for fold in self.folds() if fold.is_finished}
+            found += [f"{FOLD_PREFIX}{number} (missing or not finished)" for number in sorted(missing)]
+        if not found:  # one changed file of the run would be named again by every fold
+            chosen = self.models() if folds is None else [self.fold(name) for name in folds]
+            found = [name for fold in chosen if fold.is_finished for name in fold.changes()]
+        return found
+
+    def require_unchanged(
+        self, folds: Iterable[str | int] | None = None, written: Sequence[str] = (), training: bool = False
+    ) -> None:
+        """Raise InputError naming the files of the run and its repeats that `changes` finds."""
+        found = [f"{REPEAT_PREFIX}{number}/{name}" for number, run in self.repeats().items()
+                 for name in run.changes(folds, written, training)]  # fmt: skip
+        found = found or self.changes(folds, written, training)
+        if found:
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            raise InputError(
+                f"Files of {self.folder} are not as the run wrote them: {', '.join(found[:5])}{more}. Restore them, "
+                f"train again with --restart, or accept the change: {_reseal(self.folder)}."
+            )
+
+    def _planned(self) -> set[int]:
+        """Return the numbers of the folds that were there when the run was finished."""
+        folds = read_mapping(self.folder / FINISHED, {"folds": list}, _RESTORE)["folds"]
+        return {fold for fold in folds if isinstance(fold, int)}
+
+
+def _reseal(run: Path) -> str:
+    return f"`hf-breakhis report {run} --reseal`"
+
+
+def _numbers(folder: Path, prefix: str) -> list[int]:
+    names = [path.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*") if path.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
