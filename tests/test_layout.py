@@ -115,3 +115,34 @@ def test_the_check_sees_an_image_opened_elsewhere(tmp_path, code, number):
     path = tmp_path / "module.py"
     path.write_text(code, encoding="utf-8")
     assert len(list(opened_images(path))) == number
+
+
+RUN_FILES = {
+    "recipe.yaml", "data.json", "folds.csv", "colors.csv", "predictions.csv", "summary.json", "decision.json",
+    "cost.json", "audit.json", "finished.json", "checksums.json", "report.html", "metrics.json", "history.csv",
+}  # fmt: skip
+RUN_FOLDERS = {"model", "examples", "explain", "refit"}
+
+
+def run_names(path):
+    """The names of files of a run that a module writes out, in paths and not in messages, which have spaces."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+        if text.rpartition("/")[2] in RUN_FILES or text.startswith(("fold-*", "repeat-*")):
+            yield text
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            names = [part.value for part in ast.walk(node.right) if isinstance(part, ast.Constant)]
+            yield from (name for name in names if name in RUN_FOLDERS or str(name).startswith(("fold-", "repeat-")))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_run_spells_the_files_of_a_run(path):
+    if path != PACKAGE / "run.py":
+        assert list(run_names(path)) == [], "import the name from hf_breakhis.run"
+
+
+def test_the_check_sees_a_file_of_a_run(tmp_path):
+    path = tmp_path / "plots.py"
+    path.write_text('a = run / f"fold-{i}" / "model"\nb = "fold-0/metrics.json"\nc = "no recipe.yaml, no run"\n')
+    assert sorted(run_names(path)) == ["fold-", "fold-0/metrics.json", "model"]

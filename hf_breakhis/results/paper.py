@@ -4,9 +4,10 @@ N. Dhariwal and X. Zhang, "Pixels to Prognosis: ResNet50 Analysis for Predicting
 from Biopsy Scans". Class 0 is benign, class 1 malignant; folds are counted from 1 there and from 0 here.
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from hf_breakhis.recipe import ARGUMENT_CLASSES, load_recipe
 from hf_breakhis.results.published import table
 from hf_breakhis.yaml_files import packed_files
 
@@ -18,6 +19,17 @@ DATA = (
     f"have no intervals. `hf-breakhis check {PAPER}` compares them with each other."
 )
 COMMON = {"weight_decay": 0.01, "dataloader_num_workers": 2, "image_size": 224}  # of all three, Table I
+
+
+PAPER_RECIPES = ("c1", "c2", "c3")
+# A run that differs in one of these is none of the paper's classifiers.
+DECIDING = (
+    "target", "magnifications", "tumor_types", "num_folds", "test_size", "test_patients", "validation_size",
+    "image_size", "augmentation", "model_name_or_path", "model_revision", "model_kwargs", "init", "freeze_backbone",
+    "optimizer_name", "optimizer_kwargs", "learning_rate", "weight_decay", "decay_norm_and_bias", "scheduler_name",
+    "scheduler_kwargs", "metric_for_best_model", "load_best_model_at_end", "num_train_epochs", "max_steps",
+    "batch_size", "max_grad_norm", "class_weights", "sampler", "early_stopping_patience", "label_smoothing_factor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,9 +144,30 @@ CLASSIFIERS = {
 
 
 def classifier_of(recipe: dict[str, Any]) -> Classifier | None:
-    """Return the classifier of which a recipe has optimizer, rate, batch and epochs, whatever its data and split."""
-    names = ("optimizer_name", "learning_rate", "batch_size", "num_train_epochs")
-    for classifier in CLASSIFIERS.values():
-        if all(recipe.get(name) == classifier.settings[name] for name in names):
-            return classifier
+    """Return the classifier that a recipe restates, whatever its data and split; None where it restates none."""
+    name = paper_recipe_of(recipe)
+    return None if name is None else CLASSIFIERS[name]
+
+
+def paper_recipe_of(recipe: dict[str, Any]) -> str | None:
+    """Return which of c1, c2 and c3 has the same value in every field that makes a classifier what it is.
+
+    Args:
+        recipe: the fields of a run; one that is not named has its default.
+    """
+    defaults = default_fields()
+    whole = defaults | recipe
+    for name in PAPER_RECIPES:
+        stated = defaults | load_recipe(name)
+        if all(whole[field] == stated[field] for field in DECIDING):
+            return name
     return None
+
+
+def default_fields() -> dict[str, Any]:
+    """Return what each field is where a recipe does not name it."""
+    known = {field.name: field for group in ARGUMENT_CLASSES for field in fields(group)}
+    return {
+        name: field.default_factory() if field.default_factory is not MISSING else field.default
+        for name, field in known.items()
+    }

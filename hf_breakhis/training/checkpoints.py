@@ -11,10 +11,10 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_breakhis.files import InputError, read_json, write_json, write_whole
+from hf_breakhis.run import CHECKSUMS
 
 # Without one of these the Trainer would go on with a fresh one and say nothing.
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
-CHECKSUMS = "checksums.json"
 ARGUMENTS = "training_args.bin"  # a pickle that nobody reads; the recipe has the arguments
 
 

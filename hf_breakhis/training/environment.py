@@ -25,7 +25,28 @@ from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind
 from hf_breakhis.hardware import keeps_memory
 from hf_breakhis.recipe import Recipe, resolved_fields
-from hf_breakhis.run import COST, RECIPE, Run
+from hf_breakhis.run import (
+    AUDIT,
+    CHECKSUMS,
+    COST,
+    EXAMPLES,
+    EXPLAINED,
+    FIGURES,
+    FINISHED,
+    FOLD_PREFIX,
+    HISTORY,
+    INDEX,
+    INPUTS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    RECIPE,
+    REFIT,
+    REPEAT_PREFIX,
+    REPORT,
+    SCORES,
+    Run,
+)
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 PACKAGES = (
@@ -62,20 +83,19 @@ def _is_recipe_of_run(path: Path) -> bool:
 FOLD = FolderKind(
     "fold",
     (
-        *("history.csv", "predictions.csv", "metrics.json", "checksums.json", "carried.pt", ".lock", "checkpoints/**"),
-        *("model/*.json", "model/*.safetensors", "examples/*.png", "examples/index.json"),
-        *("explain/*.png", "explain/index.json", "onnx/model*.onnx", "onnx/export.json"),
+        *(HISTORY, PREDICTIONS, METRICS, CHECKSUMS, "carried.pt", ".lock", "checkpoints/**"),
+        *(f"{MODEL}/*.json", f"{MODEL}/*.safetensors", f"{EXAMPLES}/*.png", f"{EXAMPLES}/{INDEX}"),
+        *(f"{EXPLAINED}/*.png", f"{EXPLAINED}/{INDEX}", "onnx/model*.onnx", "onnx/export.json"),
     ),
 )
 _RUN_NAMES = (
-    *("recipe.yaml", "data.json", "colors.csv", "folds.csv", "finished.json", "checksums.json", "cost.json", ".lock"),
-    *("predictions.csv", "summary.json", "decision.json", "audit.json", "report.html"),
-    *("figures/*.svg", "figures/*.png", "publish/**"),
+    *(*INPUTS, *SCORES, FINISHED, CHECKSUMS, COST, AUDIT, REPORT, ".lock"),
+    *(f"{FIGURES}/*.svg", f"{FIGURES}/*.png", "publish/**"),
     *("comparison/comparison.json", "comparison/comparison.html", "comparison/figures/*"),
-    *(f"{folder}/{name}" for folder in ("fold-[0-9]*", "refit") for name in FOLD.names),
+    *(f"{folder}/{name}" for folder in (f"{FOLD_PREFIX}[0-9]*", REFIT) for name in FOLD.names),
 )
 RUN = FolderKind(
-    "run", (*_RUN_NAMES, *(f"repeat-[0-9]*/{name}" for name in _RUN_NAMES)), "recipe.yaml", _is_recipe_of_run
+    "run", (*_RUN_NAMES, *(f"{REPEAT_PREFIX}[0-9]*/{name}" for name in _RUN_NAMES)), RECIPE, _is_recipe_of_run
 )
 
 

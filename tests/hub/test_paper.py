@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
-from hf_breakhis.hub.paper import DECIDING, PAPER_RECIPES, TOLD, paper_words
+from hf_breakhis.hub.paper import TOLD, paper_words
 from hf_breakhis.recipe import build_recipe, load_recipe, resolved_fields
+from hf_breakhis.results.paper import DECIDING, PAPER_RECIPES, classifier_of
 
 # Where images, threads and precision are, and which of many equal splits: Table I says nothing about them.
 FREE = {"dataset", "output_dir", "dataloader_num_workers", "bf16", "seed"}
@@ -35,7 +36,9 @@ def test_a_restated_recipe_is_called_so_whatever_its_folder_is(name):
 )  # fmt: skip
 def test_a_changed_recipe_is_not_whatever_its_folder_is(changes):
     assert paper_words(fields_of("c3", output_dir="outputs/c3")) != ""
-    assert paper_words(fields_of("c3", output_dir="outputs/c3", **changes)) == ""
+    changed = fields_of("c3", output_dir="outputs/c3", **changes)
+    assert paper_words(changed) == ""
+    assert classifier_of(changed) is None, "neither the card nor the comparison"
 
 
 @pytest.mark.parametrize("name", ["c3_tuned", "demo", "probe", "eva"])

@@ -124,6 +124,7 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
     for number, row in enumerate(summary["patient"]["table"]):
         row["patient_score"] = 0.1 if number == 0 else 1.0  # a point that has room for a name
     (run / "summary.json").write_text(json.dumps(summary))
+    Run(run).seal()
     drawn = {}
     monkeypatch.setattr(privacy, "draw", lambda name, record: drawn.setdefault(name, draw(name, record)))
     with publishable(find_model(run)):
@@ -139,7 +140,7 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
 
 def test_a_public_run_keeps_its_names(trained_run):
     with publishable(find_model(trained_run)) as public:
-        assert public.run == trained_run
+        assert public.run == Run(trained_run)
     assert not (trained_run / NAMES).exists()
 
 

@@ -133,7 +133,7 @@ def test_a_path_or_a_token_never_goes_up(what, tmp_path, monkeypatch):
     (tmp_path / "summary.json").write_text('{"name": "fine"}')
     require_impersonal(tmp_path, Run(tmp_path / "run"))
     (tmp_path / "summary.json").write_text(json.dumps({"name": "hf_verysecret" if what == "a token" else what}))
-    said = refusal(require_impersonal, tmp_path, tmp_path / "run")
+    said = refusal(require_impersonal, tmp_path, Run(tmp_path / "run"))
     assert "summary.json contains private information" in said
     assert "hf_verysecret" not in said
 

@@ -25,7 +25,7 @@ RECIPE = {
     "optimizer_kwargs": {"betas": [0.92, 0.999]}, "scheduler_name": "plateau",
     "scheduler_kwargs": {"patience": 3, "factor": 0.1}, "decay_norm_and_bias": True, "batch_size": 64,
     "class_weights": "none", "sampler": "none", "learning_rate": 0.0075, "weight_decay": 0.01,
-    "num_train_epochs": 3, "seed": 42, "selected_on": None,
+    "num_train_epochs": 3, "max_grad_norm": 0, "metric_for_best_model": "loss", "seed": 42, "selected_on": None,
 }  # fmt: skip
 
 
