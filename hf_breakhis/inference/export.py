@@ -126,17 +126,38 @@ def _network(model: nn.Module, side: int) -> Any:
     except ModuleNotFoundError as error:
         raise InputError(MISSING) from error
     buffer: Any = io.BytesIO()  # taken, though the signature names paths only
-    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"), _eager_attention(model):
         warnings.simplefilter("ignore")  # the exporter's words about its own parts
-        torch.onnx.export(
-            Logits(model).eval(), (torch.zeros(2, 3, side, side),), buffer, dynamo=True, opset_version=OPSET,
-            input_names=["pixel_values"], output_names=["logits", "probabilities"],
-            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}}, verbose=False, external_data=False,
-        )  # fmt: skip
+        try:
+            torch.onnx.export(
+                Logits(model).eval(), (torch.zeros(2, 3, side, side),), buffer, dynamo=True, opset_version=OPSET,
+                input_names=["pixel_values"], output_names=["logits", "probabilities"],
+                dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}}, verbose=False, external_data=False,
+            )  # fmt: skip
+        except Exception as error:  # the exporter raises anything, with a hundred lines of its own
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            raise InputError(
+                f"torch.onnx.export cannot convert this {type(model).__name__} ({reason}). Use `hf-breakhis predict` "
+                "or `hf-breakhis space`, which need no export."
+            ) from error
     graph = _without_traces(onnx.load_from_string(buffer.getvalue()))
     graph.ir_version = IR_VERSION
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+@contextmanager
+def _eager_attention(model: Any) -> Iterator[None]:
+    """Replace fused attention, whose strides the exporter cannot follow in a Swin; the sums are the same."""
+    before = model.config._attn_implementation
+    if before in (None, "eager"):
+        yield
+        return
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def _without_traces(model: Any) -> Any:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score
-from transformers import pipeline
+from transformers import SwinConfig, SwinForImageClassification, pipeline
 
 from hf_breakhis.cli import main
+from hf_breakhis.data.pixels.transforms import image_processor
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.inference import export as module
 from hf_breakhis.inference.fold_images import FoldImages
@@ -140,3 +141,41 @@ def test_a_missing_extra_says_how_to_install_it(run, tmp_path, monkeypatch, caps
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     assert main(["export", str(run), "--to", str(tmp_path / "onnx")]) == 2
     assert "pip install 'hf-breakhis[onnx]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def swin(tmp_path):
+    torch.manual_seed(0)
+    config = SwinConfig(
+        image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4,
+        id2label={0: "benign", 1: "malignant"}, label2id={"benign": 0, "malignant": 1},
+    )  # fmt: skip
+    model = SwinForImageClassification(config)
+    torch.nn.init.normal_(model.classifier.weight)  # else all images get nearly the same score
+    model.save_pretrained(tmp_path / "swin")
+    image_processor(32).save_pretrained(tmp_path / "swin")
+    return tmp_path / "swin"
+
+
+def test_a_swin_is_exported_and_says_what_torch_says(swin):
+    assert main(["export", str(swin)]) == 0
+    frames = np.random.default_rng(3).integers(0, 256, (2, 46, 70, 3), dtype=np.uint8)
+    frames[1] //= 3
+    found = ask(swin / "onnx" / "model.onnx", frames)
+    classify = pipeline("image-classification", model=str(swin), device="cpu")
+    for frame, row in zip(frames, found, strict=True):
+        said = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(frame))}
+        assert row[1] == pytest.approx(said["malignant"], abs=1e-4)
+    assert abs(found[0, 1] - found[1, 1]) > 1e-3
+
+
+def test_a_network_that_cannot_be_converted_is_one_line(swin, monkeypatch, capsys):
+    def fail(*given, **named):
+        raise RuntimeError("a report\nof many lines") from ValueError("Cannot view\na tensor")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    assert main(["export", str(swin)]) == 2
+    error = capsys.readouterr().err
+    assert "cannot convert this SwinForImageClassification (Cannot view a tensor)" in error
+    assert error.count("\n") == 1
+    assert not (swin / "onnx").exists()
