@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from hf_breakhis.recipe import Recipe
     from hf_breakhis.run import Run
 
-TRAIN = "--train"
+TRAIN, SPLIT = "--train", "--split"
+USAGE = "RUN | STUDY | RECIPE [--train] [--field value ...] | SPLIT [--data_dir DIR] [--output_dir DIR]"
+SPLIT_FLAGS = ("--data_dir", "--output_dir")
 HELP = (
     "What leaks: of a RUN, or of the folds that a RECIPE [--field value ...] asks for. With --train a recipe is also "
-    "trained under every protocol, to see what its score is worth; a STUDY folder gives that table again."
+    "trained under every protocol, to see what its score is worth; a STUDY folder gives that table again. Also of a "
+    "SPLIT of other people: a table with file_name and part or fold, the official dsfold files, a folder with train/ "
+    "and test/, or --split official or eva; --data_dir BREAKHIS then looks for copies too."
 )
 
 
@@ -26,7 +30,15 @@ def audit(context: typer.Context) -> None:
     """Read folds and images, count what is on both sides; train only when asked."""
     words = [word for word in context.args if word != TRAIN]
     if not words or words[0] in ("-h", "--help"):
-        typer.echo(f"Usage: hf-breakhis audit RUN | STUDY | RECIPE [--train] [--field value ...]\n\n{HELP}")
+        usage = (
+            "RUN | STUDY | RECIPE [--train] [--field value ...] | [--split] SPLIT [--data_dir DIR] [--output_dir DIR]"
+        )
+        typer.echo(f"Usage: hf-breakhis audit {usage}\n\n{HELP}")
+        return
+    from hf_breakhis.results.splits import is_split
+
+    if words[0] == SPLIT or is_split(words[0]):
+        _audit_split([word for word in context.args if word != SPLIT])
         return
     given = Path(words[0])
     if not given.is_dir():
@@ -38,6 +50,38 @@ def audit(context: typer.Context) -> None:
         _show_study(given)
     else:
         _audit_run(given, words[1:])
+
+
+def _audit_split(words: list[str]) -> None:
+    """Count what a split of other people leaks; its copies where its images are at hand."""
+    from hf_breakhis.files import nearest, write_json
+    from hf_breakhis.results.audit import audit_folds, audit_table
+    from hf_breakhis.results.splits import (
+        PUBLISHED,
+        copies_in_data,
+        copies_in_folder,
+        describe_split,
+        read_split,
+        sizes_table,
+    )
+
+    if not words:
+        raise InputError(f"--split needs a table, a folder, or one of {', '.join(PUBLISHED)}.")
+    given, flags = words[0], dict(zip(words[1::2], words[2::2], strict=False))
+    wrong = next((flag for flag in words[1::2] if flag not in SPLIT_FLAGS), None)
+    if wrong or len(words) % 2 == 0:
+        last = wrong or words[-1]
+        advice = f"unknown flag `{last}`.{nearest(last, SPLIT_FLAGS)}" if wrong else f"`{last}` has no value."
+        raise InputError(f"{advice} A split takes {', '.join(SPLIT_FLAGS)}.")
+    split = read_split(given)
+    pairs, without = None, "Copies: give the images with --data_dir to look for copies."
+    if split.paths:
+        pairs, without = copies_in_folder(split), ""
+    elif "--data_dir" in flags:
+        pairs, without = copies_in_data(split, flags["--data_dir"]), ""
+    sizes, found = describe_split(split), audit_folds(split.folds, "none", pairs, without)
+    path = write_json(Path(flags.get("--output_dir", f"outputs/audit/{split.name}")) / "audit.json", sizes | found)
+    typer.echo(f"{sizes_table(sizes)}\n\n{audit_table(found)}\naudit: {path}")
 
 
 def _audit_run(run: Path, flags: list[str]) -> None:

@@ -1,0 +1,214 @@
+"""Splits of other people: each form is read, and what was planted in it is found, and nothing else."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hf_breakhis.cli import main
+from hf_breakhis.data.inventory import INVENTORY, expected_file_names
+from hf_breakhis.files import InputError
+from hf_breakhis.results.audit import audit_folds, official_leaks
+from hf_breakhis.results.splits import PUBLISHED, copies_in_folder, describe_split, is_split, read_split
+
+A, A2, B = (f"SOB_{name}-40-00{{}}.png" for name in ("B_A-14-22549AB", "B_A-14-22549CD", "M_DC-14-2523"))
+NOTHING = {"exact_copy": 0, "near_copy": 0, "same_patient": 0, "same_specimen": 0, "seen_in_training": 0}
+
+
+def audited(split, pairs=None):
+    (row,) = audit_folds(split.folds, "none", pairs)["per_fold"]
+    return row
+
+
+def write(tmp_path, text, name="split.csv"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def folders(tmp_path, draw_png):
+    """train/ and test/ with class folders; no patient, no picture on both sides."""
+    for place in (
+        f"train/benign/{A.format(1)}", f"train/malignant/{B.format(1)}", "test/benign/SOB_B_F-14-9133-40-001.png",
+        "test/malignant/SOB_M_DC-14-2773-40-001.png",
+    ):  # fmt: skip
+        draw_png(tmp_path / "kaggle" / place)
+    return tmp_path / "kaggle"
+
+
+def test_official_and_eva_have_the_known_sizes_and_leaks():
+    official, eva = (describe_split(read_split(name)) for name in ("official", "eva"))
+    assert [row["images"] for row in official["sizes"] if row["part"] == "test"] == [2904, 2403, 2577, 2698, 3083]
+    assert [row["specimens"] for row in official["shared"]] == [row["specimens"] for row in official_leaks()]
+    assert [row["images"] for row in eva["sizes"]] == [1132, 339]
+    assert len(eva["shared"][0]["specimens"]) == 4
+    assert all(not row["patients"] for found in (official, eva) for row in found["shared"])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_split_has_a_source_and_known_images(name):
+    split = read_split(name)
+    assert split.source
+    assert set(split.folds["file_name"]) <= set(expected_file_names())
+
+
+def test_the_fold_files_are_the_official_split(real_breakhis):
+    found, known = read_split(str(real_breakhis / "folds")).folds, PUBLISHED["official"].folds()
+    order = ["fold", "file_name"]
+    pd.testing.assert_frame_equal(*(one.sort_values(order, ignore_index=True) for one in (found, known)))
+    one = read_split(str(real_breakhis / "folds" / "dsfold2.txt"))
+    assert len(one.folds) == 7909
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_a_table_in_the_form_of_any_spreadsheet(tmp_path, separator):
+    rows = [
+        ["File_Name", "Split"],
+        [f"some/where/{A.format(1)}", "Training"],
+        [A.format(2), "test"],
+        [B.format(1), "val"],
+    ]
+    split = read_split(write(tmp_path, "\ufeff" + "\r\n".join(separator.join(row) for row in rows)))
+    assert split.folds["file_name"].tolist() == [A.format(1), A.format(2), B.format(1)]
+    assert split.folds["part"].tolist() == ["train", "test", "validation"]
+    assert audited(split) == {"fold": 0, "test_images": 1} | NOTHING | {
+        "same_patient": 1, "same_specimen": 1, "exact_copy": None, "near_copy": None
+    }  # fmt: skip
+
+
+def test_patients_and_specimens_are_told_from_names_or_columns(tmp_path):
+    def row(*lines):
+        return audited(read_split(write(tmp_path, "\n".join(lines))))
+
+    one = row("file_name,part", f"{A.format(1)},train", f"{A2.format(1)},test")
+    assert (one["same_patient"], one["same_specimen"]) == (0, 1)
+    one = row("file_name,part", f"{A.format(1)},train", f"{B.format(1)},test")
+    assert (one["same_patient"], one["same_specimen"]) == (0, 0)
+    one = row("file_name,part,patient_id", "x.png,train,7", "y.png,test,7")
+    assert (one["same_patient"], one["same_specimen"]) == (1, None)
+    one = row("file_name,part", "x.png,train", "y.png,test")
+    assert (one["same_patient"], one["same_specimen"]) == (None, None)
+
+
+def test_an_image_in_both_parts_is_counted(tmp_path):
+    split = read_split(write(tmp_path, f"file_name,part\n{A.format(1)},train\n{A.format(1)},test\n"))
+    assert audited(split)["seen_in_training"] == 1
+
+
+def test_folds_without_parts_are_tested_once_each(tmp_path):
+    split = read_split(write(tmp_path, f"image,fold\n{A.format(1)},1\n{A.format(2)},2\n{B.format(1)},2\n"))
+    rows = audit_folds(split.folds, "none", None)["per_fold"]
+    assert [(row["fold"], row["test_images"], row["same_patient"]) for row in rows] == [(1, 1, 1), (2, 2, 1)]
+    sizes = describe_split(split)["sizes"]
+    assert [(row["fold"], row["part"], row["missing"]) for row in sizes] == [
+        (1, "train", []), (1, "test", ["malignant"]), (2, "train", ["malignant"]), (2, "test", []),
+    ]  # fmt: skip
+
+
+def test_the_folds_csv_of_kaggle_is_read(tmp_path):
+    folder = INVENTORY[0]
+    name = next(iter(folder.names()))
+    text = f"fold,mag,grp,filename\n1,40,train,BreaKHis_v1/{name.path}\n1,40,test,BreaKHis_v1/{B.format(1)}\n"
+    assert read_split(write(tmp_path, text)).folds["file_name"].tolist() == [str(name), B.format(1)]
+
+
+def test_folders_that_share_nothing(folders):
+    split = read_split(str(folders))
+    assert audited(split, copies_in_folder(split)) == {"fold": 0, "test_images": 2} | NOTHING
+    assert [row["classes"] for row in describe_split(split)["sizes"]] == [{"benign": 1, "malignant": 1}] * 2
+    assert read_split(str(folders.parent)).folds.equals(split.folds), "one folder more is looked into"
+
+
+def test_copies_planted_in_folders_are_found(folders):
+    source = folders / f"train/malignant/{B.format(1)}"
+    shutil.copy(source, folders / "test/malignant/SOB_M_LC-14-12204-40-001.png")
+    split = read_split(str(folders))
+    row = audited(split, copies_in_folder(split))
+    assert (row["exact_copy"], row["near_copy"], row["same_specimen"]) == (1, 0, 0)
+    with Image.open(source) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
+            folders / "test/malignant/SOB_M_LC-14-13412-40-001.png"
+        )
+    split = read_split(str(folders))
+    row = audited(split, copies_in_folder(split))
+    assert (row["exact_copy"], row["near_copy"]) == (1, 1)
+
+
+def test_the_command_finds_copies_in_folders_and_names_a_missing_class(folders, capsys):
+    shutil.rmtree(folders / "test/benign")
+    shutil.copy(folders / f"train/malignant/{B.format(1)}", folders / f"test/malignant/{B.format(2)}")
+    out = folders.parent / "out"
+    assert main(["audit", str(folders), "--output_dir", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "MISSING: benign" in printed
+    assert "1 patients in train and test: SOB_M_DC-14-2523" in printed
+    audit = json.loads((out / "audit.json").read_text())
+    assert audit["per_fold"][0]["exact_copy"] == audit["per_fold"][0]["same_patient"] == 1
+
+
+def test_the_command_says_that_images_are_needed_for_copies(tmp_path, capsys):
+    assert main(["audit", "--split", "eva", "--output_dir", str(tmp_path)]) == 0
+    assert "give the images with --data_dir to look for copies" in capsys.readouterr().out
+
+
+def test_a_run_is_no_split(tmp_path):
+    (tmp_path / "test").mkdir()
+    assert is_split(str(tmp_path))
+    (tmp_path / "recipe.yaml").touch()
+    assert not is_split(str(tmp_path))
+    assert not is_split("eva")
+    assert not is_split(str(tmp_path / "c3.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty. Give a table"),
+        ("file_name,part\n", "has a header and no rows"),
+        ("name,value\nx,y\n", "has the columns name, value, but needs file_name, and part"),
+        ("file_name,part\nx,train\ny,tset\n", "`part` is 'tset', but has to be one of train,"),
+        ("file_name,part\nx,train\ny,train\n", "fold 0 has no test part"),
+        ("file_name,part\nx,train\nx,train\ny,test\n", "names x twice in one part of a fold"),
+        ("file_name,fold\nx,1\ny,a\n", "`fold` is 'a', but has to be a whole number"),
+        ("file_name,part\nx,train\ny,test,3,4,5\n", "is not a table"),
+        (f"{A.format(1)}|40|1|train\n{A.format(2)}|40|1\n", "line 2 is"),
+    ],
+)  # fmt: skip
+def test_what_is_no_split_ends_in_one_line(tmp_path, text, message):
+    with pytest.raises(InputError) as refused:
+        read_split(write(tmp_path, text))
+    assert message in str(refused.value)
+
+
+def test_folders_that_are_no_split_end_in_one_line(tmp_path, draw_png):
+    with pytest.raises(InputError, match="No split at nowhere"):
+        read_split("nowhere")
+    with pytest.raises(InputError, match="but has to hold train/ and test/"):
+        read_split(str(tmp_path))
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(InputError, match="holds no images"):
+        read_split(str(tmp_path))
+    draw_png(tmp_path / "train" / "x.png")
+    with pytest.raises(InputError, match="lies outside of a class folder"):
+        read_split(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--split"], "--split needs a table, a folder, or one of official, eva."),
+        (["--split", "evo"], "Did you mean `eva`?"),
+        (["official", "--train"], "unknown flag `--train`"),
+        (["official", "--data_dri", "x"], "unknown flag `--data_dri`. Did you mean `--data_dir`?"),
+        (["official", "--data_dir"], "`--data_dir` has no value."),
+    ],
+)
+def test_bad_words_end_in_one_line_and_code_2(words, message, capsys):
+    assert main(["audit", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
