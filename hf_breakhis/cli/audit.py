@@ -30,10 +30,7 @@ def audit(context: typer.Context) -> None:
     """Read folds and images, count what is on both sides; train only when asked."""
     words = [word for word in context.args if word != TRAIN]
     if not words or words[0] in ("-h", "--help"):
-        usage = (
-            "RUN | STUDY | RECIPE [--train] [--field value ...] | [--split] SPLIT [--data_dir DIR] [--output_dir DIR]"
-        )
-        typer.echo(f"Usage: hf-breakhis audit {usage}\n\n{HELP}")
+        typer.echo(f"Usage: hf-breakhis audit {USAGE}\n\n{HELP}")
         return
     from hf_breakhis.results.splits import is_split
 

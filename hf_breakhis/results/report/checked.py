@@ -10,6 +10,7 @@ from hf_breakhis.results.published.consistency import FITS, NOT, OPEN
 from hf_breakhis.results.report.page import fill_page
 from hf_breakhis.run import Run
 
+DATA = {"source": "imagefolder", "title": "check of a published table"}  # what a page says of its images: nothing
 LIMITS = (
     "A number that fits may still be wrong, and one that does not fit may be a misprint. Numbers are taken as "
     "rounded, not cut off. Only splits by image and the official folds are compared with the supports."
@@ -20,9 +21,8 @@ def write_check(folder: Path, check: dict[str, Any]) -> Path:
     """Write check.json and the page, and return the page."""
     check = read_json(write_json(folder / "check.json", check))
     tables = [table | {"sentences": sentences(table)} for table in check["tables"]]
-    page = fill_page(
-        "check.html.j2", Run.holding(folder, summary=check), tables=tables, answer=answer(check), limits=LIMITS
-    )
+    run = Run.holding(folder, summary=check | {"data": DATA})
+    page = fill_page("check.html.j2", run, tables=tables, answer=answer(check), limits=LIMITS)
     return write_text(folder / "check.html", page)
 
 
