@@ -37,6 +37,9 @@ class DataArguments:
     tumor_types: list[str] = described(
         [], "Subset of A F PT TA DC LC MC PC, in the order of the classes; none named: all."
     )
+    positive_class: str | None = described(
+        None, "Class that sensitivity is about, of two (default: malignant, else guessed from the names)."
+    )
     split_by: Literal["image", "patient", "specimen", "official", "folders"] = described(
         "specimen",
         "What may not straddle a split; image leaks; official is the authors' five hold-outs; "

@@ -1,16 +1,33 @@
 """The rows and labels that a recipe asks for, of all that a source holds."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.filenames import MAGNIFICATIONS
+from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
 from hf_breakhis.data.images import TARGETS, Images, in_order, warn_of_subset
 from hf_breakhis.files import InputError
+
+_ABSENCE = {"benign", "healthy", "normal", "negative", "control", "no", "not", "without", "0"}
+_DISEASE = (
+    "malign",
+    "cancer",
+    "carcinoma",
+    "tumor",
+    "tumour",
+    "positive",
+    "abnormal",
+    "disease",
+    "lesion",
+    "yes",
+    "1",
+)
 
 
 def select_images(images: Images, data: DataArguments) -> Images:
@@ -28,7 +45,10 @@ def select_images(images: Images, data: DataArguments) -> Images:
         images = _of_types(images, data.tumor_types)
     if data.target == "tumor_type":
         images = replace(images, dataset=_labelled_by_type(images, data.tumor_types))
-    return images
+    in_order_given = data.target == "tumor_type" and bool(data.tumor_types)
+    if data.positive_class is None and (in_order_given or images.classes == CLASSES or len(images.classes) != 2):
+        return images
+    return _with_positive_class(images, data.positive_class)
 
 
 def _at_magnifications(images: Images, wanted: Sequence[str]) -> Images:
@@ -69,8 +89,52 @@ def _labelled_by_type(images: Images, tumor_types: Sequence[str]) -> datasets.Da
         )
     known = TARGETS["tumor_type"] if found <= set(TARGETS["tumor_type"]) else sorted(found)
     number = {name: label for label, name in enumerate(tumor_types or known)}
+    return _relabelled(images.dataset, "tumor_type", number, list(number))
+
+
+def _relabelled(
+    dataset: datasets.Dataset, column: str, number: Mapping[Any, int], classes: Sequence[str]
+) -> datasets.Dataset:
+    """Return the rows with a label that follows from another column."""
     # The column of the whole table, without the index of the selection: else datasets would copy the images.
-    whole = in_order(images.dataset, None)
-    labels = pa.array([number.get(kind) for kind in whole["tumor_type"]], pa.int64())
-    whole = whole.remove_columns("label").add_column("label", labels, feature=datasets.ClassLabel(names=list(number)))
-    return in_order(whole, images.dataset._indices)
+    whole = in_order(dataset, None)
+    labels = pa.array([number.get(value) for value in whole[column]], pa.int64())
+    feature = datasets.ClassLabel(names=list(classes))
+    whole = whole.remove_columns("label").add_column("label", labels, feature=feature)
+    return in_order(whole, dataset._indices)
+
+
+def _with_positive_class(images: Images, wanted: str | None) -> Images:
+    """Put the positive class last, as every score expects it; where the recipe does not name it, guess with a warning.
+
+    Raises:
+        InputError: there is no such class, or there are not two.
+    """
+    classes = list(images.classes)
+    if wanted is not None and (len(classes) != 2 or wanted not in classes):
+        raise InputError(
+            f"`positive_class` is {wanted}, but has to be one of two classes; {images.location} has "
+            f"{', '.join(classes)}. Change it or leave it out."
+        )
+    warnings = list(images.warnings)
+    positive = wanted
+    if positive is None:
+        first, second = (_meaning(name) for name in classes)
+        positive = classes[0] if first > second else classes[1]
+        how = "by the alphabet, since the names do not tell" if first == second else "by the names of the classes"
+        warnings.append(
+            f"The positive class is {positive}, chosen {how} ({', '.join(classes)}): sensitivity and thresholds "
+            "are about it. Set positive_class to confirm or change it."
+        )
+    if positive == classes[1]:
+        return replace(images, warnings=warnings)
+    dataset = _relabelled(images.dataset, "label", {0: 1, 1: 0}, classes[::-1])
+    return replace(images, dataset=dataset, warnings=warnings)
+
+
+def _meaning(name: str) -> int:
+    """Return 1 for the name of a disease, -1 for that of its absence, 0 for any other."""
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    if any(word in _ABSENCE or word.startswith("non") for word in words):
+        return -1
+    return int(any(word.startswith(_DISEASE) for word in words))

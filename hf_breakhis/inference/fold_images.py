@@ -10,7 +10,10 @@ from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.model import Weights, square_size
 
-DATA_FIELDS = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "tumor_types", "target")
+DATA_FIELDS = (
+    "dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "tumor_types", "target",
+    "positive_class",
+)  # fmt: skip
 
 
 class FoldImages:

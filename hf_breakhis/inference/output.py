@@ -15,6 +15,7 @@ from hf_breakhis.inference.inputs import Item
 from hf_breakhis.inference.model import Decision, Seen
 
 DESCRIPTION = ("patient_id", "specimen_id", "magnification", "label")
+MAX_FOREIGN = 4
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -30,6 +31,7 @@ class Rows:
     def __init__(self, classes: Sequence[str], decision: Decision | None, seen: Seen | None) -> None:
         self.classes, self.decision, self.seen = list(classes), decision, seen
         self.decides = decision is not None and decision.threshold is not None and len(self.classes) == 2
+        self.foreign: set[str] = set()  # labels of images that are no classes of the model, the first few
         self.columns = ["path", *(f"prob_{name}" for name in classes), "predicted"]
         if decision is not None:
             self.columns += [f"calibrated_{name}" for name in classes]
@@ -59,7 +61,10 @@ class Rows:
             if self.decides:
                 row["decision"] = self.classes[int(other[1] >= self.decision.threshold)]  # type: ignore[union-attr]
             row |= {name: item.about.get(name) for name in DESCRIPTION[:3]}
-            row["label"] = next((name for name in item.about.get("labels", ()) if name in self.classes), None)
+            labels = item.about.get("labels", ())
+            row["label"] = next((name for name in labels if name in self.classes), None)
+            if labels and row["label"] is None and len(self.foreign) < MAX_FOREIGN:
+                self.foreign.add(labels[0])
             if self.seen is not None:
                 row["seen_in_training"] = _ends_of(item.path) & self.seen.images != set()
             yield {name: row[name] for name in self.columns}

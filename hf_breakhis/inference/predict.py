@@ -94,6 +94,11 @@ class Prediction:
         for (seen, column), tally in sorted(self.tallies.items()):
             where = "; on images the model was TRAINED on: no test" if seen else ""
             yield f"{tally.sentence()} ({by[column]}{where})"
+        if self.rows.foreign:
+            yield (
+                f"no accuracy for images labelled {', '.join(sorted(self.rows.foreign))}: the classes of this model "
+                f"are {', '.join(self.rows.classes)}; rename its classes (id2label in config.json) to compare them"
+            )
         if self.num_repeated:
             copies = count(self.num_repeated, "copy", "copies")
             yield f"{copies} of images given before (equal files): each image counts once in these rates"

@@ -24,7 +24,8 @@ COMMON = {"weight_decay": 0.01, "dataloader_num_workers": 2, "image_size": 224} 
 PAPER_RECIPES = ("c1", "c2", "c3")
 # A run that differs in one of these is none of the paper's classifiers.
 DECIDING = (
-    "target", "magnifications", "tumor_types", "num_folds", "test_size", "test_patients", "validation_size",
+    "target", "positive_class", "magnifications", "tumor_types",
+    "num_folds", "test_size", "test_patients", "validation_size",
     "image_size", "augmentation", "model_name_or_path", "model_revision", "model_kwargs", "init", "freeze_backbone",
     "optimizer_name", "optimizer_kwargs", "learning_rate", "weight_decay", "decay_norm_and_bias", "scheduler_name",
     "scheduler_kwargs", "metric_for_best_model", "load_best_model_at_end", "num_train_epochs", "max_steps",

@@ -71,6 +71,8 @@ def _averages(summary: dict[str, Any]) -> list[str]:
         pooled = (scores.get("pooled") or {}).get(key)
         if mean is None and value_of(pooled) is None:
             continue
+        if key in ("sensitivity", "specificity") and len(summary["classes"]) == 2:
+            label = f"{label} ({summary['classes'][key == 'sensitivity']})"
         both = score(mean) if sd is None else f"{score(mean)} +- {score(sd)}"
         lines.append(f"{label:<42}{both:>16}{score(value_of(pooled)):>11}{interval(pooled):>19}")
     return lines + _notes(summary)
@@ -84,6 +86,13 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     if told.get("reason") or told.get("method"):
         how = f"{told.get('method')} ({told.get('num_groups')} drawn, {told.get('resamples'):,} resamples)."
         lines += _wrapped(f"Interval: {told.get('reason') or how}")
+    decision = summary.get("decision") or {}
+    if decision.get("threshold") is not None:
+        positive = summary["classes"][1]
+        lines += _wrapped(
+            f"Threshold: {positive} from a calibrated probability of {score(decision['threshold'])} on, by the rule "
+            f"{decision['rule']}; sensitivity is the share of {positive} images found."
+        )
     if protocol.get("folds_missing"):
         lines += _wrapped(f"Folds not there yet: {', '.join(map(str, protocol['folds_missing']))}.")
     return lines
