@@ -27,7 +27,9 @@ def publish(
     if create_pr and revision:
         raise InputError("--create_pr makes a branch of its own; drop --revision.")
 
+    from hf_breakhis.hub.privacy import RENAMED, are_names_public
     from hf_breakhis.hub.publish import branch_of, choose_weights, claim_model, propose, publications, push
+    from hf_breakhis.run import Run
 
     chosen = choose_weights(run, weights)
     if not dry_run:
@@ -44,3 +46,5 @@ def publish(
             typer.echo(f"proposed: {proposed}" if proposed else f"nothing to propose: {repo_id} holds exactly this.")
         elif not dry_run:
             typer.echo(f"pushed: {push(publication, repo_id)}")
+    if not are_names_public(Run(run)):
+        typer.echo(RENAMED)

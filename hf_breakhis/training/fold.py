@@ -160,7 +160,6 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         training,
         output_dir=str(folder / "checkpoints"),
         eval_strategy=training.eval_strategy if len(watched) else "no",
-        hub_token=None,  # the Trainer writes its arguments into each checkpoint
     )
     labels = job.table["label"].to_numpy()[fold.train]
     weights = balanced_weights(labels, len(job.classes)) if training.class_weights == "balanced" else None

@@ -79,7 +79,7 @@ def test_no_name_of_a_private_source_is_published(private, published):
     assert not list(published.rglob("examples/*"))
 
 
-def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_path):
+def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_path, capsys):
     table = json.loads((private / NAMES).read_text())
     rows = rows_of(published / "model" / "folds.csv")
     originals = {row["file_name"]: row for row in rows_of(private / "folds.csv")}
@@ -99,6 +99,7 @@ def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_p
     assert (
         main(["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder", str(tmp_path / "p")]) == 0
     )
+    assert RENAMED in capsys.readouterr().out
     assert (private / NAMES).read_bytes() == before
     assert (tmp_path / "p" / "folds.csv").read_bytes() == (published / "model" / "folds.csv").read_bytes()
     # The numbers are those of the run.
@@ -114,6 +115,15 @@ def test_the_order_of_random_names_does_not_follow_the_names(private, published)
 def test_the_card_and_the_app_say_that_names_are_random(published):
     assert RENAMED in ModelCard.load(published / "model" / "README.md").text
     assert RENAMED in (published / "space" / "README.md").read_text()
+
+
+def test_nothing_of_breakhis_is_claimed(private, published):
+    for path in (private / "report.html", published / "model" / "README.md", published / "space" / "README.md"):
+        text = re.sub(r"hf[_-]breakhis", "", path.read_text(), flags=re.IGNORECASE)
+        found = re.findall(r"(?i)breakhis|spanhol|slide|wom[ae]n|adenosis|brazil|biops|apache|700 x 460", text)
+        assert found == [], path
+    facts = json.loads((published / "space" / "facts.json").read_text())
+    assert (facts["licence"], "BreakHis" in facts["expects"]) == ("unknown", False)
 
 
 def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_path, monkeypatch):
