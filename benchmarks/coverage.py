@@ -139,11 +139,11 @@ def cover(images: Images, truth: dict[str, float], resamples: int, seed: int) ->
             bounds = {}
             for name in SCORES:
                 value = float(values[name][0])
-                if way.endswith("(default)") and np.ptp(replicates[name]) < TINY:  # all correct
-                    of_class = {"specificity": 0, "sensitivity": 1}.get(name)
-                    rest_on = len(classes) if of_class is None else int((classes == of_class).sum())
-                    rest_on = min(np.bincount(classes)) if name == "roc_auc" else rest_on
-                    bounds[name] = exact_bound(value, rest_on, LEVEL)
+                if np.ptp(replicates[name]) < TINY:  # all correct: the other methods have no width
+                    numbers = np.bincount(classes)
+                    rest_on = {"specificity": numbers[0], "sensitivity": numbers[1], "roc_auc": min(numbers)}
+                    exact = exact_bound(value, int(rest_on.get(name, len(classes))), LEVEL)
+                    bounds[name] = exact if way.endswith("(default)") else (value, value)
                     continue
                 one = Replicates(value, replicates[name], *weigh(value, left[name], classes))
                 bounds[name] = bounds_of(one, left[name], classes)

@@ -143,6 +143,19 @@ def coverage(found: dict[str, Any]) -> str:
     return "\n\n".join(texts)
 
 
+def pooled_auc(found: dict[str, Any]) -> str:
+    """Return the bias of each way to average a ranking score, by setting."""
+    ways = list(dict.fromkeys(row["way"] for row in found["rows"]))
+    cells = {(row["setting"], row["score"], row["way"]): f"{row['bias']:+.3f}" for row in found["rows"]}
+    keys = list(dict.fromkeys((row["setting"], row["score"]) for row in found["rows"]))
+    rows = [
+        [f"{setting}, {score}", *(cells.get((setting, score, way), "") for way in ways)] for setting, score in keys
+    ]
+    error = max(row["monte_carlo_error"] for row in found["rows"])
+    words = f"Mean error over {found['cohorts']} cohorts; its Monte Carlo error is at most {error:.3f}."
+    return f"{table(['setting, score', *ways], rows)}\n\n{words}"
+
+
 def coverage_in_short(found: dict[str, Any]) -> str:
     """Return the lowest and highest coverage of three methods over all settings, by score."""
     names = {
@@ -247,6 +260,7 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "scale": ("Scale of the results", "The rooms after training, by number of predictions.", scale),
     "long": ("Half an hour", "Runs stopped and started again, reports and predictions, in one process.", long),
     "coverage": ("Coverage", "How often a 95 % interval holds the truth, specimens as in BreakHis.", coverage),
+    "pooled_auc": ("Ranking over folds", "Bias of three ways to average a ranking score over folds.", pooled_auc),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
     "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
 }

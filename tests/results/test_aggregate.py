@@ -44,7 +44,13 @@ def test_numbers_are_scikit_learns(run, summary):
     test = gather(Run(run))
     pooled = summary["image"]["pooled"]
     assert pooled["accuracy"]["value"] == metrics.accuracy_score(test["label"], test["predicted"])
-    assert pooled["roc_auc"]["value"] == pytest.approx(metrics.roc_auc_score(test["label"], test["prob_malignant"]))
+    areas = [metrics.roc_auc_score(own["label"], own["prob_malignant"]) for _, own in test.groupby("fold")]
+    assert pooled["roc_auc"]["value"] == pytest.approx(np.mean(areas))
+    assert summary["image"]["roc"]["mean"]["auc"] == pytest.approx(np.mean(areas)), "figure and table show the same"
+    assert summary["image"]["mean"]["roc_auc"] == pytest.approx(np.mean(areas))
+    other = metrics.roc_auc_score(test["label"], test["prob_malignant"])
+    assert summary["image"]["pooled_ranking"]["roc_auc"] == pytest.approx(other)
+    assert summary["baselines"]["majority"]["roc_auc"] == 0.5
     assert pooled["mcc"]["value"] == pytest.approx(metrics.matthews_corrcoef(test["label"], test["predicted"]))
     for fold, row in enumerate(summary["image"]["per_fold"]):
         own = test[test["fold"] == fold]

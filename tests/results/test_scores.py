@@ -1,5 +1,7 @@
 """Scores of weighted groups equal the scores of the images themselves, drawn as often."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,22 @@ def test_patients_called_by_their_mean_probability():
     found = patient_sides(images, patients)(np.ones((1, 8)))
     assert found["sensitivity"] == pytest.approx([2 / 3])
     assert found["specificity"] == pytest.approx([1 / 2])
+
+
+def test_a_ranking_is_the_mean_over_folds_and_not_moved_by_their_scales():
+    """One fold ranks 3 of 4 pairs correctly, the other all 4; its scores are all below those of the first."""
+    labels, folds = np.array([0, 0, 1, 1] * 2), np.repeat([0, 1], 4)
+    score = np.array([0.6, 0.8, 0.7, 0.9, 0.1, 0.2, 0.3, 0.4])
+    images = Images(labels, labels, np.stack([1 - score, score], 1), np.arange(8), folds=folds)
+    found = image_scores(images)(np.ones((1, 8)))
+    assert found["roc_auc"] == pytest.approx([(0.75 + 1) / 2])
+    assert found["average_precision"] == pytest.approx([((1 + 2 / 3) / 2 + 1) / 2])
+    pooled = image_scores(replace(images, folds=None))(np.ones((1, 8)))
+    assert pooled["roc_auc"] == pytest.approx([(3 + 4 + 2 + 2) / 16])
+    without = np.array([[0, 0, 1, 1, 1, 1, 1, 1.0]])
+    assert image_scores(images)(without)["roc_auc"] == pytest.approx([1]), "a fold without a class is left out"
+
+
+def test_groups_without_images_have_no_class():
+    images = Images(np.array([1, 0]), np.array([1, 0]), np.eye(2)[[1, 0]], np.array([0, 2]), total_groups=4)
+    assert images.group_classes.tolist() == [1, -1, 0, -1]

@@ -20,7 +20,8 @@ from hf_breakhis.metrics.image_report.image_report import (
 _DESCRIPTION = """
 The image report of every fold; mean and standard deviation over the folds of each of its scores; the mean confusion
 matrix; the mean ROC curve with a band of one standard deviation; and the image report of all folds' test predictions
-pooled. The mean ROC curve averages the folds' true positive rates at equal false positive rates.
+pooled. The mean ROC curve averages the folds' true positive rates at equal false positive rates; its area is the mean
+of their areas.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -149,7 +150,7 @@ def _mean_curve(positive: np.ndarray, score: np.ndarray, folds: np.ndarray) -> d
     rate = np.concatenate([np.zeros((len(rates), 1)), rates], axis=1)
     fpr = np.concatenate([[0.0], grid])
     sd = rate.std(0, ddof=1) if len(rates) > 1 else None
-    mean = {"fpr": fpr, "tpr": rate.mean(0), "sd": sd, "auc": metrics.auc(fpr, rate.mean(0))}
+    mean = {"fpr": fpr, "tpr": rate.mean(0), "sd": sd, "auc": np.mean([curve["auc"] for curve in curves])}
     return {"mean": plain(mean), "per_fold": [plain(curve) for curve in curves]}
 
 

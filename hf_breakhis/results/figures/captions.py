@@ -22,7 +22,7 @@ CAPTIONS = {
     "roc_mean": (
         "Receiver operating characteristic: share of {positive} images found (sensitivity) against share of other "
         "images falsely called {positive}, over all thresholds. Dark: mean of {folds} at equal false positive rate; "
-        "grey: single folds. AUC is the area under the mean curve; .5 is chance (dashed)."
+        "grey: single folds. AUC: mean of the folds' areas under the curve; .5 is chance (dashed)."
     ),
     "roc_folds": (
         "Receiver operating characteristic of each fold (dark) among the others (grey), with the area under it (AUC). "

@@ -82,7 +82,9 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     protocol, told = summary["protocol"], summary.get("interval") or {}
     slides = " Patients are slide folders, as the BreakHis authors count."
     is_breakhis = source_of(summary["data"]).has_breakhis_names
-    lines = _wrapped(f"Kept apart: {protocol['split_by']}.{slides if is_breakhis else ''}")
+    several = len(summary["image"]["per_fold"]) > 1
+    lines = _wrapped("ROC AUC and average precision are means over the folds, also under Pooled.") if several else []
+    lines += _wrapped(f"Kept apart: {protocol['split_by']}.{slides if is_breakhis else ''}")
     if told.get("reason") or told.get("method"):
         how = f"{told.get('method')} ({told.get('num_groups')} drawn, {told.get('resamples'):,} resamples)."
         lines += _wrapped(f"Interval: {told.get('reason') or how}")

@@ -66,4 +66,5 @@ def _score(present: list[int], results: list[tuple[np.ndarray, np.ndarray]], cla
 
     per_fold = [{"fold": fold, **report(*result)} for fold, result in zip(present, results, strict=True)]
     labels, prob = (np.concatenate(columns) for columns in zip(*results, strict=True))
-    return {"per_fold": per_fold, **report(labels, prob)}
+    areas = [row["roc_auc"] for row in per_fold if row["roc_auc"] is not None]
+    return {"per_fold": per_fold, **report(labels, prob), "roc_auc": float(np.mean(areas)) if areas else None}

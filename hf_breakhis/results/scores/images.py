@@ -11,11 +11,16 @@ from hf_breakhis.results.predictions import by_fold, classes_of, known, probabil
 from hf_breakhis.results.scores.intervals import choose_groups, groups_by_class, intervals
 from hf_breakhis.results.scores.resampling import image_scores, images_of
 
+RANKING = ("roc_auc", "average_precision")
 BY_MAGNIFICATION = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 
 
 def image_level(test: pd.DataFrame) -> dict[str, Any]:
-    """Return the image reports of the folds, their mean and spread, and the pooled scores with intervals."""
+    """Return the image reports of the folds, their mean and spread, and the scores of all folds with intervals.
+
+    `pooled` holds scores of all test images, but of AUC and average precision the mean over the folds, see
+    `image_scores`; what pooling the scores of different models gives is in `pooled_ranking`.
+    """
     result = fold_aggregate(test["label"], test["predicted"], test["fold"], probabilities_of(test), classes_of(test))
     groups, classes = choose_groups(test), classes_of(test)
     for report in result["per_fold"]:
@@ -27,6 +32,7 @@ def image_level(test: pd.DataFrame) -> dict[str, Any]:
         "mean": result["mean"],
         "sd": result["sd"],
         "pooled": _bounded(test),
+        "pooled_ranking": {name: result["pooled"][name] for name in RANKING},
         "mean_confusion_matrix": result["mean_confusion_matrix"],
         "pooled_confusion_matrix": result["pooled"]["confusion_matrix"],
         "roc": result["roc"],

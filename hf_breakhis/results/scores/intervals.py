@@ -164,7 +164,7 @@ def intervals(
         scores: from weights (resamples, num_groups) to the scores, (resamples,) each.
         num_groups: number of groups. `low` and `high` are None where a score rests on fewer than `MIN_GROUPS`: on all
             of them, on those of one class, or, where it compares classes, on those of any.
-        classes: (num_groups,) the class of each group; all of one where that is not known.
+        classes: (num_groups,) the class of each group, -1 if it has no image; all of one where that is not known.
         shares: whether the scores lie between 0 and 1; differences do not.
         limits: the range of scores that are no shares.
         level: share of the intervals that shall hold the truth.
@@ -176,7 +176,8 @@ def intervals(
     if num_groups < MIN_GROUPS:
         return {name: unbounded(value) for name, value in values.items()}
     classes = np.zeros(num_groups, int) if classes is None else classes
-    fewest = min(np.bincount(classes)[np.unique(classes)])
+    numbers = np.bincount(classes[classes >= 0])
+    fewest = min(numbers[numbers > 0])
     replicates = scores(draw(num_groups, resamples, seed))
     left_out = scores(1 - np.eye(num_groups)) if num_groups <= MAX_LEFT_OUT else {}
     needs_exact = shares and left_out and any(value in (0, 1) for value in values.values())

@@ -53,7 +53,7 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[st
         InputError: the two of a pair tested no image in common, or have different classes or labels.
     """
     tables = [_common(one, other) for one, other in pairs]
-    images, group = _in_groups([table for pair in tables for table in pair])
+    images, group, classes = _in_groups([table for pair in tables for table in pair])
     scores = [_scores(one, table) for one, table in zip(images, [t for pair in tables for t in pair], strict=True)]
 
     def differences(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -62,7 +62,7 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[st
         each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in PAIRED}
         return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in PAIRED}
 
-    told = intervals(differences, images[0].num_groups, classes=images[0].group_classes, shares=False)
+    told = intervals(differences, images[0].num_groups, classes=classes, shares=False)
     return {
         **{
             name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
@@ -80,14 +80,14 @@ def _each(told: dict[str, Any], name: str, number: int) -> list[float | None]:
 
 def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
     """Return the mean of each of `PAIRED` over runs such as repeats, with the interval over specimens of all."""
-    images, _ = _in_groups(tables)
+    images, _, classes = _in_groups(tables)
     scores = [_scores(one, table) for one, table in zip(images, tables, strict=True)]
 
     def means(weights: np.ndarray) -> dict[str, np.ndarray]:
         found = [score(weights) for score in scores]
         return {name: np.mean([one[name] for one in found], axis=0) for name in PAIRED}
 
-    return intervals(means, images[0].num_groups, classes=images[0].group_classes)
+    return intervals(means, images[0].num_groups, classes=classes)
 
 
 def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,8 +102,8 @@ def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     return pair
 
 
-def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str]:
-    """Return the images of tables with one numbering of their groups, and what the groups are."""
+def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str, np.ndarray]:
+    """Return the images of tables with one numbering of their groups, what the groups are, and the class of each."""
     everything = pd.concat(list(tables), ignore_index=True)
     groups = choose_groups(everything)
     ends = np.cumsum([len(table) for table in tables])[:-1]
@@ -111,7 +111,7 @@ def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str]:
         replace(images_of(table), groups=codes, total_groups=groups.count)
         for table, codes in zip(tables, np.split(groups.codes, ends), strict=True)
     ]
-    return images, groups.level
+    return images, groups.level, replace(images_of(everything), groups=groups.codes).group_classes
 
 
 def _scores(images: Images, table: pd.DataFrame) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

@@ -1,7 +1,7 @@
 """Scores of resampled test sets: every score as a function of how often each group was drawn."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ class Images:
         groups: (n,) numbers from 0 below the number of groups.
         classes: names of the classes in the order of their numbers.
         total_groups: number of groups where some of them have no image here.
+        folds: (n,) fold whose model predicted the image; None for one model.
     """
 
     labels: np.ndarray
@@ -32,6 +33,7 @@ class Images:
     groups: np.ndarray
     classes: tuple[str, ...] = ("benign", "malignant")
     total_groups: int | None = None
+    folds: np.ndarray | None = None
 
     @property
     def num_groups(self) -> int:
@@ -40,22 +42,25 @@ class Images:
 
     @property
     def group_classes(self) -> np.ndarray:
-        """(num_groups,) the class of each group, that of most of its images; of a group without images here, 0."""
+        """(num_groups,) the class of each group, that of most of its images; -1 of a group without images here."""
         counts = np.zeros((self.num_groups, len(self.classes)), dtype=np.int64)
         np.add.at(counts, (self.groups, self.labels), 1)
-        return counts.argmax(1)
+        return np.where(counts.any(1), counts.argmax(1), -1)
 
 
 def images_of(rows: pd.DataFrame) -> Images:
     """Return predictions as arrays, grouped as `choose_groups` says."""
-    labels, predicted = rows["label"].to_numpy(), rows["predicted"].to_numpy()
-    return Images(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, tuple(classes_of(rows)))
+    labels, predicted, folds = (rows[name].to_numpy() for name in ("label", "predicted", "fold"))
+    classes = tuple(classes_of(rows))
+    return Images(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, classes, folds=folds)
 
 
 def image_scores(images: Images, ranked: bool = True) -> Callable[[Weights], dict[str, np.ndarray]]:
     """Return a function from weights to every score of the image report, by the names of `flat_scores`.
 
-    A score of the confusion matrix needs the matrix of each group alone; a ranking needs the images.
+    A score of the confusion matrix needs the matrix of each group alone; a ranking needs the images. AUC and average
+    precision are the mean over the folds, since scores of different models have no common scale: pooled scores are
+    biased downwards, also after centring if folds differ in the shares of the classes (benchmarks/pooled_auc.py).
 
     Args:
         images: the predicted images.
@@ -67,14 +72,17 @@ def image_scores(images: Images, ranked: bool = True) -> Callable[[Weights], dic
     counts = np.bincount(images.groups, minlength=images.num_groups)
     squares = ((images.probabilities - np.eye(classes)[images.labels]) ** 2).sum(1) / (2 if classes == 2 else 1)
     losses = np.bincount(images.groups, weights=squares, minlength=images.num_groups)
-    rankings = [_ranking(images, k) for k in ([1] if classes == 2 else range(classes))]
+    rankings = [
+        [_ranking(part, k) for k in ([1] if classes == 2 else range(classes))] for part in _by_fold(images) if ranked
+    ]
 
     def scores(weights: Weights) -> dict[str, np.ndarray]:
         weights = np.asarray(weights, dtype=float)
         matrix = (weights @ matrices).reshape(-1, classes, classes)
         result = matrix_scores(matrix, images.classes) | {"brier": _ratio(weights @ losses, weights @ counts)}
         if ranked:
-            areas, averages = zip(*(ranking(weights) for ranking in rankings), strict=True)
+            per_fold = [zip(*(ranking(weights) for ranking in fold), strict=True) for fold in rankings]
+            areas, averages = zip(*([_mean_of_defined(score) for score in fold] for fold in per_fold), strict=True)
             result |= {"roc_auc": _mean_of_defined(areas), "average_precision": _mean_of_defined(averages)}
         return result
 
@@ -140,6 +148,25 @@ def patient_sides(images: Images, patients: np.ndarray) -> Callable[[Weights], d
         right = np.bincount(group[kept], weights=verdict[kept] == side, minlength=images.num_groups)
         counts[name] = right, np.bincount(group[kept], minlength=images.num_groups)
     return lambda weights: {name: _ratio(weights @ right, weights @ whole) for name, (right, whole) in counts.items()}
+
+
+def _by_fold(images: Images) -> list[Images]:
+    """Return the images of each fold, with the numbers of the groups unchanged."""
+    if images.folds is None:
+        return [images]
+    parts = [images.folds == fold for fold in np.unique(images.folds)]
+    return [
+        replace(
+            images,
+            labels=images.labels[part],
+            predicted=images.predicted[part],
+            probabilities=images.probabilities[part],
+            groups=images.groups[part],
+            total_groups=images.num_groups,
+            folds=None,
+        )
+        for part in parts
+    ]
 
 
 def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[np.ndarray, np.ndarray]]:
