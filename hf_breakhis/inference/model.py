@@ -130,6 +130,11 @@ def find_model(
         return Weights(fetch_model(str(model), revision))
     if is_run:
         return _of_run(Run(place), fold)
+    if place.is_file() and place.suffix == ".onnx":
+        raise InputError(
+            f"{model} is an ONNX file. Give the run or the model folder that it was exported from, "
+            "and --backend onnx to predict with the export."
+        )
     if (place / MODEL / CONFIG).is_file():
         place = place / MODEL
     if not (place / CONFIG).is_file():

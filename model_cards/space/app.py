@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 HERE = Path(__file__).parent
+BUTTONS = ["download", "fullscreen"]  # the default also offers to share the image in public
 FACTS = json.loads((HERE / "facts.json").read_text(encoding="utf-8"))
 MAX_BYTES = 50 * 2**20
 ignore_size_warnings()
@@ -50,7 +51,7 @@ def answer(path: str | None, method: str) -> Shown:
         logits = model(pixel_values=values).logits[0]
     probabilities = logits.softmax(-1).tolist()
     first = int(logits.argmax())
-    words = f"The most probable class is **{FACTS['labels'][first]}**."
+    called, words = FACTS["labels"][first], f"The most probable class is **{FACTS['labels'][first]}**."
     if FACTS["positive"] is not None and FACTS["threshold"] is not None and FACTS["temperature"] is not None:
         positive = FACTS["labels"].index(FACTS["positive"])
         calibrated = (logits / FACTS["temperature"]).softmax(-1)[positive].item()
@@ -60,6 +61,11 @@ def answer(path: str | None, method: str) -> Shown:
             f"**{calibrated:.4f}**, and it is called so from {FACTS['threshold']:.3f}. " + words
         )
     heat = (occlusion if method == "Occlusion" else grad_cam)(model, values, first)
+    words = f"## {called}\n\n{words}"
+    if not heat.any():
+        words += (
+            f"\n\nThe heat map is empty: {method} finds no place that raises the score of {FACTS['labels'][first]}."
+        )
     small = F.resize(pixels, list(values.shape[-2:]), InterpolationMode.BILINEAR, antialias=True)
     picture = Image.fromarray(overlay(small, heat).permute(1, 2, 0).numpy())
     shape = (700, max(1, round(700 * pixels.shape[1] / pixels.shape[2])))
@@ -112,10 +118,10 @@ def build() -> gr.Blocks:
                 button = gr.Button("Ask the model", variant="primary", elem_id="ask")
             with gr.Column():
                 words = gr.Markdown(elem_id="said")
-                label = gr.Label(label="Probability", elem_id="label")
+                label = gr.Label(label="Probability", elem_id="label", show_heading=False)
         with gr.Row():
-            image = gr.Image(label="Image", elem_id="image", format="png", interactive=False)
-            heat = gr.Image(label="Heat map", elem_id="heat", format="png", interactive=False)
+            image = gr.Image(label="Image", elem_id="image", format="png", interactive=False, buttons=BUTTONS)
+            heat = gr.Image(label="Heat map", elem_id="heat", format="png", interactive=False, buttons=BUTTONS)
         gr.Markdown(trust())
         told = [words, label, image, heat]
         found = gr.State()

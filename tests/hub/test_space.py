@@ -264,3 +264,24 @@ def test_the_app_starts_without_this_package(app, tmp_path):
     run = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=False)
     assert run.stdout.strip() == "8", run.stderr
     assert json.loads((copy / "facts.json").read_text())["twin"] is True
+
+
+def test_the_heading_is_the_decision_and_an_empty_heat_map_says_so(app):
+    """The app with gradio replaced: the threshold is put above and below the calibrated probability."""
+    code = (
+        "import sys, unittest.mock as m; sys.modules['gradio'] = m.MagicMock(Error=OSError); import app, torch; "
+        "from PIL import Image; Image.new('RGB', (70, 46), (200, 90, 120)).save('one.png')\n"
+        "app.FACTS |= {'temperature': 1.0}\n"
+        "for threshold in (0.0, 1.1):\n"
+        "    app.FACTS['threshold'] = threshold; print(app.answer('one.png', 'Occlusion')[0].splitlines()[0])\n"
+        "app.occlusion = lambda *given: torch.zeros(32, 32)\n"
+        "print(app.answer('one.png', 'Occlusion')[0].splitlines()[-1])\n"
+        "app.gr.reset_mock(); app.build()\n"
+        "print(app.gr.Label.call_args.kwargs['show_heading'], "
+        "['share' in call.kwargs['buttons'] for call in app.gr.Image.call_args_list])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=app, capture_output=True, text=True, check=False)
+    lines = told.stdout.splitlines()
+    assert lines[:2] == ["## malignant", "## benign"], told.stderr
+    assert lines[2].startswith("The heat map is empty: Occlusion finds no place")
+    assert lines[3:] == ["False [False, False]"]

@@ -74,3 +74,11 @@ def test_an_export_of_other_weights_is_refused(exported, twin, tmp_path, capsys)
     about.write_text(json.dumps(json.loads(about.read_text()) | {"weights_sha256": "0" * 64}))
     assert main(["predict", str(folder), str(twin), "--backend", "onnx"]) == 2
     assert "exported from other weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_an_onnx_file_as_the_model_says_what_to_give(command, twin, tmp_path, capsys):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"onnx")
+    assert main([command, str(path), *([str(twin)] if command == "predict" else [])]) == 2
+    assert "is an ONNX file. Give the run or the model folder that it was exported from" in capsys.readouterr().err
