@@ -34,7 +34,7 @@ from hf_breakhis.training.environment import (
     write_recipe,
 )
 from hf_breakhis.training.fold import Job, train_fold
-from hf_breakhis.training.lock import held, require_free
+from hf_breakhis.training.lock import held, preparing, require_free
 from hf_breakhis.training.modeling import check_network
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
@@ -234,10 +234,11 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
     """Write what is known before training: recipe, data, colors and folds.
 
     Raises:
-        InputError: the folder holds a run on other images.
+        InputError: the folder holds a run on other images, or of another recipe, perhaps since a moment ago.
     """
-    _require_same_manifest(run, findings.manifest_sha256)
-    with Run(run).rewriting(*INPUTS):
+    with preparing(run), Run(run).rewriting(*INPUTS):
+        check_continues(run, recipe)
+        _require_same_manifest(run, findings.manifest_sha256)
         if not (run / RECIPE).is_file():
             write_recipe(run, recipe)
         write_json(run / DATA, describe_data(images, findings))

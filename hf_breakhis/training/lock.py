@@ -1,5 +1,6 @@
 """One process at a time trains a fold: a second run on the same folder is refused."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +9,21 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
+from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.files import InputError
 
 # The system frees it when its process ends, however that ends.
 NAME = ".lock"
+
+
+@contextmanager
+def preparing(run: Path) -> Iterator[None]:
+    """Let one process at a time compare and write the recipe of a run; the others wait."""
+    name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16]
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):  # outside the run, where it is not deleted while another waits for it
+        yield
 
 
 @contextmanager
