@@ -101,9 +101,9 @@ def report(
         one.seal()
     changed = one.changes((), training=True)
     one.require_unchanged(written=(PREDICTIONS, SUMMARY) if threshold_rule is None else SCORES)
-    for name in changed:
-        typer.echo(f"{name.split()[0]} was not as the run wrote it, and is made again.", err=True)
     show_report(run, threshold_rule)
+    for name in changed:
+        typer.echo(f"{name.split()[0]} was not as the run wrote it, and was made again.", err=True)
 
 
 def show_report(run: Path, threshold_rule: str | None = None) -> None:

@@ -1,0 +1,218 @@
+"""A run knows its files: what was changed, replaced or damaged is named in one line by every command."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from hf_breakhis.cli import main
+from hf_breakhis.files import InputError
+from hf_breakhis.inference.model import find_model
+from hf_breakhis.recipe import build_recipe
+from hf_breakhis.run import CHECKSUMS, Run
+from hf_breakhis.tables import read_mapping, read_table
+from hf_breakhis.training.crossval import cross_validate
+
+MUTATIONS = {
+    "missing": None,
+    "empty": lambda _: b"",
+    "null": lambda _: b"null\n",
+    "list": lambda _: b"[]\n",
+    "no fields": lambda _: b"{}\n",
+    "cut in half": lambda content: content[: len(content) // 2],
+    "binary": lambda _: bytes(range(256)),
+    "folder": None,
+}
+OUTPUTS = ("figures/", "report.html")  # nothing reads them
+
+
+def mutate(path, name):
+    content = path.read_bytes()
+    path.unlink()
+    if name == "folder":
+        path.mkdir()
+    elif MUTATIONS[name] is not None:
+        path.write_bytes(MUTATIONS[name](content))
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    return shutil.copytree(trained_run, tmp_path / "run")
+
+
+@pytest.fixture
+def light_report(monkeypatch):
+    """A report without figures and with few resamples: the files are read as ever."""
+    monkeypatch.setattr("hf_breakhis.results.report.page.FIGURES", {})
+    monkeypatch.setattr("hf_breakhis.results.scores.intervals.RESAMPLES", 20)
+
+
+def changes_of(run):
+    return Run(run).changes()
+
+
+def test_a_run_as_it_was_written_has_no_changes(trained_run):
+    assert changes_of(trained_run) == []
+    for fold in (0, 1):
+        names = json.loads((trained_run / f"fold-{fold}" / CHECKSUMS).read_text())["sha256"]
+        files = {path.relative_to(trained_run / f"fold-{fold}").as_posix()
+                 for path in (trained_run / f"fold-{fold}").rglob("*") if path.is_file()}  # fmt: skip
+        assert set(names) == files - {CHECKSUMS}
+
+
+def swap_model(run):
+    shutil.copyfile(run / "fold-1/model/model.safetensors", run / "fold-0/model/model.safetensors")
+    return "fold-0/model/model.safetensors"
+
+
+def edit(name, old, new):
+    def change(run):
+        text = (run / name).read_text()
+        assert old in text
+        (run / name).write_text(text.replace(old, new, 1))
+        return name
+
+    return change
+
+
+def permute_names(run):
+    path = run / "fold-0/predictions.csv"
+    head, *rows = path.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    names = [row[0] for row in cells]
+    rows = [",".join([name, *row[1:]]) for name, row in zip(names[1:] + names[:1], cells, strict=True)]
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return "fold-0/predictions.csv"
+
+
+def lose_a_fold(run):
+    shutil.rmtree(run / "fold-1")
+    return "fold-1 (missing or not finished)"
+
+
+def lose_metrics(run):
+    (run / "fold-1" / "metrics.json").unlink()
+    return "fold-1 (missing or not finished)"
+
+
+CHANGES = {
+    "model of another fold": swap_model,
+    "permuted names": permute_names,
+    "a label": edit("folds.csv", ",1,", ",0,"),
+    "a patient": edit("folds.csv", "SOB_", "SOC_"),
+    "the accuracy": edit("summary.json", '"value": 0.', '"value": 0.9'),
+    "the recipe": edit("recipe.yaml", "learning_rate: 0.05", "learning_rate: 0.5"),
+    "a missing fold": lose_a_fold,
+    "missing metrics": lose_metrics,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_named_and_can_be_accepted(run, name):
+    changed = CHANGES[name](run)
+    assert changes_of(run) == [changed]
+    with pytest.raises(InputError, match=r"not as the run wrote them: .*accept the change: `hf-breakhis report"):
+        find_model(run)
+    Run(run).seal()
+    assert changes_of(run) == []
+
+
+def test_a_fold_of_another_run_is_named(run):
+    """Copied with its checksums, so that only the recipe that it was trained by differs."""
+    sums = json.loads((run / "fold-1" / CHECKSUMS).read_text())
+    sums["run"]["recipe.yaml"] = "0" * 64
+    (run / "fold-1" / CHECKSUMS).write_text(json.dumps(sums))
+    assert changes_of(run) == ["fold-1 (trained with another recipe.yaml or folds.csv)"]
+    assert find_model(run, "0").fold == "0", "the weights that are used are those of the run"
+
+
+def test_the_report_makes_an_edited_summary_again_and_says_so(run, light_report, capsys):
+    before = (run / "summary.json").read_text()
+    assert main(["report", str(run)]) == 0
+    made = (run / "summary.json").read_text()
+    CHANGES["the accuracy"](run)
+    assert main(["report", str(run)]) == 0
+    assert "summary.json was not as the run wrote it" in capsys.readouterr().err
+    assert (run / "summary.json").read_text() == made
+    assert before
+
+
+def test_reseal_accepts_a_change(run, light_report, capsys):
+    edit("recipe.yaml", "seed: 42", "seed: 43")(run)
+    assert main(["report", str(run)]) == 2
+    assert "recipe.yaml" in capsys.readouterr().err
+    assert main(["report", str(run), "--reseal"]) == 0
+    assert changes_of(run) == []
+
+
+def test_a_decision_without_its_rule_is_no_reason_to_choose_another(run, light_report, capsys):
+    (run / "decision.json").write_text("null")
+    Run(run).seal()
+    assert main(["report", str(run)]) == 2
+    assert "--threshold_rule" in capsys.readouterr().err
+    assert main(["report", str(run), "--threshold_rule", "youden"]) == 0
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_every_damaged_file_of_a_run_is_one_line_everywhere(
+    mutation, trained_run, tmp_path, light_report, run_fields, capsys
+):
+    """All files that a run of today has, so that the table grows with the run folder."""
+    names = [path.relative_to(trained_run).as_posix() for path in sorted(trained_run.rglob("*")) if path.is_file()]
+    names = [name for name in names if not name.startswith((*OUTPUTS, "fold-1/"))]
+    assert {"recipe.yaml", "cost.json", "fold-0/metrics.json", "fold-0/examples/index.json"} <= set(names)
+    pictures = [name for name in names if name.endswith(".png")]
+    wrong = []
+    for name in [*(name for name in names if name not in pictures), *pictures[:1]]:
+        for command in ("report", "audit", "compare", "publish"):
+            run = tmp_path / "run"
+            shutil.copytree(trained_run, run, copy_function=os.link)
+            mutate(run / name, mutation)
+            extra = ["--repo_id", "user/name", "--dry_run", "--folder", str(tmp_path / "out")]
+            code = main([command, str(run), *(extra if command == "publish" else [])])
+            said = capsys.readouterr()
+            if code not in (0, 2) or (code == 2 and said.err.count("\n") != 1) or "Traceback" in said.err:
+                wrong.append((name, command, code, said.err))
+            for folder in (run, tmp_path / "out", tmp_path / "comparison"):
+                shutil.rmtree(folder, ignore_errors=True)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("command", ["predict", "export", "explain", "page", "space", "train"])
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "folds.csv", "summary.json", "fold-0/metrics.json", "fold-0/model/config.json"]
+)
+def test_commands_that_use_weights_refuse_a_run_that_was_changed(run, name, command, run_fields, tmp_path, capsys):
+    with (run / name).open("ab") as file:
+        file.write(b"\n")
+    if command == "train":
+        with pytest.raises(InputError, match="not as the run wrote them"):
+            cross_validate(build_recipe(run_fields | {"output_dir": str(run)}, {}))
+        return
+    extra = {"predict": [str(tmp_path)], "page": [str(tmp_path / "page")], "space": [str(tmp_path / "space")]}
+    assert main([command, str(run), *extra.get(command, [])]) == 2
+    said = capsys.readouterr().err
+    assert name in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["", "null", "[]", "7", '{"a": "text"}', '{"a": true}', "{}", '{"a": 1'])
+def test_a_mapping_without_its_fields_is_one_line(tmp_path, content):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"metrics\.json.*; train again\.") as caught:
+        read_mapping(path, {"a": int}, "train again")
+    assert "\n" not in str(caught.value)
+    path.write_text('{"a": 1}')
+    assert read_mapping(path, {"a": int}) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n3\n", "a,b\n1,2\n3,4,5,6\n", "a,b\n", ""])
+def test_a_table_that_was_cut_is_refused(tmp_path, text):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"table\.csv"):
+        read_table(path, ["a", "b"])
+    path.write_text("a,b\n1,2\n3,4\n")
+    assert len(read_table(path, ["a", "b"])) == 2
