@@ -216,3 +216,32 @@ def test_a_table_that_was_cut_is_refused(tmp_path, text):
         read_table(path, ["a", "b"])
     path.write_text("a,b\n1,2\n3,4\n")
     assert len(read_table(path, ["a", "b"])) == 2
+
+
+def test_a_patient_with_images_of_both_classes_is_reported(tmp_path, draw_png, run_fields, capsys):
+    """Trained, scored, compared and published; the rates that such a patient leaves undefined have a reason."""
+    rows = ["file_name,patient_id"]
+    for number in range(24):
+        label, patient = (
+            ("benign", "malignant")[number % 2],
+            f"p{number // 2 % 8}" if number % 2 else f"q{number // 2 % 8}",
+        )
+        patient = "both" if number in (0, 1) else patient
+        draw_png(tmp_path / "images" / label / f"{number:02d}.png")
+        rows.append(f"{label}/{number:02d}.png,{patient}")
+    (tmp_path / "images" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    run = tmp_path / "run"
+    fields = run_fields | {"dataset": "imagefolder", "twin_kwargs": None, "data_dir": str(tmp_path / "images"),
+                           "split_by": "patient", "batch_size": 4, "output_dir": str(run)}  # fmt: skip
+    assert cross_validate(build_recipe(fields, {}))
+    assert main(["report", str(run)]) == 0
+    assert main(["compare", str(run)]) == 0
+    assert main(["publish", str(run), "--repo_id", "user/name", "--dry_run"]) == 0
+    pooled = Run(run).summary["patient"]["pooled"]
+    assert pooled["recognition_rate"]["value"] is not None
+    assert pooled["accuracy_of_mean_probability"]["value"] is None
+    reason = "1 patient has images of more than one class"
+    assert any(text.startswith(reason) for text in Run(run).summary["warnings"])
+    assert reason in (run / "report.html").read_text()
+    assert reason in (run / "publish" / "README.md").read_text()
+    assert reason in capsys.readouterr().out

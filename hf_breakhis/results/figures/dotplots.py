@@ -11,6 +11,7 @@ from hf_breakhis.results.figures.style import CELL, LINE, MUTED, PAPER, color_of
 from hf_breakhis.results.formatting import MEASURES, count, score, tumor_name, value_of
 from hf_breakhis.run import Run
 
+SEVERAL = "several classes"
 MOST_NAMED = 3  # patients named in the figure: the worst, so that they can be looked up
 
 
@@ -148,7 +149,7 @@ def tumor_types(run: Run) -> Figure | None:
 
 def _labels_of_types(summary: dict[str, Any]) -> dict[str, int]:
     table = (summary.get("patient") or {}).get("table") or []
-    known = {row["tumor_type"]: row["label"] for row in table}
+    known = {row["tumor_type"]: row["label"] for row in table if row["label"] is not None}
     return known if len(summary["classes"]) == 2 else {name: i for i, name in enumerate(summary["classes"])}
 
 
@@ -159,25 +160,28 @@ def patients(run: Run) -> Figure | None:
         return None
     figure = new_figure(62)
     ax = figure.subplots()
-    table = sorted(table, key=lambda r: (r["label"], r["tumor_type"] or "", r["patient_score"], r["patient_id"]))
+    classes = [*run.summary["classes"], SEVERAL]
+    last = len(classes) - 1  # after the classes, patients with images of several
+    table = [row | {"label": last} if row["label"] is None else row for row in table]
+    table.sort(key=lambda r: (r["label"], r["tumor_type"] or "", r["patient_score"], r["patient_id"]))
     gap, x = max(1.0, len(table) / 45), -1.0
     places: list[float] = []
     groups: dict[tuple[int, str], list[float]] = {}
     for i, row in enumerate(table):
-        group = (row["label"], row["tumor_type"] or run.summary["classes"][row["label"]])
+        group = (row["label"], SEVERAL if row["label"] == last else row["tumor_type"] or classes[row["label"]])
         x += 1 + (gap if i and group not in groups else 0)
         groups.setdefault(group, []).append(x)
         places.append(x)
     size = min(3.6, 200 / len(table))
     for x, row in zip(places, table, strict=True):
-        color = color_of_class(row["label"])
+        color = MUTED if row["label"] == last else color_of_class(row["label"])
         ax.plot([x, x], [row["patient_score"], 1], color=color, linewidth=0.6, alpha=0.35)
         ax.plot(x, row["patient_score"], "o", color=color, markersize=size, mew=0)
     _mean_line(ax, run.summary)
     _name_worst(ax, table, places)
     ax.set_xticks([(xs[0] + xs[-1]) / 2 for xs in groups.values()], [name for _, name in groups])
     for (label, _), tick in zip(groups, ax.get_xticklabels(), strict=True):
-        tick.set_color(color_of_class(label))
+        tick.set_color(MUTED if label == last else color_of_class(label))
     ax.set(xlim=(places[0] - 1.5, places[-1] + 1.5), ylabel="patient score", xlabel="patients, by tumour type")
     share_axis(ax, "y", _low([row["patient_score"] for row in table]), 0.25)
     ax.tick_params(axis="x", length=0)
@@ -211,7 +215,7 @@ def _name_worst(ax: Axes, table: list[dict[str, Any]], places: list[float]) -> N
 
 
 def _class_key(figure: Figure, summary: dict[str, Any], table: list[dict[str, Any]]) -> None:
-    labels = sorted({row["label"] for row in table})
+    labels = sorted({row["label"] for row in table} & set(range(len(summary["classes"]))))
     handles = [Line2D([], [], color=color_of_class(k), marker="o", linestyle="", markersize=4) for k in labels]
     names = [f"{summary['classes'][k]} ({sum(row['label'] == k for row in table)})" for k in labels]
     if len(labels) <= 4:

@@ -65,10 +65,23 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     found += _unbeaten(summary)
     found += [text for text in data["warnings"] if not (is_twin and "twin" in text)]  # said above
     found += _doubtful_intervals(summary["interval"])
+    found += _several_classes(summary["patient"])
     found += _thin_folds(summary["image"]["per_fold"], summary["interval"]["group"])
     if protocol["split_by"] == "official" and not protocol["covers_all_images_once"]:
         found.append(_official(protocol.get("never_tested")))
     return [*found, ONE_SEED]
+
+
+def _several_classes(patient: dict[str, Any] | None) -> list[str]:
+    """Return a warning where a patient has no class of its own."""
+    several = sum(row["label"] is None for row in (patient or {}).get("table") or [])
+    if not several:
+        return []
+    who = "1 patient has" if several == 1 else f"{several} patients have"
+    return [
+        f"{who} images of more than one class. The recognition rate counts them; the accuracy of the mean probability "
+        "per patient is not defined, and sensitivity and specificity per patient leave them out."
+    ]
 
 
 def _thin_folds(reports: list[dict[str, Any]], group: str) -> list[str]:
