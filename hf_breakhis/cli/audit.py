@@ -77,7 +77,7 @@ def _audit_split(words: list[str]) -> None:
     elif "--data_dir" in flags:
         pairs, without = copies_in_data(split, flags["--data_dir"]), ""
     sizes, found = describe_split(split), audit_folds(split.folds, "none", pairs, without)
-    path = write_json(Path(flags.get("--output_dir", f"outputs/audit/{split.name}")) / "audit.json", sizes | found)
+    path = write_json(Path(flags.get("--output_dir", f"outputs/audit/{split.name}")) / AUDIT, sizes | found)
     typer.echo(f"{sizes_table(sizes)}\n\n{audit_table(found)}\naudit: {path}")
 
 

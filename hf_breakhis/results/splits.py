@@ -14,6 +14,7 @@ from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError, nearest
 from hf_breakhis.results.predictions import by_fold
+from hf_breakhis.run import RECIPE
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 PARTS = {
@@ -87,7 +88,7 @@ def is_split(given: str) -> bool:
     """Say whether an argument of `audit` is a split rather than a run, a study or a recipe."""
     path = Path(given)
     if path.is_dir():
-        is_run = any((path / name).exists() for name in ("recipe.yaml", "plan.json"))
+        is_run = any((path / name).exists() for name in (RECIPE, "plan.json"))
         inside = [place for place in (path, *_folders(path)) for place in (*_folders(place), *place.glob(FOLD_FILE))]
         return not is_run and any(place.name.lower() in PART_OF or place.match(FOLD_FILE) for place in inside)
     return given == "official" or path.suffix.lower() in (".csv", ".tsv", ".txt")
