@@ -236,14 +236,15 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
     Raises:
         InputError: the folder holds a run on other images, or of another recipe, perhaps since a moment ago.
     """
-    with preparing(run), Run(run).rewriting(*INPUTS):
+    with preparing(run):
         check_continues(run, recipe)
         _require_same_manifest(run, findings.manifest_sha256)
-        if not (run / RECIPE).is_file():
-            write_recipe(run, recipe)
-        write_json(run / DATA, describe_data(images, findings))
-        write_csv(run / COLORS, findings.colors)
-        write_csv(run / FOLDS, folds)
+        with Run(run).rewriting(*INPUTS):
+            if not (run / RECIPE).is_file():
+                write_recipe(run, recipe)
+            write_json(run / DATA, describe_data(images, findings))
+            write_csv(run / COLORS, findings.colors)
+            write_csv(run / FOLDS, folds)
 
 
 def _require_same_manifest(run: Path, now: str) -> None:
