@@ -138,6 +138,7 @@ class CrossEntropy:
     The Trainer believes that a model whose `forward` takes `**kwargs` normalises its own loss; image classifiers do
     not, and with accumulation or several processes loss and gradient are multiplied. Given as `compute_loss_func`,
     this sums over the part at hand and divides by the number of images of the whole batch, which the Trainer counts.
+    With class weights, torch would divide by the sum of the weights in the batch instead.
 
     Args:
         class_weights: (n_classes,) float, mean 1 over the training images; None weighs all images alike.

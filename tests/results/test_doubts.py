@@ -108,7 +108,8 @@ def test_a_command_can_be_pasted(write_run, tmp_path):
     summarise(run)
     command = shlex.split(sibling(Run(run), FIELDS)["command"])
     assert command[:5] == ["hf-breakhis", "train", "c3", "--twin_kwargs", '{"scale": 0.1}']
-    assert command[5:] == ["--split_by", "specimen", "--carry_over", "none", "--output_dir", f"{run}-specimen"]
+    flags = ["--split_by", "specimen", "--stratify", "true", "--carry_over", "none", "--output_dir", f"{run}-specimen"]
+    assert command[5:] == flags
 
 
 def test_flags_that_the_sibling_replaces_are_dropped(write_run, tmp_path):
