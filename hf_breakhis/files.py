@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ except ImportError:  # a system without such locks: leftovers are not removed
 if TYPE_CHECKING:  # `--help` waits for no pandas
     import pandas as pd
 
+MAX_NAME = 120  # comparing takes the square of the length
 MAX_MESSAGE = 4000  # a list of a thousand names is no message
 
 
@@ -45,8 +46,29 @@ def printable(text: str) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return ' Did you mean ...?' for the known name nearest to `name`, or nothing."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean `{near[0]}`?" if near else ""
+    near = nearest_name(name, known)
+    return f" Did you mean `{near}`?" if near else ""
+
+
+def nearest_name(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`; None where none is, or where `name` is longer than any name."""
+    text = str(name)
+    near = difflib.get_close_matches(text, list(known), n=1) if len(text) <= MAX_NAME else []
+    return near[0] if near else None
+
+
+def expand_home(text: str) -> str:
+    """Return a path with the home directory in place of a leading `~`.
+
+    Raises:
+        InputError: there is no home directory.
+    """
+    if text != "~" and not text.startswith("~/"):
+        return text
+    expanded = os.path.expanduser(text)
+    if not os.path.isabs(expanded):
+        raise InputError(f"{text} names the home directory, but HOME is not set. Give the whole path, or set HOME.")
+    return expanded
 
 
 def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:
@@ -135,8 +157,8 @@ def _remove(part: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` as UTF-8."""
-    return write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    """Write `text` as UTF-8; bytes of a file name that are not UTF-8 are written as escapes."""
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> Path:
@@ -171,7 +193,10 @@ def read_json(path: str | Path) -> Any:
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return the error for a file or folder that the system does not let us write."""
     reason = error.strerror or str(error)
-    return InputError(f"Cannot write {path}: {reason}. Give another folder, or make room or rights there.")
+    cache = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
+    if Path(path).is_relative_to(cache):
+        return InputError(f"Cannot write {path}: {reason}. Free some space, or set HF_HOME to another folder.")
+    return InputError(f"Cannot write {path}: {reason}. Check the permissions and the free space there.")
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_breakhis.arguments import DataArguments, ModelArguments, require
-from hf_breakhis.files import InputError, nearest
+from hf_breakhis.files import InputError, expand_home, nearest
 from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHisTrainingArguments, check_inherited
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
@@ -81,7 +81,9 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
     for source, given in ((origin, values), ("command line", flags)):
         for name, value in given.items():
             check_value(name, value, source)
-    merged = {**values, **flags}
+    merged = {
+        name: expand_home(value) if isinstance(value, str) else value for name, value in {**values, **flags}.items()
+    }
     check_inherited(merged)
     if "batch_size" in merged and "per_device_train_batch_size" in merged:
         raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")

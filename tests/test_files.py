@@ -16,7 +16,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         beside.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(InputError, match=r"Cannot write .*a\.txt: No space left on device.*make room"):
+    with pytest.raises(InputError, match=r"Cannot write .*a\.txt: No space left on device.*free space"):
         write_whole(path, fail)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]

@@ -29,6 +29,7 @@ ROOMS = [
     "inference",
     "hub",
     "cli",
+    "__main__",
 ]
 RANK = {name: i for i, name in enumerate(ROOMS)}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -21,6 +21,7 @@ from hf_breakhis.cli.predict import predict
 from hf_breakhis.cli.publish import publish
 from hf_breakhis.cli.recipes import app as recipes_app
 from hf_breakhis.cli.space import space
+from hf_breakhis.cli.start import READER_GONE, discard_output, prepare, reader_is_gone
 from hf_breakhis.files import InputError
 from hf_breakhis.run import CHECKSUMS, PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
 
@@ -93,15 +94,23 @@ def report(
     reseal: Annotated[
         bool, typer.Option("--reseal", help="Accept files of the run that were changed: write their checksums again.")
     ] = False,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Write to a copy of the run in this folder (default: the run).")
+    ] = None,
 ) -> None:
     """Make summary, figures and report of a run again from its files."""
-    one = Run(run)
-    one.field("split_by")  # the folder is a run
+    Run(run).field("split_by")  # the folder is a run
+    if output_dir is not None:
+        from hf_breakhis.training.environment import copy_run
+
+        copy_run(run, output_dir)
+    folder = output_dir or run
+    one = Run(folder)
     if reseal:
         one.seal()
     changed = one.changes((), training=True)
     one.require_unchanged(written=(PREDICTIONS, SUMMARY) if threshold_rule is None else SCORES)
-    show_report(run, threshold_rule)
+    show_report(folder, threshold_rule)
     for name in changed:
         typer.echo(f"{name.split()[0]} was not as the run wrote it, and was made again.", err=True)
 
@@ -123,11 +132,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, the code it ended with, or 2 after one line for input that cannot be used."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
+        argv = prepare(argv)
         code = app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         return _refuse(str(error))
     except UsageError as error:
         return _refuse(f"{error.format_message()} Try --help.")  # type: ignore[attr-defined]
+    except (SystemExit, BrokenPipeError) as end:
+        broken = end.__context__ if isinstance(end, SystemExit) else end  # typer turns one into the other
+        if not isinstance(broken, BrokenPipeError):
+            raise
+        if not reader_is_gone():
+            return _refuse(f"a pipe to another process broke ({broken}); run the same command again.", 1)
+        discard_output()
+        return READER_GONE
     except Exception as error:
         fault = fault_of(error)
         if fault is None:

@@ -1,6 +1,5 @@
 """The command `hf-breakhis predict MODEL PATH...`."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -118,11 +117,7 @@ def predict(
     if weights.decision is None:
         _say(f"no calibrated probability and no decision: {weights.reason}")
     if output == Path("-"):
-        try:
-            prediction.write(_print, form is Form.JSONL)
-        except BrokenPipeError as error:  # whoever read has enough, as `head` has
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from error
+        prediction.write(_print, form is Form.JSONL)
     elif form is Form.PARQUET:
         write_whole(output, prediction.write_parquet)
     else:

@@ -1,12 +1,11 @@
 """Which images belong together, and whether there are enough groups to split."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hf_breakhis.data.inventory import official_folds
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, nearest_name
 
 PART_COLUMN = "folder_part"  # of images whose folders suggest a split: train, validation, test, or None
 GROUP_COLUMNS = {"patient": "patient_id", "specimen": "specimen_id", "official": "patient_id"}
@@ -133,8 +132,8 @@ def named_part(
     ids = np.array([str(patient) for patient in patient_ids])
     absent = sorted(set(wanted) - set(ids))
     if absent:
-        near = difflib.get_close_matches(absent[0], set(ids))
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        near = nearest_name(absent[0], sorted(set(ids)))
+        hint = f" Did you mean `{near}`?" if near else ""
         raise InputError(f"`test_patients` has {absent[0]}, of whom there is no image here.{hint}")
     part = np.isin(ids, list(wanted))
     divided = np.intersect1d(groups[part], groups[~part])

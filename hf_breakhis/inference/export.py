@@ -19,7 +19,7 @@ from hf_breakhis.files import InputError, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.inference.fold_images import FoldImages
 from hf_breakhis.inference.model import Weights, load_classifier, square_size
-from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, resize_graph
+from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, onnx_runtime, resize_graph
 
 TOLERANCE = 1e-4  # in probability, between torch and the file
 FRAME = (460, 700)  # of BreakHis
@@ -110,8 +110,7 @@ def parity(model: nn.Module, side: int, content: bytes) -> float:
 
 
 def _session(content: bytes) -> Any:
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -119,9 +118,9 @@ def _session(content: bytes) -> Any:
 
 def _network(model: nn.Module, side: int) -> Any:
     """Return the network alone as an ONNX model, `pixel_values` in, with a dynamic batch."""
+    onnx_runtime()  # refused here, before minutes of work
     try:
         import onnx
-        import onnxruntime  # noqa: F401 (said here, before minutes of work)
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(MISSING) from error

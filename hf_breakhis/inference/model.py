@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_breakhis.checksums import checksum
-from hf_breakhis.files import InputError, read_json
+from hf_breakhis.files import InputError, expand_home, read_json
 from hf_breakhis.inference.hub_model import KINDS, RECORDS, fetch_model, require_classifier
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
 from hf_breakhis.tables import read_mapping
@@ -117,7 +117,7 @@ def find_model(
     Raises:
         InputError: there is no such model, it is not finished or was changed, or the Hub refuses.
     """
-    place = Path(model).expanduser()
+    place = Path(expand_home(str(model)))
     # a publication is a model folder that has the recipe next to it
     is_run = Run(place).exists and not (place / CONFIG).is_file()
     if fold is not None and not is_run and (place.exists() or not local):

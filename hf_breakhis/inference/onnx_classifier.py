@@ -10,7 +10,7 @@ from hf_breakhis.checksums import checksum
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier
-from hf_breakhis.inference.onnx_graph import MISSING
+from hf_breakhis.inference.onnx_graph import onnx_runtime
 from hf_breakhis.run import MODEL, WEIGHTS, FoldFolder, Run
 
 FILES = {"onnx": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
@@ -32,10 +32,7 @@ class OnnxClassifier(Classifier):
     def __init__(self, folder: Path, backend: str) -> None:
         super().__init__(folder)
         path = self._find(backend)
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise InputError(MISSING) from error
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # threads that spin while they wait take the cores from those that decode

@@ -82,6 +82,20 @@ resized (uint8[batch, height, width, 3] image) => (float[batch, 3, {side}, {side
 )
 
 
+def onnx_runtime() -> Any:
+    """Return the module onnxruntime, with its telemetry off: nothing leaves the machine.
+
+    Raises:
+        InputError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise InputError(MISSING) from error
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 def resize_graph(side: int) -> Any:
     """Return an ONNX model from `image`, (batch, height, width, 3) uint8, to `pixel_values`, (batch, 3, side, side).
 

@@ -22,7 +22,7 @@ from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.sources.table import Images
 from hf_breakhis.files import InputError, write_json, write_text
-from hf_breakhis.folders import FolderKind
+from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.hardware import keeps_memory
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.run import (
@@ -97,6 +97,28 @@ _RUN_NAMES = (
 RUN = FolderKind(
     "run", (*_RUN_NAMES, *(f"{REPEAT_PREFIX}[0-9]*/{name}" for name in _RUN_NAMES)), RECIPE, _is_recipe_of_run
 )
+
+
+def copy_run(run: Path, folder: Path) -> None:
+    """Copy the files of a run, without checkpoints, to a new folder or in place of an earlier copy.
+
+    Raises:
+        InputError: `run` is no run, one folder is within the other, or `folder` holds something else.
+    """
+    if not RUN.recognises(run):
+        raise InputError(f"{run} is not a run. Give the folder that `train` wrote, for example outputs/c3.")
+    source, target = run.resolve(), folder.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
+        raise InputError(f"--output_dir {folder} is within the run {run}, or contains it. Give another folder.")
+
+    def fill(part: Path) -> None:
+        for path in sorted(source.rglob("*")):
+            name = path.relative_to(source)
+            if path.is_file() and "checkpoints" not in name.parts and path.name != ".lock":
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, part / name)
+
+    replace_folder(folder, fill, RUN)
 
 
 def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
@@ -188,7 +210,8 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"Cannot write {folder}: {error.strerror}. Give another folder, or make room or rights there."
+            f"Cannot write {folder}: {error.strerror}. Check the permissions and the free space, or give another "
+            "--output_dir."
         ) from error
 
 

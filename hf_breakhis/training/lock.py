@@ -70,5 +70,5 @@ def _acquire(lock: FileLock, folder: Path) -> str | None:
     except Timeout:
         return f"{folder} is being trained by another run; wait for it to end, or give another --output_dir."
     except OSError as error:
-        return f"Cannot write {folder}: {error.strerror}. Give another folder, or make room or rights there."
+        return f"Cannot write {folder}: {error.strerror}. Check the permissions, or give another --output_dir."
     return None

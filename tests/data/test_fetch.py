@@ -298,3 +298,25 @@ def test_of_two_at_once_one_fetches_and_the_other_waits(server, path):
         paths = list(pool.map(lambda _: fetch(one.url, path, check), range(2)))
     assert (paths, one.asked) == ([path, path], [(None, None)])
     assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "9" * 400, "9" * 16, "many", "-1", "\u00b2"])
+def test_a_number_that_no_file_has_counts_as_not_sent(digits):
+    assert module._number(digits) is None
+    assert module._read_range(f"bytes {digits}-9/10") == (-1, None)
+
+
+def test_numbers_that_files_have_are_read():
+    assert module._number(" 4273561758 ") == 4273561758
+    assert module._read_range("bytes 5-9/10") == (5, 10)
+
+
+def test_a_length_of_five_thousand_digits_and_a_long_wait_are_survived(server, tmp_path):
+    def longest(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "9" * 5000)
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+
+    one = server(answer(503, Retry_After="9" * 400), longest)
+    assert module.fetch(one.url, tmp_path / "a.tar.gz", lambda _path: None).read_bytes() == CONTENT

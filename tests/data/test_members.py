@@ -177,3 +177,32 @@ def test_damage_anywhere_is_harmless(tmp_path, form, data):
     path.write_bytes(bytes(content))
     with contextlib.suppress(InputError):
         list(walk_archive(path))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_number_of_members_is_bounded(tmp_path, form, monkeypatch):
+    files = [(PLACE.replace("001", f"{i:03d}"), b"") for i in range(1, 5)]
+    monkeypatch.setattr(members, "MAX_MEMBERS", 3)
+    assert "has more than 3 members. Unpack it" in refusal(pack(tmp_path / "a", form, files))
+    assert len(list(walk_archive(pack(tmp_path / "b", form, files[:3])))) == 3
+
+
+def test_the_list_of_a_zip_is_bounded_before_it_is_read(tmp_path, monkeypatch):
+    files = [(PLACE.replace("001", f"{i:03d}"), b"") for i in range(1, 5)]
+    monkeypatch.setattr(members, "MAX_DIRECTORY_BYTES", 300)
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", lambda _self: pytest.fail("the list was read"))
+    assert "has a list of members of" in refusal(pack(tmp_path / "a", "zip", files))
+
+
+def test_a_tar_keeps_no_list_of_its_members(tmp_path, monkeypatch):
+    kept = []
+    real = tarfile.TarFile.next
+
+    def count(archive):
+        kept.append(len(archive.members))
+        return real(archive)
+
+    monkeypatch.setattr(tarfile.TarFile, "next", count)
+    files = [(PLACE.replace("001", f"{i:03d}"), b"") for i in range(1, 30)]
+    list(walk_archive(pack(tmp_path / "a", "tar", files)))
+    assert max(kept) <= 1

@@ -119,7 +119,7 @@ def test_another_version_of_the_runtime_is_refused(run, tmp_path):
 
 def test_a_folder_of_something_else_is_kept(run, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="not a page that hf-breakhis wrote"):
         module.write_page(find_model(run), tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

@@ -105,7 +105,7 @@ def test_the_space_runs_the_python_that_wrote_it(app):
 
 def test_what_is_no_app_is_not_replaced(trained_run, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="not a Space that hf-breakhis wrote"):
         write_space(find_model(trained_run), tmp_path)
 
 

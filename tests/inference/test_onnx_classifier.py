@@ -36,6 +36,22 @@ def test_scores_are_those_of_torch(exported, twin, tmp_path):
     assert 0 < apart.max() < 0.1, "eight bits are near, and not the same"
 
 
+def test_no_session_is_made_before_telemetry_is_off(exported, twin, tmp_path, monkeypatch):
+    import onnxruntime
+
+    calls = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append("telemetry off"))
+    real = onnxruntime.InferenceSession
+
+    def session(*given, **more):
+        calls.append("session")
+        return real(*given, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    scores(exported, twin, "onnx", tmp_path)
+    assert calls == ["telemetry off", "session"]
+
+
 @pytest.mark.parametrize(
     ("backend", "command"),
     [

@@ -228,7 +228,10 @@ def copied_with_image_split(run, tmp_path):
 def test_whoever_reads_may_stop_early(run, twin):
     code = "import sys; from hf_breakhis.cli import main; sys.exit(main())"
     asked = f'"{sys.executable}" -c "{code}" predict "{run}" "{twin}" --batch_size 1 | head -n 2'
+    asked = f"{asked}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 141  # as after SIGPIPE; 1 would say that some images could not be read
     assert done.stdout.count("\n") == 2
+    assert "could not be read" not in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr

@@ -26,6 +26,7 @@ RESTARTS = 3
 PAUSE_SECONDS = 1.0  # before the second try, then doubled
 MAX_PAUSE_SECONDS = 60.0
 SPARE_BYTES = 2**28  # left free on the disk
+MAX_DIGITS = 15
 _CHUNK = 2**16
 _GZIP = b"\x1f\x8b"
 _CUTS = (OSError, http.client.HTTPException)
@@ -264,11 +265,14 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
 def _read_range(text: str | None) -> tuple[int, int | None]:
     """Return start and total of "bytes 5-9/10"; start -1 when it cannot be read."""
     match = re.fullmatch(r"\s*bytes\s+(\d+)-\d+/(\d+|\*)\s*", text or "")
-    return (int(match[1]), _number(match[2])) if match else (-1, None)
+    start = _number(match[1]) if match else None
+    return (-1, None) if match is None or start is None else (start, _number(match[2]))
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.strip().isdecimal() else None
+    """Return a number that a server sent; one of more digits than any file has bytes counts as not sent."""
+    digits = (text or "").strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else None
 
 
 def _wait_asked(error: BaseException | None) -> float:

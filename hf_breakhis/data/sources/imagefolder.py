@@ -1,6 +1,5 @@
 """Any pictures in a folder for each class, and a `metadata.csv` that may say whose they are."""
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from hf_breakhis.data.images import Images, few
 from hf_breakhis.data.sources.arranged import arrange_once, folder_state
 from hf_breakhis.data.sources.breakhis_folder import is_text
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, label_classes
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, expand_home, nearest_name
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 METADATA = "metadata.csv"
@@ -35,7 +34,7 @@ def load_folder(data: DataArguments) -> Images:
         raise InputError(
             "`data_dir` is missing: dataset=imagefolder needs --data_dir, a folder with one for each class."
         )
-    folder = Path(data.data_dir).expanduser()
+    folder = Path(expand_home(data.data_dir))
     if not folder.is_dir():
         raise InputError(f"`data_dir` is {folder}, which is no folder; give one that holds a folder for each class.")
     return arrange_once(str(folder), ("imagefolder",), lambda: folder_state(folder), lambda: _load(folder))
@@ -158,9 +157,9 @@ def _warn_of_others(columns: Sequence[str]) -> list[str]:
     """Name the columns that nobody reads, each with the one that may be meant."""
     told = []
     for column in columns:
-        near = difflib.get_close_matches(column.strip().lower(), OPTIONAL, n=1)
+        near = nearest_name(column.strip().lower(), OPTIONAL)
         if column not in OPTIONAL:
-            told.append(f"{column} (did you mean {near[0]}?)" if near and near[0] not in columns else column)
+            told.append(f"{column} (did you mean {near}?)" if near and near not in columns else column)
     known = f"it knows file_name, {', '.join(OPTIONAL)}"
     return [f"Columns of {METADATA} that this package does not read: {few(told)}; {known}."] if told else []
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import lzma
 import stat
 import struct
@@ -20,6 +21,8 @@ from hf_breakhis.files import InputError
 
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_TOTAL_BYTES = 32 * 2**30  # BreakHis has 4
+MAX_MEMBERS = 500_000  # BreakHis has 7,909 images; an empty member costs memory too
+MAX_DIRECTORY_BYTES = 2**26  # of the list of members in a zip, which is read at once
 MAX_HEADER_BYTES = 2**20
 _BLOCK = 512
 _DAMAGES = (
@@ -127,7 +130,9 @@ def _walk_tar(
     ):
         metered = _Metered(unpacked, path)
         with tarfile.open(fileobj=metered, mode="r|") as archive:  # type: ignore[call-overload]
-            for member in archive:
+            for number, member in enumerate(iter(archive.next, None), start=1):
+                archive.members.clear()  # else it keeps all of them
+                _require_few(number, path)
                 _require_inside(member.name, path)
                 if not (member.isfile() or member.isdir()):
                     raise _refuse(member.name, path, "is a link or a device")
@@ -146,12 +151,29 @@ def _walk_tar(
         bar.update(raw.tell() - bar.n)
 
 
+class _ZipStream(io.FileIO):
+    """A zip file that refuses to read more at once than the list of its members may have."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise InputError(
+                f"The archive {self.path} has a list of members of {size:,} bytes, more than {MAX_DIRECTORY_BYTES:,}. "
+                f"Unpack it and give the folder, or use the official {_FORMS}."
+            )
+        return super().read(-1 if size is None else size)
+
+
 def _walk_zip(
     path: Path, is_wanted: Callable[[str], bool], is_listed: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield place and content of each wanted member of a zip archive; each has a checksum."""
-    with zipfile.ZipFile(path) as archive:
+    with _ZipStream(path) as stream, zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
+        _require_few(len(members), path)
         total = 0
         for member in members:
             _require_inside(member.orig_filename, path)
@@ -202,6 +224,15 @@ def _require_inside(name: str, path: Path) -> None:
         raise _refuse(name, path, "leaves the archive")
     if not is_text(name):
         raise _refuse(name, path, "has a name that is not UTF-8")
+
+
+def _require_few(number: int, path: Path) -> None:
+    """Refuse an archive of more members than memory should hold."""
+    if number > MAX_MEMBERS:
+        raise InputError(
+            f"The archive {path} has more than {MAX_MEMBERS:,} members. Unpack it and give the folder, or use the "
+            f"official {_FORMS}."
+        )
 
 
 def _require_small(name: str, size: int, total: int, path: Path, is_wanted: Callable[[str], bool]) -> None:

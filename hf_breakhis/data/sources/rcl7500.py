@@ -18,7 +18,7 @@ from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.datasets_cache import file_stamp
 from hf_breakhis.data.sources.hub import fetch_published, rows_stamp
 from hf_breakhis.data.sources.parquet import find_parquet, read_parquet
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, expand_home
 
 HUB_ID = str(SOURCES["rcl7500"].hub_id)
 COPIES = (
@@ -41,7 +41,7 @@ def load_rcl(data: DataArguments) -> Images:
         rows, commit, notes = fetch_published(HUB_ID, data.dataset_revision, required=_REQUIRED, without="rcl7500")
         stamp, state = rows_stamp(rows), lambda: rows_stamp(rows)
     else:
-        place = Path(data.data_dir).expanduser()
+        place = Path(expand_home(data.data_dir))
         location = str(place)
         files = find_parquet(place, ())
         if not files:

@@ -23,7 +23,7 @@ from hf_breakhis.data.sources.parquet import find_parquet, load_parquet
 from hf_breakhis.data.twin.rcl7500 import FORMAT as RCL_FORMAT
 from hf_breakhis.data.twin.rcl7500 import read_rcl_twin
 from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, write_twin
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, expand_home
 
 __all__ = ["COLUMNS", "SOURCES", "Images", "cache_folder", "load_images", "prepare_once"]
 
@@ -40,7 +40,7 @@ def load_images(data: DataArguments) -> Images:
     name = data.dataset
     if name not in SOURCES and "/" not in name:
         raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")
-    if name not in SOURCES and Path(name).expanduser().exists():
+    if name not in SOURCES and Path(expand_home(name)).exists():
         raise InputError(f"`dataset` is {name!r}, a path; give --dataset breakhis (or imagefolder) --data_dir {name}.")
     source = find_source(name)
     if data.twin_kwargs and not source.is_generated:
@@ -77,7 +77,7 @@ def load_breakhis(data: DataArguments) -> Images:
     if data.data_dir is None:
         place = download_breakhis(cache_folder() / "downloads")
     else:
-        place = Path(data.data_dir).expanduser()
+        place = Path(expand_home(data.data_dir))
     if place.is_dir():
         return _load_folder(place, data)
     if not place.is_file():
@@ -103,7 +103,7 @@ def _load_folder(folder: Path, data: DataArguments) -> Images:
 def load_twin(data: DataArguments) -> Images:
     """Generate the twin once, in `data_dir` or in the datasets cache, and read it."""
     settings = TwinSettings.from_kwargs(data.twin_kwargs or {})
-    folder = _twin_folder(settings) if data.data_dir is None else Path(data.data_dir).expanduser()
+    folder = _twin_folder(settings) if data.data_dir is None else Path(expand_home(data.data_dir))
     # A twin that lies there already is read as it is, unless other settings are asked for by name.
     if data.twin_kwargs or not (folder / "twin.json").is_file():
         write_twin(folder, settings)
@@ -113,7 +113,7 @@ def load_twin(data: DataArguments) -> Images:
 def load_rcl_twin(data: DataArguments) -> Images:
     """Generate the twin of RCL-7500 once, in `data_dir` or in the datasets cache, and read it."""
     settings = TwinSettings.from_kwargs(data.twin_kwargs or {})
-    folder = _twin_folder(settings, RCL_FORMAT) if data.data_dir is None else Path(data.data_dir).expanduser()
+    folder = _twin_folder(settings, RCL_FORMAT) if data.data_dir is None else Path(expand_home(data.data_dir))
     return read_rcl_twin(folder, _twin_folder(settings), settings)
 
 

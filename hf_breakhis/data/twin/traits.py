@@ -1,6 +1,5 @@
 """What is random about one picture of the twin: its class, its patient, its field of view and its camera."""
 
-import difflib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_breakhis.data.filenames import BreakHisName
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, nearest_name
 
 ORDINARY = "ordinary"  # breast beside the tumour: looks alike in every class
 LOOKS = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
@@ -73,8 +72,8 @@ class TwinSettings:
         names = [field.name for field in fields(cls)]
         for key in kwargs or {}:
             if key not in names:
-                near = difflib.get_close_matches(str(key), names, n=1)
-                hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(names)}."
+                near = nearest_name(key, names)
+                hint = f"did you mean `{near}`?" if near else f"choose from {', '.join(names)}."
                 raise InputError(f"Unknown twin setting `{key}`; {hint}")
         return cls(**(kwargs or {}))
 
