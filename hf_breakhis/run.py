@@ -217,7 +217,9 @@ class Run:
 
     @cached_property
     def _whole_recipe(self) -> dict[str, Any]:
-        if self.folder.is_dir() and not self.exists:
+        if not self.folder.is_dir():
+            raise InputError(f"No run at {self.folder}. Give the folder that `train` wrote, for example outputs/c3.")
+        if not self.exists:
             raise InputError(
                 f"{self.folder} has no {RECIPE}, so it is no run; give the folder that `train` wrote, such as "
                 "outputs/c3."

@@ -52,6 +52,8 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file; {kind}.") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; {kind}.") from error
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}. Check the permissions of the file.") from error
     except RecursionError as error:

@@ -162,6 +162,7 @@ def test_restart_through_a_link_begins_again(run, run_fields, tmp_path, trains_n
     assert (tmp_path / "link").is_symlink()
     assert yaml.safe_load((copy / "recipe.yaml").read_text())["learning_rate"] == 0.25
     assert {path.name for path in copy.iterdir()} <= {
+        "checksums.json",
         "recipe.yaml",
         "data.json",
         "colors.csv",
@@ -199,7 +200,7 @@ def test_repeats_do_not_write_over_a_recipe_of_somebody_else_or_a_plain_run(run,
 def test_repeats_begin_again_and_grow_in_their_own_folder(run, run_fields, tmp_path, trains_nothing):
     copy = shutil.copytree(run, tmp_path / "run")
     cross_validate(recipe(run_fields, copy, repeats=2))
-    assert sorted(path.name for path in copy.iterdir()) == ["recipe.yaml", "repeat-0", "repeat-1"]
+    assert sorted(path.name for path in copy.iterdir()) == ["checksums.json", "recipe.yaml", "repeat-0", "repeat-1"]
     cross_validate(recipe(run_fields, copy, repeats=3, restart=False))
     assert yaml.safe_load((copy / "recipe.yaml").read_text())["repeats"] == 3
     with pytest.raises(InputError, match=r"run of another recipe \(learning_rate 0.05 -> 0.25\)"):

@@ -65,7 +65,7 @@ def test_the_page_tells_what_to_believe(site):
     html = (site / "index.html").read_text()
     assert "not for diagnosis" in html
     assert "knows generated pictures only" in html
-    assert re.search(r"trained on the training part of fold 0 of [\d,]+ generated pictures", html)
+    assert re.search(r"trained on the training part of fold 0 of [\d,]+ generated images", html)
     assert "test images were classified right" in html
 
 
@@ -88,7 +88,7 @@ def test_a_leaking_run_says_so_on_the_page(run, tmp_path):
     summary["warnings"].insert(0, "9 of 10 test images show a patient whose other images the model was trained on.")
     (copy / "summary.json").write_text(json.dumps(summary))
     Run(copy).seal()
-    facts = read_facts(weights)
+    facts = read_facts(find_model(copy))
     assert facts.leak == [summary["warnings"][0]]
     assert 'class="leak"' in module._html(facts, {}, True)
 

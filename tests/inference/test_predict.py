@@ -148,7 +148,7 @@ def test_unreadable_images_are_listed_and_the_others_scored(write_model, twin, p
     listed = err[err.index("5 could not be read:") :]
     for name in bad:
         assert f"{name}.png: " in listed
-    assert "mode L" in listed
+    assert "is grey, not RGB" in listed
     assert "60,000 x 60,000" in listed
     assert "notes" not in err
 
