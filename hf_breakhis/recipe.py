@@ -49,6 +49,15 @@ class Recipe:
     model: ModelArguments
     training: BreakHisTrainingArguments
 
+    @classmethod
+    def load(cls, path: str | Path, **fields: Any) -> "Recipe":
+        """Read a recipe file, or one that comes with the package by its name; `fields` replace its values.
+
+        Raises:
+            InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
+        """
+        return build_recipe(load_recipe(path), fields, str(path))
+
 
 def parse_recipe(argv: Sequence[str]) -> Recipe:
     """Parse `RECIPE [--field value ...]`; a flag beats the recipe.

@@ -169,6 +169,9 @@ class Run:
     folder: Path
     kind: Literal["trained"] = "trained"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
     @classmethod
     def holding(cls, folder: Path, **content: Any) -> "Run":
         """Return a run with content in place of its files, such as the `summary` of a page on several runs."""

@@ -6,19 +6,47 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from hf_breakhis.files import InputError
 from hf_breakhis.hardware import count_cores
-from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.classifier import Classifier, default_batch_size
 from hf_breakhis.inference.decode import decode_all
-from hf_breakhis.inference.inputs import Item, Unreadable
-from hf_breakhis.inference.model import Seen
+from hf_breakhis.inference.inputs import Item, Unreadable, find_images
+from hf_breakhis.inference.model import Seen, find_model
 from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
 
 MAX_NAMED = 1000
 ROW_GROUP = 10_000
+
+
+def predict_images(
+    model: str | Path, paths: Iterable[str | Path], fold: str | None = None, batch_size: int | None = None
+) -> pd.DataFrame:
+    """Score images and return one row an image, with the columns that `hf-breakhis predict` writes.
+
+    Args:
+        model: a run, a model folder, or OWNER/NAME on the Hub.
+        paths: images, folders, patterns, archives or Parquet files.
+        fold: the fold of a run whose weights are used, a number or "refit"; by default 0.
+        batch_size: images in the network at a time; by default it depends on the hardware.
+
+    Raises:
+        InputError: the model or a path cannot be used, or an image cannot be read.
+    """
+    weights = find_model(model, fold)
+    found = find_images([str(path) for path in paths])
+    classifier = Classifier(weights.folder)
+    rows = Rows(classifier.classes, weights.decision, weights.seen)
+    prediction = Prediction(classifier, rows, found, batch_size or default_batch_size())
+    table = pd.DataFrame([row for batch in prediction.batches() for row in batch], columns=rows.columns)
+    if prediction.unreadable:
+        first = prediction.unreadable[0]
+        raise InputError(f"{count(prediction.num_unreadable, 'image')} cannot be read. {first.path}: {first.reason}")
+    return table
 
 
 class Prediction:
