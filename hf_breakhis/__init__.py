@@ -26,7 +26,7 @@ _MODULE_OF = {
     "summarise": "results.summary",
     "write_report": "results.report.page",
 }
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

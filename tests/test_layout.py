@@ -21,6 +21,7 @@ ROOMS = [
     "recipe",
     "tables",
     "checksums",
+    "settings",
     "run",
     "data",
     "metrics",

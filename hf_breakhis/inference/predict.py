@@ -18,11 +18,13 @@ from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable, find_images
 from hf_breakhis.inference.model import Seen, find_model
 from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
+from hf_breakhis.settings import restored_settings
 
 MAX_NAMED = 1000
 ROW_GROUP = 10_000
 
 
+@restored_settings()
 def predict_images(
     model: str | Path, paths: Iterable[str | Path], fold: str | None = None, batch_size: int | None = None
 ) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.run import COLORS, DATA, FINISHED, FOLDS, INPUTS, RECIPE, REFIT, Run
+from hf_breakhis.settings import restored_settings
 from hf_breakhis.training.environment import (
     FOLD,
     RUN,
@@ -42,6 +43,7 @@ from hf_breakhis.training.stopping import StopRequest
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 
+@restored_settings()
 def cross_validate(recipe: Recipe) -> bool:
     """Train every fold that the recipe asks for and is not finished yet.
 

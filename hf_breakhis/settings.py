@@ -1,0 +1,36 @@
+"""Settings of other libraries that are changed for a while, such as progress bars and log levels."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LOGGERS = ("transformers.trainer_utils", "huggingface_hub", "huggingface_hub.utils._http")
+
+
+@contextmanager
+def restored_settings() -> Iterator[None]:
+    """Restore progress bars, log levels and the number of threads at the end, whatever happens inside.
+
+    Whoever calls this package from a notebook or another program finds the libraries as they were.
+    """
+    import datasets
+    import huggingface_hub.utils as hub
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    switches = (
+        (transformers_logging.is_progress_bar_enabled(), transformers_logging.enable_progress_bar),
+        (datasets.is_progress_bar_enabled(), datasets.enable_progress_bars),
+        (not hub.are_progress_bars_disabled(), hub.enable_progress_bars),
+    )
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        for was_enabled, enable in switches:
+            if was_enabled:
+                enable()
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        torch.set_num_threads(threads)

@@ -1,0 +1,73 @@
+"""The Python interface works as docs/python.md shows it, and leaves the process as it was."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import datasets
+import huggingface_hub.utils
+import pytest
+import torch
+import transformers
+
+import hf_breakhis
+
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+
+
+def settings():
+    return {
+        "environment": dict(os.environ),
+        "warning filters": list(warnings.filters),
+        "threads": torch.get_num_threads(),
+        "precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "transformers bars": transformers.utils.logging.is_progress_bar_enabled(),
+        "datasets bars": datasets.is_progress_bar_enabled(),
+        "hub bars": huggingface_hub.utils.are_progress_bars_disabled(),
+        "levels": {name: logging.getLogger(name).level for name in ("", "transformers", "transformers.trainer_utils")},
+    }
+
+
+@pytest.mark.slow
+def test_the_page_runs_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+    compiled = compile(code, str(PAGE), "exec")
+    for name in hf_breakhis.__all__:
+        getattr(hf_breakhis, name)  # libraries add warning filters when they are imported
+    before = settings()
+    namespace = {}
+    exec(compiled, namespace)  # noqa: S102
+    after = settings()
+    assert {name: after[name] for name in after if after[name] != before[name]} == {}
+    assert namespace["page"].is_file()
+    assert namespace["found"]["accuracy"]["value"] == namespace["accuracy"]["value"]
+    assert namespace["audit"]["shares"]["same_specimen"] == 0
+    assert len(namespace["table"]) == len(namespace["labels"]) == 328
+    # the same recipe again in the same process gives the same predictions
+    first = (tmp_path / "outputs/tiny/predictions.csv").read_bytes()
+    exec(compile(code.replace("outputs/tiny", "outputs/again"), str(PAGE), "exec"), {})  # noqa: S102
+    assert (tmp_path / "outputs/again/predictions.csv").read_bytes() == first
+
+
+def test_every_public_name_is_found_and_shown():
+    page = PAGE.read_text(encoding="utf-8")
+    for name in hf_breakhis.__all__:
+        assert getattr(hf_breakhis, name).__doc__, name
+        assert name in page or name in ("check_images", "split_images"), f"docs/python.md does not show {name}"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'train_everything'"):
+        _ = hf_breakhis.train_everything
+
+
+def test_importing_the_package_imports_no_library():
+    code = "import sys, hf_breakhis; dir(hf_breakhis); print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
