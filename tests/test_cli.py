@@ -1,13 +1,15 @@
-"""Every door opens, and bad input ends in one line with exit code 2."""
+"""Every command starts, and bad input ends in one line with exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from hf_breakhis.cli import main
+from hf_breakhis.cli import COMMAND_GROUPS, app, main
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """\
@@ -46,7 +48,7 @@ def test_train_ends_with_table_and_report_and_starts_again_with_neither(recipe, 
     assert any((run / "figures").iterdir())
 
     assert main(["train", str(recipe)]) == 0
-    assert "is finished" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
 
     before = {name: (run / name).read_bytes() for name in ("summary.json", "report.html", "predictions.csv")}
     for name in before:
@@ -103,10 +105,22 @@ def test_bad_runs_leave_nothing_behind(flags, message, recipe, tmp_path, capsys)
     assert not (tmp_path / "run").exists()
 
 
+def test_the_help_lists_every_command_in_a_group(capsys):
+    assert sorted(name for names in COMMAND_GROUPS.values() for name in names) == sorted(
+        typer.main.get_command(app).commands
+    )
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for title, names in COMMAND_GROUPS.items():
+        assert f"{title}:" in shown
+        for name in names:
+            assert re.search(rf"^  {name} +[A-Z]", shown, re.MULTILINE), name
+
+
 def test_help_is_quick_to_import():
     """`--help` loads none of the heavy libraries."""
     code = (
-        "import sys, json; from hf_breakhis.cli import main; main(['--help']);"
+        "import sys, json; from hf_breakhis.cli import COMMAND_GROUPS, app, main; main(['--help']);"
         "heavy = ['torch', 'transformers', 'datasets', 'matplotlib', 'sklearn', 'pandas'];"
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )

@@ -33,18 +33,18 @@ def killed_worker():
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize(
-    ("cause", "told"),
+    ("cause", "line"),
     [
-        (full_disk, "the disk is full"),
-        (full_disk_for_torch, "the disk is full"),
-        (killed_worker, "a process that loads images ended"),
+        (full_disk, "The disk is full"),
+        (full_disk_for_torch, "The disk is full"),
+        (killed_worker, "A data loading process has exited"),
     ],
 )
-def test_what_libraries_say_is_recognised(cause, told, monkeypatch, capsys):
+def test_what_libraries_say_is_recognised(cause, line, monkeypatch, capsys):
     monkeypatch.setattr("hf_breakhis.cli.app", lambda **_: cause())
     assert main(["report", "x"]) in (1, 2)
     error = capsys.readouterr().err
-    assert error.startswith(f"hf-breakhis: {told}")
+    assert error.startswith(f"hf-breakhis: {line}")
     assert error.count("\n") == 1
 
 

@@ -1,12 +1,13 @@
-"""The command line: one door a command, heavy imports inside the command."""
+"""The command line: one module per command, with heavy imports inside the command."""
 
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hf_breakhis.cli.audit import HELP as AUDIT_HELP
 from hf_breakhis.cli.audit import audit
@@ -29,11 +30,33 @@ from hf_breakhis.run import CHECKSUMS, PREDICTIONS, REFIT, REPORT, SCORES, SUMMA
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
 STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 RESUMED = ("train", "audit")
-WHOLE = "files already written are whole; the same command begins again"
+WHOLE = "files already written are complete; run the same command again"
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
+COMMAND_GROUPS = {
+    "Run": ("train",),
+    "Evaluate": ("report", "compare", "audit", "check"),
+    "Use": ("predict", "explain", "export"),
+    "Share": ("publish", "space", "page"),
+    "Data": ("data",),
+    "Help": ("recipes",),
+}
+
+
+class GroupedCommands(TyperGroup):
+    """Lists the commands by what they are for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section for each group of commands."""
+        for title, names in COMMAND_GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names])
+
+
 app = typer.Typer(
-    help="Fine-tune image classifiers on BreakHis, scored with patients kept apart. For research, not for diagnosis.",
+    help="Fine-tune and evaluate image classifiers on BreakHis with patients kept in one part of a split. "
+    "For research, not for diagnosis.",
+    cls=GroupedCommands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -51,9 +74,12 @@ app.command()(predict)
 app.command()(space)
 
 
-@app.command(context_settings=RAW, help="Train RECIPE [--field value ...], score it and write its report.")
+@app.command(
+    context_settings=RAW,
+    help="Train and evaluate RECIPE [--field value ...] and write a report. Run the same command again to resume.",
+)
 def train(context: typer.Context) -> None:
-    """Rooms 1 to 6 of a run, in one line."""
+    """Train, score and report one recipe."""
     from accelerate import PartialState
 
     from hf_breakhis.recipe import parse_recipe
@@ -74,11 +100,11 @@ def train(context: typer.Context) -> None:
     elif trained or not _is_reported(run):
         show_report(run)
     else:
-        typer.echo(f"{run} is finished; its report is {run / REPORT}. --restart begins again.")
+        typer.echo(f"{run} is already finished. Its report is {run / REPORT}. Use --restart to train it again.")
 
 
 def _is_reported(run: Path) -> bool:
-    """Say whether the report was written after the last fold; it may have been killed between the two."""
+    """Return whether the report was written after the last fold; a run can be killed between the two."""
     page = run / REPORT
     folds = [fold for one in Run(run).members().values() for fold in one.folds() if fold.is_finished]
     last = max(((fold.folder / CHECKSUMS).stat().st_mtime_ns for fold in folds), default=0)
@@ -87,18 +113,26 @@ def _is_reported(run: Path) -> bool:
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, such as outputs/c3.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, for example outputs/c3.")],
     threshold_rule: Annotated[
-        str | None, typer.Option("--threshold_rule", help="youden, sensitivity>=0.95 or cost=5 (misses to alarms).")
+        str | None,
+        typer.Option(
+            "--threshold_rule",
+            help="Rule for the decision threshold: youden, sensitivity>=0.95, or cost=5 (a missed positive costs 5 "
+            "false alarms). Default: the rule of the last report, or youden.",
+        ),
     ] = None,
     reseal: Annotated[
-        bool, typer.Option("--reseal", help="Accept files of the run that were changed: write their checksums again.")
+        bool, typer.Option("--reseal", help="Accept changed files of the run and write new checksums.")
     ] = False,
     output_dir: Annotated[
-        Path | None, typer.Option("--output_dir", help="Write to a copy of the run in this folder (default: the run).")
+        Path | None,
+        typer.Option(
+            "--output_dir", help="Write the report to a copy of the run in this folder. Default: the run folder."
+        ),
     ] = None,
 ) -> None:
-    """Make summary, figures and report of a run again from its files."""
+    """Compute the summary and write the figures and the report of a run again. No training, no GPU."""
     Run(run).field("split_by")  # the folder is a run
     if output_dir is not None:
         from hf_breakhis.training.environment import copy_run
@@ -112,7 +146,7 @@ def report(
     one.require_unchanged(written=(PREDICTIONS, SUMMARY) if threshold_rule is None else SCORES)
     show_report(folder, threshold_rule)
     for name in changed:
-        typer.echo(f"{name.split()[0]} was not as the run wrote it, and was made again.", err=True)
+        typer.echo(f"{name.split()[0]} had been changed and was written again.", err=True)
 
 
 def show_report(run: Path, threshold_rule: str | None = None) -> None:
@@ -151,18 +185,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         fault = fault_of(error)
         if fault is None:
             raise
-        # every process of a run tells it: the first one may be the one that ended
+        # every process prints it, since the first one may be the one that has exited
         print(f"hf-breakhis: {fault.line.format(error=' '.join(str(error).split())[:200])}", file=sys.stderr)  # noqa: T201
         return fault.code
     if code in STOPPED:
-        goes_on = argv[0] in RESUMED
+        resumes = argv[0] in RESUMED
         return _refuse(
-            f"stopped; {'what was done is saved, and the same command continues' if goes_on else WHOLE}.", code
+            f"stopped; {'finished work is saved, run the same command again to resume' if resumes else WHOLE}.", code
         )
     return code or 0  # a command that raises typer.Exit gives its code, every other one None
 
 
 def _refuse(message: str, code: int = 2) -> int:
-    if os.environ.get("RANK", "0") == "0":  # processes of one run meet the same error; one line is enough
+    if os.environ.get("RANK", "0") == "0":  # all processes of a run meet the same error, and one line is enough
         print(f"hf-breakhis: {message}", file=sys.stderr)  # noqa: T201
     return code

@@ -1,4 +1,4 @@
-"""`hf-breakhis audit`: what of a test part a model could know, and what the score owes to it."""
+"""`hf-breakhis audit`: leakage between training set and test set, and its effect on the score."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,16 @@ TRAIN, SPLIT = "--train", "--split"
 USAGE = "RUN | STUDY | RECIPE [--train] [--field value ...] | SPLIT [--data_dir DIR] [--output_dir DIR]"
 SPLIT_FLAGS = ("--data_dir", "--output_dir")
 HELP = (
-    "What leaks: of a RUN, or of the folds that a RECIPE [--field value ...] asks for. With --train a recipe is also "
-    "trained under every protocol, to see what its score is worth; a STUDY folder gives that table again. Also of a "
-    "SPLIT of other people: a table with file_name and part or fold, the official dsfold files, a folder with train/ "
-    "and test/, or --split official or eva; --data_dir BREAKHIS then looks for copies too."
+    "Find leakage: patients, specimens and copies in both training set and test set. Give a RUN, a RECIPE [--field "
+    "value ...], or a SPLIT: a table with file_name and part or fold, the official dsfold files, a folder with train/ "
+    "and test/, or --split official or eva. With --data_dir BREAKHIS copies are searched in a SPLIT too. With --train "
+    "a RECIPE is trained under every split, to measure how much of its score is leakage; a STUDY folder prints that "
+    "table again."
 )
 
 
 def audit(context: typer.Context) -> None:
-    """Read folds and images, count what is on both sides; train only when asked."""
+    """Audit a run, a recipe, a study or a split, whichever is given."""
     words = [word for word in context.args if word != TRAIN]
     if not words or words[0] in ("-h", "--help"):
         typer.echo(f"Usage: hf-breakhis audit {USAGE}\n\n{HELP}")
@@ -42,7 +43,7 @@ def audit(context: typer.Context) -> None:
         _audit_recipe(words, train=TRAIN in context.args)
         return
     if TRAIN in context.args:
-        raise InputError(f"{given} is a folder, and --train needs the recipe; give the recipe in place of it.")
+        raise InputError(f"{given} is a folder, but --train needs a recipe. Give the recipe.")
     if (given / "plan.json").is_file():
         _show_study(given)
     else:
@@ -50,7 +51,7 @@ def audit(context: typer.Context) -> None:
 
 
 def _audit_split(words: list[str]) -> None:
-    """Count what a split of other people leaks; its copies where its images are at hand."""
+    """Audit a split from elsewhere; copies are searched only where its images are available."""
     from hf_breakhis.files import nearest, write_json
     from hf_breakhis.results.audit import audit_folds, audit_table
     from hf_breakhis.results.splits import (
@@ -63,15 +64,15 @@ def _audit_split(words: list[str]) -> None:
     )
 
     if not words:
-        raise InputError(f"--split needs a table, a folder, or one of {', '.join(PUBLISHED)}.")
+        raise InputError(f"--split has no value. Give a table, a folder, or one of {', '.join(PUBLISHED)}.")
     given, flags = words[0], dict(zip(words[1::2], words[2::2], strict=False))
     wrong = next((flag for flag in words[1::2] if flag not in SPLIT_FLAGS), None)
     if wrong or len(words) % 2 == 0:
         last = wrong or words[-1]
         advice = f"unknown flag `{last}`.{nearest(last, SPLIT_FLAGS)}" if wrong else f"`{last}` has no value."
-        raise InputError(f"{advice} A split takes {', '.join(SPLIT_FLAGS)}.")
+        raise InputError(f"{advice} Allowed with a split: {', '.join(SPLIT_FLAGS)}.")
     split = read_split(given)
-    pairs, without = None, "Copies: give the images with --data_dir to look for copies."
+    pairs, without = None, "Copies were not searched. Give the images with --data_dir."
     if split.paths:
         pairs, without = copies_in_folder(split), ""
     elif "--data_dir" in flags:
@@ -82,7 +83,7 @@ def _audit_split(words: list[str]) -> None:
 
 
 def _audit_run(run: Path, flags: list[str]) -> None:
-    """Count what a run's folds leak, its copies too if its images are still there, and renew its report."""
+    """Audit a run, search its images for copies if they are available, and update its report."""
     from hf_breakhis.results.audit import audit_folds, audit_table
     from hf_breakhis.run import Run
 
@@ -103,7 +104,7 @@ def _audit_run(run: Path, flags: list[str]) -> None:
 
 
 def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
-    """Return the copies among a run's images, or why they could not be looked for."""
+    """Return the copies among a run's images, or the reason why they were not searched."""
     from hf_breakhis.data.integrity.check_images import check_images
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
@@ -118,11 +119,17 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
     try:
         images = load_images(given.data)
     except InputError as error:
-        return None, f"Copies: the images could not be read ({error}) Give --data_dir where they are."
+        return (
+            None,
+            f"Copies were not searched: the images could not be read ({error}) Give their place with --data_dir.",
+        )
     checked = check_images(images)
     expected = run.data["manifest_sha256"]
     if checked.manifest_sha256 != expected:
-        return None, "Copies: the images found are not those of the run (another manifest). Give --data_dir."
+        return (
+            None,
+            "Copies were not searched: these are not the images of the run (different manifest). Give --data_dir.",
+        )
     return find_image_copies(images, checked), None
 
 
@@ -150,11 +157,11 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     if train:
         _train_study(recipe, images, folder)
     elif state.is_main_process:
-        typer.echo(f"audit: {folder / AUDIT}; --train also measures what it is worth.")
+        typer.echo(f"audit: {folder / AUDIT}. Add --train to measure its effect on the score.")
 
 
 def _written(folder: Path, found: dict[str, Any], split_by: str) -> dict[str, Any]:
-    """Write audit.json, with what the official folds themselves divide where these are used."""
+    """Write audit.json; for the official folds with the specimens that they divide."""
     from hf_breakhis.files import write_json
     from hf_breakhis.results.audit import official_leaks
 
@@ -164,7 +171,7 @@ def _written(folder: Path, found: dict[str, Any], split_by: str) -> dict[str, An
 
 
 def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
-    """Train the recipe under every protocol that the source allows, each run scored as it ends."""
+    """Train the recipe under every protocol that the source allows, and score each run when it has finished."""
     from accelerate import PartialState
 
     from hf_breakhis.results.study import write_plan
@@ -176,7 +183,7 @@ def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
     columns = {"patient": "patient_id", "specimen": "specimen_id"}
     levels = tuple(level for level in LEVELS if level == "image" or all(images.dataset[columns[level]]))
     unknown = [
-        f"Split by {level}: the source names no {level}s, so this half of the study cannot be run."
+        f"Split by {level}: the source has no {level} ids, so this part of the study cannot be run."
         for level in LEVELS
         if level not in levels
     ]
@@ -207,7 +214,7 @@ def _report(run: Path) -> None:
 
 
 def _show_study(folder: Path) -> None:
-    """Make table, figure and page of a study from the files of its runs."""
+    """Write the table, the figure and the page of a study from the files of its runs."""
     from hf_breakhis.results.study import compare_protocols, study_table, write_study
 
     study = compare_protocols(folder)

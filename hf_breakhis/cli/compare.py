@@ -1,4 +1,4 @@
-"""`hf-breakhis compare`: runs side by side, beside the numbers of the paper."""
+"""`hf-breakhis compare`: compare runs with each other and with the tables of the paper."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,16 +8,18 @@ import typer
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs on the same data.")],
-    folder: Annotated[Path | None, typer.Option(help="Where to write it; `comparison` beside the first run.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Output folder. Default: comparison/ next to the first run.")
+    ] = None,
 ) -> None:
-    """Set runs side by side, beside the paper's tables, and say whether the evidence ranks them; trains nothing."""
-    from hf_breakhis.results.compare import compare as set_side_by_side
+    """Compare runs with each other and with the tables of the paper, and test whether they can be ranked."""
+    from hf_breakhis.results.compare import compare as compare_runs
     from hf_breakhis.results.report.comparison import comparison_table, write_comparison
     from hf_breakhis.run import SCORES, Run
 
     for run in runs:
         Run(run).require_unchanged(written=SCORES)
-    comparison = set_side_by_side(runs)
+    comparison = compare_runs(runs)
     page = write_comparison(folder or runs[0].resolve().parent / "comparison", comparison)
     typer.echo(comparison_table(comparison))
     typer.echo(f"comparison: {page}")

@@ -12,30 +12,36 @@ if TYPE_CHECKING:
     from hf_breakhis.arguments import DataArguments
 
 # Flags are spelt as the fields of a recipe.
-DatasetName = Annotated[str, typer.Option("--dataset", help="A name in the table of sources, or a Hub id.")]
-DataDir = Annotated[str | None, typer.Option("--data_dir", help="Archive or folder that holds the images.")]
-Revision = Annotated[str | None, typer.Option("--dataset_revision", help="Commit of a Hub data set.")]
-TwinKwargs = Annotated[str | None, typer.Option("--twin_kwargs", help="Settings of the twin: '{\"scale\": 0.1}'.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="Data set: breakhis, rcl7500, twin, rcl7500_twin, imagefolder, or a Hub id.")
+]
+DataDir = Annotated[
+    str | None, typer.Option("--data_dir", help="Archive or folder with the images. Default: the downloaded archive.")
+]
+Revision = Annotated[str | None, typer.Option("--dataset_revision", help="Commit of a data set on the Hub.")]
+TwinKwargs = Annotated[
+    str | None, typer.Option("--twin_kwargs", help="Settings of the synthetic twin as JSON: '{\"scale\": 0.1}'.")
+]
 
-app = typer.Typer(help="What is there; is it whole; export it; generate the twin.", rich_markup_mode=None)
+app = typer.Typer(help="Inspect, verify, download, export or generate data.", rich_markup_mode=None)
 
 
 @app.command()
 def twin(
-    folder: Annotated[Path, typer.Argument(help="Where BreaKHis_v1/ is to be written.")],
-    seed: Annotated[int, typer.Option(help="Another seed, another cohort.")] = 0,
-    scale: Annotated[float, typer.Option(help="Share of the images of each slide.")] = 1.0,
-    width: Annotated[int, typer.Option(help="Pixels; BreakHis has 700.")] = 700,
-    height: Annotated[int, typer.Option(help="Pixels; BreakHis has 460.")] = 460,
+    folder: Annotated[Path, typer.Argument(help="Folder in which BreaKHis_v1/ is written.")],
+    seed: Annotated[int, typer.Option(help="Random seed of the cohort.")] = 0,
+    scale: Annotated[float, typer.Option(help="Share of the images of each slide folder, 0 to 1.")] = 1.0,
+    width: Annotated[int, typer.Option(help="Image width in pixels.")] = 700,
+    height: Annotated[int, typer.Option(help="Image height in pixels.")] = 460,
     class_signal: Annotated[
-        float, typer.Option("--class_signal", help="How much malignant differs from benign.")
+        float, typer.Option("--class_signal", help="Difference between malignant and benign; 0 for none.")
     ] = 1.0,
     patient_effect: Annotated[
-        float, typer.Option("--patient_effect", help="How much patients differ from each other.")
+        float, typer.Option("--patient_effect", help="Difference between patients; 0 for none.")
     ] = 1.0,
-    noise: Annotated[float, typer.Option(help="How much images of one patient differ.")] = 1.0,
+    noise: Annotated[float, typer.Option(help="Difference between images of one patient.")] = 1.0,
 ) -> None:
-    """Generate a data set with the names, groups and counts of BreakHis and drawn pictures."""
+    """Generate the synthetic twin: the file names, groups and counts of BreakHis with drawn images."""
     from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 
     settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise)
@@ -44,15 +50,19 @@ def twin(
 
 @app.command()
 def verify(
-    place: Annotated[str | None, typer.Argument(help="The same as --data_dir.")] = None,
+    place: Annotated[str | None, typer.Argument(help="Archive or folder with the images, as --data_dir.")] = None,
     dataset: DatasetName = "breakhis",
     data_dir: DataDir = None,
     dataset_revision: Revision = None,
     twin_kwargs: TwinKwargs = None,
-    folds: Annotated[Path | None, typer.Option(help="folds.csv of a run: look for copies across its parts.")] = None,
-    to: Annotated[Path | None, typer.Option("--json", help="Where to write it; else in the datasets cache.")] = None,
+    folds: Annotated[
+        Path | None, typer.Option(help="folds.csv of a run: report copies in different parts of a fold.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--json", help="File for the result as JSON. Default: in the datasets cache.")
+    ] = None,
 ) -> None:
-    """Say whether the images are whole and clean; exit code 0 if so, 1 with findings, 2 for what cannot be read."""
+    """Check whether the images are complete and readable. Exit code 0, or 1 with findings."""
     from hf_breakhis.data.integrity.check_images import check_images
     from hf_breakhis.data.integrity.verify import read_folds, verify, verify_table
     from hf_breakhis.data.sources.table import cache_folder, load_images
@@ -76,11 +86,11 @@ def info(
     data_dir: DataDir = None,
     dataset_revision: Revision = None,
     twin_kwargs: TwinKwargs = None,
-    figure: Annotated[Path | None, typer.Option(help="Write an image of each class as PNG (Figures 1 and 2).")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet as PNG.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other images in the pictures.")] = 0,
+    figure: Annotated[Path | None, typer.Option(help="PNG file for one example image of each class.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for a contact sheet of example images.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for the choice of example images.")] = 0,
 ) -> None:
-    """Count images by class, tumour type, magnification and group; draw a choice of them."""
+    """Count images by class, tumour type, magnification and group, and optionally draw examples."""
     from hf_breakhis.data.counts import describe
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.results.figures.contact_sheet import (
@@ -102,9 +112,9 @@ def info(
 
 @app.command()
 def download(
-    folder: Annotated[Path | None, typer.Argument(help="Where to; by default the datasets cache.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Folder for the archive. Default: the datasets cache.")] = None,
 ) -> None:
-    """Fetch BreaKHis_v1.tar.gz (4 GB) once and check its file names; after a cut the same command goes on."""
+    """Download BreaKHis_v1.tar.gz (4 GB) and check its file names. Run the same command again to resume."""
     from hf_breakhis.data.sources.download import download_breakhis
     from hf_breakhis.data.sources.table import cache_folder
 
@@ -113,15 +123,17 @@ def download(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder, or that of an earlier export.")],
+    folder: Annotated[Path, typer.Argument(help="New or empty folder, or an earlier export to replace.")],
     dataset: DatasetName = "breakhis",
     data_dir: DataDir = None,
     dataset_revision: Revision = None,
     twin_kwargs: TwinKwargs = None,
-    push_to_hub: Annotated[str | None, typer.Option("--push_to_hub", help="And upload it as USER/NAME.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Nobody else may see the repository.")] = False,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push_to_hub", help="Upload the result to this Hub repository, USER/NAME.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
 ) -> None:
-    """Write BreakHis as Parquet: original PNG files, groups, folds and a data card; upload it if asked."""
+    """Write BreakHis as Parquet with the original PNG files, groups, folds and a data card."""
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.folders import require_replaceable
     from hf_breakhis.hub.dataset_export import EXPORT, export_images
@@ -132,7 +144,7 @@ def export(
         require_repo_id(push_to_hub)
         require_login()
     elif private:
-        raise InputError("--private is about a repository on the Hub: give --push_to_hub USER/NAME too, or drop it.")
+        raise InputError("--private needs --push_to_hub USER/NAME. Add it, or remove --private.")
     require_replaceable(folder, EXPORT)
     images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
     if push_to_hub is not None:
@@ -148,7 +160,7 @@ def export(
 def wanted_images(
     dataset: str, data_dir: str | None, revision: str | None, twin_kwargs: str | None
 ) -> "DataArguments":
-    """Return the fields that name a data set, as flags give them."""
+    """Return the data arguments for the flags of a `data` command."""
     from hf_breakhis.arguments import DataArguments
 
     try:

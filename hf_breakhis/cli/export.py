@@ -1,4 +1,4 @@
-"""`hf-breakhis export`: a trained model as ONNX."""
+"""`hf-breakhis export`: convert a trained model to ONNX."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,22 +11,22 @@ Fold = Annotated[
 
 
 def export(
-    place: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A finished run, or the folder of a model.")],
+    place: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a finished run or of a model.")],
     fold: Fold = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Write model_fp16.onnx too: half the size.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Write model_int8.onnx too: a quarter of the size.")] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Folder to make anew; else onnx/ beside the model.")] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Also write model_fp16.onnx (half the size).")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Also write model_int8.onnx (a quarter of the size).")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Output folder. Default: onnx/ next to the model.")] = None,
 ) -> None:
-    """Write a model as ONNX that takes raw pixels of any size, and say what its smaller forms change."""
+    """Write an ONNX model that takes raw pixels of any size, and report how much the smaller versions differ."""
     from hf_breakhis.inference.export import export_model
     from hf_breakhis.inference.model import find_model
 
     weights = find_model(place, fold, local=True)
     folder = to or weights.output / "onnx"
-    told = export_model(weights, folder, fp16, int8)
-    for name, row in told["files"].items():
+    exported = export_model(weights, folder, fp16, int8)
+    for name, row in exported["files"].items():
         score = f", accuracy {row['accuracy']:.4f} of {row['num_images']:,} test images" if "accuracy" in row else ""
-        apart = row.get("against_fp32")
-        change = f" ({apart['accuracy']:+.4f}, {apart['other_class']} other classes)" if apart else ""
+        difference = row.get("against_fp32")
+        change = f" ({difference['accuracy']:+.4f}, {difference['other_class']} other classes)" if difference else ""
         typer.echo(f"onnx: {folder / name} ({row['bytes'] / 1e6:,.1f} MB{score}{change})")
-    typer.echo(f"parity with torch: {told['parity']['largest_difference']:.1e}")
+    typer.echo(f"parity with torch: {exported['parity']['largest_difference']:.1e}")

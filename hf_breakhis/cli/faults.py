@@ -1,4 +1,4 @@
-"""What ends a command from outside: recognised by the words of the libraries that meet it, told in one line."""
+"""Faults from outside, such as a full disk: recognised by the error texts of libraries, reported in one line."""
 
 import errno
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ class Fault:
     """A kind of fault.
 
     Attributes:
-        words: any of them in an error's text names the fault; torch and safetensors tell it in words only.
+        words: texts that identify the fault; torch and safetensors raise errors without a number.
         line: what happened and what to do.
-        numbers: of the system, for an OSError.
-        code: exit code; 2 where the user has to change something.
+        numbers: error numbers of the system, for an OSError.
+        code: exit code; 2 if the user has to change something.
     """
 
     words: tuple[str, ...]
@@ -24,24 +24,24 @@ class Fault:
 FAULTS = (
     Fault(
         ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed writing", "unexpected pos "),
-        "the disk is full ({error}); make room, and the same command continues.",
+        "The disk is full ({error}). Free some space and run the same command again to resume.",
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
         code=2,
     ),
     Fault(
         ("Connection closed by peer", "Connection reset by peer", "remote process exited"),
-        "another process of this run ended, so this one ends too; the same commands continue.",
+        "Another process of this run has exited. Run the same command again to resume.",
     ),
     Fault(
         ("DataLoader worker",),
-        "a process that loads images ended (killed, or out of memory); the same command continues, "
-        "--dataloader_num_workers 0 goes without.",
+        "A data loading process has exited (killed or out of memory). Run the same command again to resume, or set "
+        "--dataloader_num_workers 0.",
     ),
 )
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """Return the fault that an error of any library tells of; None for an error of our own."""
+    """Return the fault behind an error of a library; None for any other error."""
     for fault in FAULTS:
         if isinstance(error, OSError) and error.errno in fault.numbers:
             return fault

@@ -1,4 +1,4 @@
-"""`hf-breakhis page`: a static page that runs the model in the visitor's browser."""
+"""`hf-breakhis page`: a static web page that runs the model in the browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,16 +9,20 @@ from hf_breakhis.cli.export import Fold
 
 
 def page(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or that of an earlier page.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier page to replace.")],
     fold: Fold = None,
     ort: Annotated[
-        Path | None, typer.Option("--ort", help="dist/ of npm's onnxruntime-web, to copy; else from a CDN.")
+        Path | None,
+        typer.Option(
+            "--ort",
+            help="Folder dist/ of the npm package onnxruntime-web, which is copied. Default: loaded from a CDN.",
+        ),
     ] = None,
 ) -> None:
-    """Write a web page that needs no server program: the model runs in the visitor's browser, no image leaves it."""
+    """Write a static web page. The model runs in the browser of the visitor, and no image is uploaded."""
     from hf_breakhis.hub.page import write_page
     from hf_breakhis.inference.model import find_model
 
     typer.echo(f"page: {write_page(find_model(run, fold, local=True), folder, ort)}")
-    typer.echo(f"look at it: python -m http.server --bind 127.0.0.1 --directory {folder} 8000")
+    typer.echo(f"view it: python -m http.server --bind 127.0.0.1 --directory {folder} 8000")

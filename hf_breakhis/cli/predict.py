@@ -11,7 +11,7 @@ from hf_breakhis.files import InputError
 
 
 class Backend(StrEnum):
-    """What runs the network."""
+    """Backends for inference."""
 
     TORCH = "torch"
     ONNX = "onnx"
@@ -20,7 +20,7 @@ class Backend(StrEnum):
 
 
 class Form(StrEnum):
-    """What is written."""
+    """Output formats."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -38,7 +38,7 @@ FORMS = {
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A run, a model folder, or OWNER/NAME on the Hub.")],
+    model: Annotated[str, typer.Argument(help="Run folder, model folder, or OWNER/NAME on the Hub.")],
     paths: Annotated[
         list[str],
         typer.Argument(
@@ -46,27 +46,30 @@ def predict(
             "one image, or a list of paths, one a line."
         ),
     ],
-    fold: Annotated[str | None, typer.Option(help="Of a run: whose weights, a number or refit; else 0.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Of a model on the Hub: commit, branch or tag.")] = None,
-    output: Annotated[Path, typer.Option(help="File to write; - is standard output.")] = Path("-"),
+    fold: Annotated[str | None, typer.Option(help="Fold whose weights are used, or refit (default: 0).")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a model on the Hub.")] = None,
+    output: Annotated[Path, typer.Option(help="Output file; - is standard output.")] = Path("-"),
     form: Annotated[
         Form | None,
-        typer.Option("--format", help="csv, jsonl or parquet (default: by the ending of --output)."),
+        typer.Option("--format", help="csv, jsonl or parquet. Default: from the extension of --output."),
     ] = None,
     backend: Annotated[
-        Backend, typer.Option(help="torch, or ONNX Runtime with what `export` wrote: onnx, fp16, int8.")
+        Backend, typer.Option(help="torch, or an export with ONNX Runtime: onnx, fp16, int8.")
     ] = Backend.TORCH,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first: half a minute, then a little faster.")
+        bool, typer.Option("--compile", help="Compile the network first: takes half a minute, then slightly faster.")
     ] = False,
     bf16: Annotated[
-        bool, typer.Option("--bf16", help="Calculate in bfloat16: faster where the processor has it; scores differ.")
+        bool,
+        typer.Option(
+            "--bf16", help="Compute in bfloat16: faster if the processor supports it; scores differ slightly."
+        ),
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option("--batch_size", min=1, help="Images in the network at a time; else by the hardware.")
+        int | None, typer.Option("--batch_size", min=1, help="Images per batch. Default: depends on the hardware.")
     ] = None,
 ) -> None:
-    """Score images; exit code 1 if some could not be read. For research, not for diagnosis."""
+    """Predict images. Exit code 1 if some could not be read. For research, not for diagnosis."""
     from hf_breakhis.data.open_image import ignore_size_warnings
     from hf_breakhis.files import write_whole
     from hf_breakhis.inference.hub_noise import quiet_hub
@@ -91,20 +94,18 @@ def predict(
     ignore_size_warnings()
     for option, given in {"--compile": compiled, "--bf16": bf16}.items():
         if given and backend is not Backend.TORCH:
-            raise InputError(f"{option} is for --backend torch, not {backend}; drop one of them.")
+            raise InputError(f"{option} needs --backend torch, not {backend}. Remove one of them.")
     batch_size = batch_size or default_batch_size()
     hardware = find_hardware()
     if hardware.device == "cpu" or backend is not Backend.TORCH:  # ONNX Runtime works on the CPU
         keep_memory()
     if bf16 and not choose(hardware)["bf16"]:
         _say(
-            "warning: nothing here is known to calculate in bfloat16; a processor that only imitates bfloat16 "
-            "takes far longer than with float32: then drop --bf16."
+            "warning: this processor is not known to support bfloat16. Without support it is much slower than "
+            "float32. Remove --bf16 if so."
         )
     if bf16 and weights.decision is not None:
-        _say(
-            "calculated in bfloat16; threshold and temperature were fitted on scores of float32, which differ slightly"
-        )
+        _say("computed in bfloat16; threshold and temperature were fitted on float32 scores, which differ slightly")
     if compiled:
         classifier: Classifier = CompiledClassifier(weights.folder, batch_size, bf16)
     elif backend is Backend.TORCH:
@@ -162,5 +163,5 @@ def _print(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    """Print to standard error what may hold names from outside; control characters in them could drive a terminal."""
+    """Print to standard error; names from outside may contain control characters, which are replaced."""
     typer.echo("".join(letter if letter.isprintable() else "?" for letter in text), err=True)

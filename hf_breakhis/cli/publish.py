@@ -1,4 +1,4 @@
-"""`hf-breakhis publish`: a model, its card and its records go to the Hub."""
+"""`hf-breakhis publish`: upload a model, its model card and its results to the Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,23 +9,27 @@ from hf_breakhis.files import InputError
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
-    repo_id: Annotated[str, typer.Option("--repo_id", help="USER/NAME on the Hub.")],
-    weights: Annotated[str, typer.Option(help="fold:0, refit, or all (a branch for each fold).")] = "fold:0",
-    dry_run: Annotated[bool, typer.Option("--dry_run", help="Write the folder, say what would go, and stop.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="Where to write it; RUN/publish by default.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Nobody else may see the repository.")] = False,
-    create_pr: Annotated[bool, typer.Option("--create_pr", help="Propose it as a pull request.")] = False,
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    repo_id: Annotated[str, typer.Option("--repo_id", help="Repository on the Hub, USER/NAME.")],
+    weights: Annotated[
+        str, typer.Option(help="Weights to publish: fold:0, refit, or all (one branch per fold).")
+    ] = "fold:0",
+    dry_run: Annotated[
+        bool, typer.Option("--dry_run", help="Write the folder and list its files, without uploading.")
+    ] = False,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the files. Default: RUN/publish.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create_pr", help="Create a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch of the repository.")] = None,
 ) -> None:
-    """Publish the model of one fold, with a card that tells how the run was scored; trains nothing."""
+    """Upload the model of a fold with a model card that reports how it was evaluated. No training."""
     from hf_breakhis.hub.remote import require_login, require_repo_id
 
     require_repo_id(repo_id)
     if weights == "all" and (revision or create_pr):
-        raise InputError("--weights all makes a branch for each fold; drop --revision and --create_pr.")
+        raise InputError("--weights all creates one branch per fold. Remove --revision and --create_pr.")
     if create_pr and revision:
-        raise InputError("--create_pr makes a branch of its own; drop --revision.")
+        raise InputError("--create_pr creates its own branch. Remove --revision.")
 
     from hf_breakhis.hub.privacy import RENAMED, are_names_public
     from hf_breakhis.hub.publish import branch_of, choose_weights, claim_model, propose, publications, push
@@ -43,7 +47,11 @@ def publish(
         )
         if create_pr and not dry_run:
             proposed = propose(publication, repo_id)
-            typer.echo(f"proposed: {proposed}" if proposed else f"nothing to propose: {repo_id} holds exactly this.")
+            typer.echo(
+                f"proposed: {proposed}"
+                if proposed
+                else f"No pull request was created: {repo_id} already has these files."
+            )
         elif not dry_run:
             typer.echo(f"pushed: {push(publication, repo_id)}")
     if not are_names_public(Run(run)):

@@ -10,20 +10,22 @@ from hf_breakhis.files import InputError
 
 
 def space(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or that of an earlier app.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier app to replace.")],
     fold: Fold = None,
-    push_to_hub: Annotated[str | None, typer.Option("--push_to_hub", help="And upload it as USER/NAME.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Nobody else may see the Space.")] = False,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push_to_hub", help="Upload the app to this Space, USER/NAME.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create a private Space.")] = False,
 ) -> None:
-    """Write a Gradio app that runs on Spaces and locally: probability, threshold, heat map, how far to trust it."""
+    """Write a Gradio app with probability, decision threshold and heat map, for Spaces or local use."""
     from hf_breakhis.hub.remote import require_login, require_repo_id
 
     if push_to_hub is not None:
         require_repo_id(push_to_hub)
         require_login()
     elif private:
-        raise InputError("--private is about a Space on the Hub: give --push_to_hub USER/NAME too, or drop it.")
+        raise InputError("--private needs --push_to_hub USER/NAME. Add it, or remove --private.")
 
     from hf_breakhis.hub.space import claim_space, push_space, write_space
     from hf_breakhis.inference.model import find_model

@@ -66,7 +66,7 @@ def test_a_lost_machine_ends_the_other_and_both_continue(launch, tmp_path, same_
     assert machines[0].returncode
     assert machines[1].returncode
     assert not (tmp_path / "lost" / "fold-0" / "metrics.json").exists()
-    assert "hf-breakhis: another process of this run ended, so this one ends too; the same commands continue." in out
+    assert "hf-breakhis: Another process of this run has exited. Run the same command again to resume." in out
 
     for name in ("lost", "alone"):
         both = launch(name, **fold)

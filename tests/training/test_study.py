@@ -136,7 +136,7 @@ def test_copies_of_a_run_whose_images_are_gone_are_not_claimed(write, tmp_path, 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["audit", "nowhere"], "No recipe at nowhere"), (["audit", "tests", "--train"], "--train needs the recipe")],
+    [(["audit", "nowhere"], "No recipe at nowhere"), (["audit", "tests", "--train"], "--train needs a recipe")],
 )
 def test_bad_input_ends_in_one_line(argv, message, capsys):
     assert main(argv) == 2
