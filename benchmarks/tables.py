@@ -283,8 +283,8 @@ def main() -> None:
     demo = HERE.parent / "outputs" / "demo" / "summary.json"
     if demo.is_file():  # `make demo` left it
         put(HERE.parent / "README.md", "demo", f"```\n{terminal_table(read_json(demo))}\n```")
-    put(HERE.parent / "README.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
-    put(HERE.parent / "README.md", "tuned", tuned(read_json(HERE / "tuned.json")))
+    put(HERE.parent / "docs" / "study.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
+    put(HERE.parent / "docs" / "study.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
 
 
