@@ -129,14 +129,14 @@ def test_copies_of_a_run_whose_images_are_gone_are_not_claimed(write, tmp_path, 
     (tmp_path / "t").rename(tmp_path / "elsewhere")
     capsys.readouterr()
     assert main(["audit", str(tmp_path / "tiny")]) == 0
-    assert "Not known: Copies: the images could not be read" in capsys.readouterr().out
+    assert "Copies were not searched: the images could not be read" in capsys.readouterr().out
     assert main(["audit", str(tmp_path / "tiny"), "--data_dir", str(tmp_path / "elsewhere")]) == 0
-    assert "Copies" not in capsys.readouterr().out
+    assert "Copies were not searched" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["audit", "nowhere"], "No recipe at nowhere"), (["audit", "tests", "--train"], "--train needs a recipe")],
+    [(["audit", "nowhere"], "No recipe at nowhere"), (["audit", "docs", "--train"], "--train needs a recipe")],
 )
 def test_bad_input_ends_in_one_line(argv, message, capsys):
     assert main(argv) == 2
