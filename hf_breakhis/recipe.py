@@ -94,7 +94,7 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
         name: expand_home(value) if isinstance(value, str) else value for name, value in {**values, **flags}.items()
     }
     check_inherited(merged)
-    if "batch_size" in merged and "per_device_train_batch_size" in merged:
+    if merged.get("batch_size") is not None and "per_device_train_batch_size" in merged:
         raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")
     try:
         recipe = Recipe(*HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged))
@@ -125,11 +125,11 @@ def check_together(recipe: Recipe) -> None:
 
 
 def resolved_fields(recipe: Recipe) -> dict[str, Any]:
-    """Return every field of the three groups in types that YAML has; a token is left out."""
+    """Return every field of the three groups that a recipe may set, in types that YAML has, without tokens."""
     values: dict[str, Any] = {}
     for group in (recipe.data, recipe.model, recipe.training):
         for field in fields(group):
-            if field.init and "token" not in field.name:
+            if field.name in SUGGESTED and "token" not in field.name:
                 value = getattr(group, field.name)
                 values[field.name] = value.value if isinstance(value, Enum) else value
     if values["batch_size"] is not None:  # follows from the global batch and the number of processes
@@ -139,13 +139,16 @@ def resolved_fields(recipe: Recipe) -> dict[str, Any]:
 
 
 def load_recipe(path: str | Path) -> dict[str, Any]:
-    """Return the recipe as a flat mapping.
+    """Return the recipe as a flat mapping; the `environment` in the recipe of a run is left out.
 
     Raises:
         InputError: there is no such file, it is not flat YAML, or a key is unknown or given twice.
     """
     path = find_recipe(path)
     values = read_yaml(path, "a recipe is YAML like recipes/c3.yaml")
+    environment = values.get("environment")
+    if isinstance(environment, dict) and "packages" in environment:  # the recipe that a run wrote
+        values.pop("environment")
     for key in values:
         if key not in KNOWN:
             raise InputError(f"{path}: unknown key `{key}`.{_advice(str(key))}")

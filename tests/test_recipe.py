@@ -11,7 +11,7 @@ from hf_breakhis import recipe
 from hf_breakhis.arguments import MAGNIFICATIONS
 from hf_breakhis.data import filenames
 from hf_breakhis.files import InputError
-from hf_breakhis.recipe import build_recipe, load_recipe, parse_flags, parse_recipe
+from hf_breakhis.recipe import build_recipe, load_recipe, parse_flags, parse_recipe, resolved_fields
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 ALL = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "accelerate")
@@ -162,6 +162,18 @@ def test_bad_flag_is_one_line_that_says_what_to_do(flags, write):
 def test_a_recipe_of_the_package_goes_by_its_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert load_recipe("c3")["optimizer_name"] == "adamw"
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_resolved_fields_of_a_recipe_are_a_recipe_of_the_same_fields(path, write):
+    resolved = resolved_fields(build_recipe(load_recipe(path), {"use_cpu": True}))
+    again = load_recipe(write(yaml.safe_dump({**resolved, "environment": {"packages": {}}})))
+    assert resolved_fields(build_recipe(again, {})) == resolved
+
+
+def test_an_environment_that_no_run_wrote_is_an_unknown_key(write):
+    with pytest.raises(InputError, match="unknown key `environment`"):
+        load_recipe(write("environment: {OMP_NUM_THREADS: 1}"))
 
 
 def test_missing_recipe_lists_those_of_the_package():

@@ -10,10 +10,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from hf_breakhis.cli import main
+from hf_breakhis.data.counts import original_bytes
+from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError
-from hf_breakhis.recipe import build_recipe
+from hf_breakhis.recipe import Recipe, build_recipe
+from hf_breakhis.run import Run
 from hf_breakhis.training import crossval
 from hf_breakhis.training.crossval import cross_validate
 
@@ -98,7 +102,7 @@ def test_the_saved_model_and_processor_give_the_same_logits(plain):
     table = pd.read_csv(plain / "fold-1" / "predictions.csv").head(5)
     model = AutoModelForImageClassification.from_pretrained(plain / "fold-1" / "model").eval()
     processor = AutoImageProcessor.from_pretrained(plain / "fold-1" / "model", backend="torchvision")
-    pictures = [images[rows[name]]["image"] for name in table["file_name"]]
+    pictures = [open_image(original_bytes(images[rows[name]]["image"])) for name in table["file_name"]]
     with torch.no_grad():
         logits = model(**processor(pictures, return_tensors="pt")).logits.numpy()
     assert logits == pytest.approx(table[["logit_benign", "logit_malignant"]].to_numpy(), abs=1e-5)
@@ -150,10 +154,20 @@ def test_a_finished_run_does_nothing_until_restarted(plain, monkeypatch):
     assert (plain / "fold-0" / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_restart_begins_again(tmp_path):
+def test_the_recipe_of_a_finished_run_trains_nothing_and_says_so(plain, monkeypatch, capsys):
+    monkeypatch.setattr("hf_breakhis.cli._is_reported", lambda run: True)  # a report takes longer than all the rest
+    before = (plain / "fold-0" / "metrics.json").stat().st_mtime_ns
+    assert main(["train", str(plain / "recipe.yaml")]) == 0
+    assert capsys.readouterr().out.startswith(f"{plain} is already finished.")
+    assert (plain / "fold-0" / "metrics.json").stat().st_mtime_ns == before
+    assert main(["train", str(plain / "recipe.yaml"), "--learning_rate", "0.01"]) == 2
+
+
+def test_restart_begins_again_and_is_not_repeated_by_the_recipe_of_the_run(tmp_path):
     run(tmp_path / "r", fold="0", num_train_epochs=1)
     assert run(tmp_path / "r", fold="0", num_train_epochs=2, restart=True)
     assert len(pd.read_csv(tmp_path / "r" / "fold-0" / "history.csv")) == 2
+    assert not cross_validate(Recipe.load(tmp_path / "r" / "recipe.yaml"))
 
 
 class KilledError(Exception):
@@ -240,7 +254,8 @@ def test_data_whose_manifest_changed_are_refused(stopped, plain, tmp_path):
     shutil.rmtree(copy / "fold-1")
     data = json.loads((copy / "data.json").read_text())
     now, data["manifest_sha256"] = data["manifest_sha256"], "0" * 64
-    (copy / "data.json").write_text(json.dumps(data))
+    with Run(copy).rewriting("data.json"):  # as a run on those images would have written it
+        (copy / "data.json").write_text(json.dumps(data))
     message = f"holds a run on other images: their manifest was {'0' * 12} and is {now[:12]} now; .*--restart"
     with pytest.raises(InputError, match=message):
         run(copy, **({} if stopped else {"fold": "1"}))
