@@ -95,6 +95,7 @@ FORMER = {
     "overwrite_output_dir": "restart",
     "warmup_ratio": "scheduler_kwargs",
 }
+TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # what a checkpoint may be chosen by
 
 
@@ -110,6 +111,7 @@ class BreakHisTrainingArguments(TrainingArguments):
     logging_strategy: IntervalStrategy | str = described("epoch", "When the training loss is logged.")
     save_total_limit: int | None = described(2, "Checkpoints kept while a fold trains.")
     per_device_eval_batch_size: int = described(64, "Images per evaluation batch and device.")
+    report_to: str | list[str] | None = described("none", f"Experiment trackers: none, {', '.join(TRACKERS)}.")
     ddp_find_unused_parameters: bool | None = described(False, "A ResNet uses all of its parameters.")
     # None is what the hardware suggests (hardware.py).
     bf16: bool | None = described(None, "Train in bfloat16; by default where GPU or CPU are known to.")  # type: ignore[assignment]
@@ -144,12 +146,22 @@ class BreakHisTrainingArguments(TrainingArguments):
         if self.disable_tqdm is None:
             self.disable_tqdm = not os.isatty(2)  # a log file wants lines, not bars
         self._leave_to_hardware()
+        trackers = self._trackers()
         super().__post_init__()
+        self.report_to = trackers  # without those that transformers adds by itself
         self._check_processes()
         self._check_launcher()
         self.dataloader_pin_memory &= self.device.type != "cpu"  # else torch warns before each epoch
         if self.batch_size is not None:
             self.per_device_train_batch_size = self._divide_batch(self.batch_size)
+
+    def _trackers(self) -> list[str]:
+        given = [self.report_to] if isinstance(self.report_to, str) else list(self.report_to or [])
+        given = [name for name in given if name != "none"]
+        for name in given:
+            allowed = f"Choose from none, {', '.join(TRACKERS)}."
+            require(name in TRACKERS, f"`report_to` has {name}, which is not supported. {allowed}")
+        return given
 
     def _check_schedule(self) -> None:
         """Refuse schedules that would never act or act on the wrong clock."""

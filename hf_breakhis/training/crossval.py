@@ -28,7 +28,6 @@ from hf_breakhis.training.environment import (
     FOLD,
     RUN,
     check_continues,
-    check_reporting,
     describe_data,
     require_run,
     require_writable,
@@ -40,6 +39,7 @@ from hf_breakhis.training.modeling import check_network
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
+from hf_breakhis.training.trackers import check_trackers
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 
@@ -61,7 +61,7 @@ def cross_validate(recipe: Recipe) -> bool:
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
     check_network(model, data.image_size)  # before any image is read
-    check_reporting(training)
+    check_trackers(training)
     use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing
     transformers_logging.get_logger("transformers.trainer_utils").setLevel(

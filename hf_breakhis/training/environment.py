@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import yaml
-from transformers.integrations import get_reporting_integration_callbacks
 
 from hf_breakhis.data.images import placeless
 from hf_breakhis.data.integrity.check_images import Findings
@@ -45,6 +44,7 @@ from hf_breakhis.run import (
     REPEAT_PREFIX,
     REPORT,
     SCORES,
+    TENSORBOARD,
     Run,
 )
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
@@ -60,7 +60,8 @@ SETTINGS = (
 ).split()
 # Fields that change where or how fast a run goes, not what comes out; they may differ when a run is continued.
 FREE_FIELDS = (
-    "data_dir cache fold output_dir restart disable_tqdm report_to run_name log_level log_level_replica "
+    "data_dir cache fold output_dir restart disable_tqdm log_level log_level_replica report_to run_name project "
+    "trackio_space_id trackio_bucket_id trackio_static_space_id "
     "log_on_each_node local_rank use_cpu ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
     "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
     "resume_from_checkpoint hub_token"
@@ -86,6 +87,7 @@ FOLD = FolderKind(
         *(HISTORY, PREDICTIONS, METRICS, CHECKSUMS, "carried.pt", ".lock", "checkpoints/**"),
         *(f"{MODEL}/*.json", f"{MODEL}/*.safetensors", f"{EXAMPLES}/*.png", f"{EXAMPLES}/{INDEX}"),
         *(f"{EXPLAINED}/*.png", f"{EXPLAINED}/{INDEX}", "onnx/model*.onnx", "onnx/export.json"),
+        f"{TENSORBOARD}/events.out.tfevents.*",
     ),
 )
 _RUN_NAMES = (
@@ -173,8 +175,9 @@ def git_commit() -> str | None:
 
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
-    """Write `recipe.yaml`: all fields, then the environment."""
-    values = {**resolved_fields(recipe), "environment": environment(recipe.training)}
+    """Write `recipe.yaml`: all fields but `restart`, so that training from it resumes, then the environment."""
+    resolved = {name: value for name, value in resolved_fields(recipe).items() if name != "restart"}
+    values = {**resolved, "environment": environment(recipe.training)}
     write_text(run / RECIPE, yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000))
 
 
@@ -213,21 +216,6 @@ def require_writable(folder: Path) -> None:
             f"Cannot write {folder}: {error.strerror}. Check the permissions and the free space, or give another "
             "--output_dir."
         ) from error
-
-
-def check_reporting(args: BreakHisTrainingArguments) -> None:
-    """Refuse a tracker that is not installed.
-
-    Raises:
-        InputError: says which, and that it may be left out.
-    """
-    given = [args.report_to] if isinstance(args.report_to, str) else list(args.report_to or [])
-    try:
-        for tracker in get_reporting_integration_callbacks([name for name in given if name != "none"]):
-            tracker()  # says whether its package is there
-    except (RuntimeError, ValueError) as error:
-        told = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"`report_to` is {', '.join(given)}: {told}; install it, or leave it out.") from error
 
 
 def check_continues(run: Path, recipe: Recipe) -> None:

@@ -33,6 +33,7 @@ from hf_breakhis.training.history import history
 from hf_breakhis.training.modeling import build_model
 from hf_breakhis.training.progress import PlainLines, TitledBars, say
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
+from hf_breakhis.training.trackers import end_tracker_runs, name_in_trackers, place_trackers
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,
     CrossEntropy,
@@ -116,6 +117,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
         checkpoint = last_whole_checkpoint(checkpoints, say)
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    end_tracker_runs(trainer)
     job.stop.raise_if_requested()
     trained = time.perf_counter()
     tables = [predict_part(trainer, job, fold, part, seen) for part in PARTS if len(getattr(fold, part))]
@@ -159,6 +161,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     args = dataclasses.replace(
         training,
         output_dir=str(folder / "checkpoints"),
+        run_name=name_in_trackers(job.run, training.run_name, folder.name),
         eval_strategy=training.eval_strategy if len(watched) else "no",
     )
     labels = job.table["label"].to_numpy()[fold.train]
@@ -176,6 +179,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         compute_metrics=partial(watched_scores, classes=job.classes),
         callbacks=callbacks,
     )
+    place_trackers(trainer, folder, name_in_trackers(job.run, training.run_name))
     if carry_from is not None and job.recipe.model.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")
     name = f"fold {fold.index} (of {job.num_folds})" if len(fold.test) else "refit"

@@ -1,0 +1,77 @@
+"""Each fold is one run of an experiment tracker, and what TensorBoard wrote stays in the run folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hf_breakhis.files import InputError
+from hf_breakhis.training import trackers
+from hf_breakhis.training.crossval import cross_validate
+from hf_breakhis.training_arguments import TRACKERS, BreakHisTrainingArguments
+
+
+def scalars(folder):
+    """The number of values of each scalar in the event files of a folder."""
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulators.EventAccumulator(str(folder)).Reload()
+    return {tag: len(events.Scalars(tag)) for tag in events.Tags()["scalars"]}
+
+
+def test_event_files_stay_in_the_folder_of_their_fold_until_restart(recipe, tmp_path):
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "run"
+    assert cross_validate(recipe(run, report_to="tensorboard"))
+    for fold in ("fold-0", "fold-1"):
+        found = scalars(run / fold / "tensorboard")
+        assert found["train/loss"] == found["eval/loss"] == 2, "one for each epoch"
+    files = set(run.rglob("*tfevents*"))
+    assert {path.parent.name for path in files} == {"tensorboard"}
+    assert not cross_validate(recipe(run)), "a finished run, whatever it reports to"
+    assert cross_validate(recipe(run, restart=True, num_train_epochs=1))
+    assert not any(path.exists() for path in files)
+
+
+def test_an_unsupported_tracker_is_refused_with_the_supported_ones():
+    for given in ("comet_ml", ["tensorboard", "comet_ml"], "all"):
+        with pytest.raises(InputError, match=r"which is not supported. Choose from none, tensorboard, trackio"):
+            BreakHisTrainingArguments(use_cpu=True, report_to=given)
+    for given in ("none", None, [], ["none"]):
+        assert BreakHisTrainingArguments(use_cpu=True, report_to=given).report_to == []
+
+
+@pytest.mark.parametrize(
+    ("run", "run_name", "expected"),
+    [
+        ("outputs/c3", None, "c3-fold-1"),
+        ("outputs/c3", "mine", "mine-fold-1"),
+        ("outputs/c3/repeat-0", None, "c3-repeat-0-fold-1"),
+        ("outputs/c3/repeat-0", "mine", "mine-repeat-0-fold-1"),
+    ],
+)
+def test_a_fold_is_named_after_its_run(run, run_name, expected):
+    assert trackers.name_in_trackers(Path(run), run_name, "fold-1") == expected
+
+
+def test_every_tracker_of_the_list_is_one_of_transformers():
+    for name in TRACKERS:
+        assert trackers.get_reporting_integration_callbacks([name])
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_each_fold_is_one_run_of_a_tracker(name, recipe, tmp_path, monkeypatch):
+    for variable in ("TRACKIO_DIR", "WANDB_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    module = pytest.importorskip(name)
+    init, finish, calls = module.init, module.finish, []
+
+    def begin(**given):
+        calls.append((given["name"], os.environ.get("WANDB_RUN_GROUP") if name == "wandb" else None))
+        return init(**given)
+
+    monkeypatch.setattr(module, "init", begin)
+    monkeypatch.setattr(module, "finish", lambda: calls.append("finish") or finish())
+    assert cross_validate(recipe(tmp_path / "c3", report_to=name, num_train_epochs=1))
+    group = "c3" if name == "wandb" else None
+    assert calls == [("c3-fold-0", group), "finish", ("c3-fold-1", group), "finish"]
