@@ -111,7 +111,9 @@ class BreakHisTrainingArguments(TrainingArguments):
     logging_strategy: IntervalStrategy | str = described("epoch", "When the training loss is logged.")
     save_total_limit: int | None = described(2, "Checkpoints kept while a fold trains.")
     per_device_eval_batch_size: int = described(64, "Images per evaluation batch and device.")
-    report_to: str | list[str] | None = described("none", f"Experiment trackers: none, {', '.join(TRACKERS)}.")
+    report_to: None | str | list[str] = described(  # noqa: RUF036 (HfArgumentParser takes no other order)
+        "none", f"Experiment trackers: none, {', '.join(TRACKERS)}."
+    )
     ddp_find_unused_parameters: bool | None = described(False, "A ResNet uses all of its parameters.")
     # None is what the hardware suggests (hardware.py).
     bf16: bool | None = described(None, "Train in bfloat16; by default where GPU or CPU are known to.")  # type: ignore[assignment]
