@@ -136,8 +136,7 @@ def export(
     """Write BreakHis as Parquet with the original PNG files, groups, folds and a data card."""
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.folders import require_replaceable
-    from hf_breakhis.hub.dataset_export import EXPORT, export_images
-    from hf_breakhis.hub.dataset_push import claim_repo, push_export
+    from hf_breakhis.hub.dataset_export import EXPORT, claim_repo, export_images, push_export
     from hf_breakhis.hub.remote import require_login, require_repo_id
 
     if push_to_hub is not None:

@@ -72,7 +72,7 @@ def predict(
     """Predict images. Exit code 1 if some could not be read. For research, not for diagnosis."""
     from hf_breakhis.data.open_image import ignore_size_warnings
     from hf_breakhis.files import write_whole
-    from hf_breakhis.inference.hub_noise import quiet_hub
+    from hf_breakhis.inference.hub_model import quiet_hub
     from hf_breakhis.inference.inputs import find_images
     from hf_breakhis.inference.model import find_model
 

@@ -10,10 +10,16 @@ from jinja2 import Environment, StrictUndefined
 from hf_breakhis.data.counts import columns_of, count_images, magnifications_of
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, expected_file_names, official_folds
+from hf_breakhis.data.inventory import (
+    NUM_OFFICIAL_FOLDS,
+    NUM_SPECIMEN_FOLDS,
+    SPECIMEN_FOLDS,
+    SPECIMEN_SEED,
+    expected_file_names,
+    official_folds,
+)
 from hf_breakhis.data.sources.about import Source
 from hf_breakhis.data.twin.twin import read_settings
-from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 from hf_breakhis.hub.templates import card_text
 
 TEMPLATE = "dataset.md"
@@ -50,7 +56,7 @@ def write_card(images: Images, manifest_sha256: str, told: list[str], repo_id: s
         num_specimens=table["specimen_id"].nunique(),
         official=_official_counts(table),
         specimen_folds=_specimen_counts(table),
-        split_seed=SEED,
+        split_seed=SPECIMEN_SEED,
     )
 
 
@@ -101,7 +107,7 @@ def _specimen_counts(table: pd.DataFrame) -> list[tuple[int, int, int, int]]:
     """Return (fold, specimens, benign images, malignant images) of each fold of the fixed split."""
     folds = table["specimen_id"].map(SPECIMEN_FOLDS)
     rows = []
-    for i in range(NUM_FOLDS):
+    for i in range(NUM_SPECIMEN_FOLDS):
         part = table[folds == i]
         benign = int((part["label"] == "benign").sum())
         rows.append((i, part["specimen_id"].nunique(), benign, len(part) - benign))

@@ -16,11 +16,11 @@ from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
 from hf_breakhis.data.images import COLUMNS, Images, few, placeless
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
-from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
+from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, SPECIMEN_FOLDS, official_folds
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
-from hf_breakhis.hub.specimen_folds import SPECIMEN_FOLDS
+from hf_breakhis.hub.remote import open_repo, push_folder
 
 FORMAT = 1  # raised whenever the same images would be exported otherwise
 ABOUT = "export.json"
@@ -193,3 +193,25 @@ def _open(path: Path) -> pq.ParquetWriter:
         use_content_defined_chunking=True,
         write_page_index=True,
     )
+
+
+def claim_repo(repo_id: str, private: bool) -> None:
+    """Create the repository, or see that the one that is there may be written to: before any work is done.
+
+    Raises:
+        InputError: the Hub refuses, or the repository holds something else than an export.
+    """
+    strange = sorted(name for name in open_repo(repo_id, "dataset", private) if not is_of_export(name))
+    if strange:
+        raise InputError(
+            f"The data set {repo_id} on the Hub holds what is of no export ({few(strange)}); give another name."
+        )
+
+
+def push_export(export: Export, repo_id: str) -> str:
+    """Upload an export and return its address; files of an earlier export that have no place in it are deleted.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    return push_folder(export.folder, repo_id, "dataset", ["data/*"], f"Upload {export.num_images:,} images")

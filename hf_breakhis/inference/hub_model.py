@@ -1,9 +1,10 @@
 """Models on the Hub: fetched into its cache, and refused unless they are image classifiers that run no code."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -14,10 +15,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import disable_progress_bars, logging, validate_repo_id
 
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.inference.hub_noise import quiet_hub
 from hf_breakhis.run import DECISION, FOLDS, RECIPE, SUMMARY
 
 RECORDS = [FOLDS, RECIPE, SUMMARY]  # of a published run: what its model was trained on
@@ -25,6 +25,17 @@ DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json
 KINDS = "a run (outputs/c3), a model folder (outputs/c3/fold-0/model) or a Hub id (OWNER/NAME)"
 MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
+
+
+def quiet_hub() -> None:
+    """Hide the warnings of huggingface_hub, and its progress bars where the output is not a terminal.
+
+    Its warnings are about single attempts; an attempt that fails in the end is reported once, as an error.
+    """
+    logging.set_verbosity_error()
+    # A user who sets the variable to 0 asks for bars in any case.
+    if not sys.stderr.isatty() and constants.HF_HUB_DISABLE_PROGRESS_BARS is not False:
+        disable_progress_bars()
 
 
 def fetch_model(model: str, revision: str | None) -> Path:

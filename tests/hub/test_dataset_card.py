@@ -54,7 +54,7 @@ def test_the_card_holds_what_a_reader_needs(whole_card):
         "For research, not for diagnosis", "7,909 images of 82 patients (slide folders) and 70 specimens", MANIFEST,
         "14-13412", "CC BY 4.0 according to the documentation of kaiko-eva", "10.1109/TBME.2015.2496264",
         "Why 82 slide folders are 70 specimens", 'load_dataset("user/breakhis", "40X", split="train")',
-        "| **benign** |  | 2,480 | 625 | 644 | 623 | 588 | 24 | 16 |", "random state 42",
+        "| **benign** |  | 2,480 | 625 | 644 | 623 | 588 | 24 | 16 |", "`split_seed` 42",
     ):  # fmt: skip
         assert words in whole_card
     assert "part of BreakHis" not in whole_card

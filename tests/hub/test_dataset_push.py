@@ -14,8 +14,7 @@ from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import dataset_export as parquet
 from hf_breakhis.hub import remote
-from hf_breakhis.hub.dataset_export import export_images
-from hf_breakhis.hub.dataset_push import claim_repo, push_export
+from hf_breakhis.hub.dataset_export import claim_repo, export_images, push_export
 
 NAME = "user/breakhis"
 PULL = """

@@ -9,14 +9,19 @@ from hf_breakhis.cli import main
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS
 from hf_breakhis.data.integrity.check_images import check_images
-from hf_breakhis.data.inventory import expected_file_names, official_folds
+from hf_breakhis.data.inventory import (
+    NUM_SPECIMEN_FOLDS,
+    SPECIMEN_FOLDS,
+    SPECIMEN_SEED,
+    expected_file_names,
+    official_folds,
+)
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import make_folds
 from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hub import dataset_export as parquet
 from hf_breakhis.hub.dataset_export import FEATURES, export_images
-from hf_breakhis.hub.specimen_folds import NUM_FOLDS, SEED, SPECIMEN_FOLDS
 
 # What a loader leaves open it closes when Python forgets it.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -70,7 +75,7 @@ def test_the_fixed_split_is_the_recipes_own_on_all_images():
     """If a later version splits differently, the published split stays and this test is deleted."""
     names = [parse_file_name(name) for name in expected_file_names()]
     columns = {"patient_id": [n.patient_id for n in names], "specimen_id": [n.specimen_id for n in names]}
-    folds = make_folds(np.array([n.label for n in names]), columns, "specimen", NUM_FOLDS, seed=SEED)
+    folds = make_folds(np.array([n.label for n in names]), columns, "specimen", NUM_SPECIMEN_FOLDS, seed=SPECIMEN_SEED)
     for fold in folds:
         assert {SPECIMEN_FOLDS[names[row].specimen_id] for row in fold.test} == {fold.index}
     assert len(SPECIMEN_FOLDS) == 70
