@@ -133,7 +133,7 @@ def test_the_report_makes_an_edited_summary_again_and_says_so(run, light_report,
     made = (run / "summary.json").read_text()
     CHANGES["the accuracy"](run)
     assert main(["report", str(run)]) == 0
-    assert "summary.json was not as the run wrote it" in capsys.readouterr().err
+    assert "summary.json had been changed and was written again" in capsys.readouterr().err
     assert (run / "summary.json").read_text() == made
     assert before
 
