@@ -1,4 +1,4 @@
-"""Fields of a recipe that describe the images, the split and the network; imports no library."""
+"""Fields of a recipe for the data, the split and the network; imports no library."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,45 +24,60 @@ def require(holds: bool, message: str) -> None:
 
 @dataclass
 class DataArguments:
-    """Where the images come from and how they are divided into folds."""
+    """Data set and split."""
 
-    dataset: str = described("breakhis", "A name in the table of sources (data/sources/table.py), or a Hub id.")
-    data_dir: str | None = described(
-        None, "BreaKHis_v1.tar.gz, or a folder from the parent of BreaKHis_v1 to breast/."
+    dataset: str = described(
+        "breakhis",
+        "Data set: breakhis, rcl7500, twin, rcl7500_twin, imagefolder, or a Hub id. "
+        "A twin is synthetic: generated images with the names and counts of the data set.",
     )
-    dataset_revision: str | None = described(None, "Commit of a Hub data set.")
-    twin_kwargs: dict | None = described(None, "Settings of the twin as JSON: seed, scale, width, class_signal, ...")
-    target: Literal["malignancy", "tumor_type"] = described("malignancy", "Two classes, or the eight tumour types.")
-    magnifications: list[str] = described(list(MAGNIFICATIONS), "Subset of 40X 100X 200X 400X.")
+    data_dir: str | None = described(
+        None,
+        "Images on this machine: BreaKHis_v1.tar.gz, the folder BreaKHis_v1, a folder of Parquet files, or an "
+        "imagefolder. Default: breakhis is downloaded once.",
+    )
+    dataset_revision: str | None = described(None, "Commit of a data set on the Hub. Default: the latest.")
+    twin_kwargs: dict | None = described(
+        None,
+        "Settings of a synthetic twin as JSON: seed, scale, width, height, class_signal, patient_effect, noise. "
+        "Default: the size of the data set.",
+    )
+    target: Literal["malignancy", "tumor_type"] = described(
+        "malignancy", "Classes: malignancy (benign, malignant) or tumor_type (eight tumor types)."
+    )
+    magnifications: list[str] = described(list(MAGNIFICATIONS), "Magnifications to use: any of 40X 100X 200X 400X.")
     tumor_types: list[str] = described(
-        [], "Subset of A F PT TA DC LC MC PC, in the order of the classes; none named: all."
+        [], "Tumor types to use, in the order of the classes: any of A F PT TA DC LC MC PC. Default: all."
     )
     positive_class: str | None = described(
-        None, "Class that sensitivity is about, of two (default: malignant, else guessed from the names)."
+        None,
+        "Class that sensitivity is computed for, one of two. Default: malignant, or guessed from the class names with "
+        "a warning.",
     )
     split_by: Literal["image", "patient", "specimen", "official", "folders"] = described(
         "specimen",
-        "What may not straddle a split; image leaks; official is the authors' five hold-outs; "
-        "folders is the one hold-out that train/ and test/ in the data suggest, which may leak.",
+        "Unit that is kept within one part of a split: image (leaks), patient, specimen, official (the five folds of "
+        "the authors), or folders (train/ and test/ in the data, may leak).",
     )
-    num_folds: int = described(5, "Folds; 1 is a hold-out of test_size.")
-    test_size: float = described(0.2, "Share held out when num_folds is 1.")
+    num_folds: int = described(5, "Number of cross-validation folds; 1 is a single hold-out of test_size.")
+    test_size: float = described(0.2, "Share of the test set if num_folds is 1.")
     test_patients: list[str] = described(
-        [], "Slide folders to hold out, such as SOB_M_DC-14-2523; num_folds has to be 1."
+        [],
+        "Patients of the test set, such as SOB_M_DC-14-2523; requires num_folds 1. Default: drawn with split_seed.",
     )
-    repeats: int = described(1, "The whole again with the next split and initial seeds.")
-    reserve_size: float = described(0.0, "Share set aside before anything else and reported apart.")
+    repeats: int = described(1, "Number of repetitions, each with a new split seed and a new training seed.")
+    reserve_size: float = described(0.0, "Share that is set aside before the split and scored separately.")
     validation_size: float = described(
-        0.0, "Share of the training groups used to watch training and choose checkpoints."
+        0.0, "Share of the training groups used as validation set, to monitor training and to select checkpoints."
     )
-    stratify: bool = described(True, "Keep the shares of the classes in every part.")
-    split_seed: int = described(42, "Seed of the split.")
-    fold: str = described("all", "all, one number from 0, or refit (train on everything).")
-    image_size: int = described(224, "Side in pixels of the square that the whole frame is resized to.")
-    cache: bool = described(
-        True, "Decode the images once, into a file of pixels at image_size; false: each time anew."
+    stratify: bool = described(True, "Keep the class proportions in every part of a split.")
+    split_seed: int = described(42, "Random seed of the split.")
+    fold: str = described("all", "Folds to train: all, one number from 0, or refit (train on all but the reserve).")
+    image_size: int = described(224, "Side in pixels of the square that every image is resized to.")
+    cache: bool = described(True, "Decode the images once and keep their pixels in the datasets cache.")
+    augmentation: str = described(
+        "none", "Augmentation of the training images: none, flips, dihedral, stain, color, dihedral_stain."
     )
-    augmentation: str = described("none", "A name in the table of augmentations (data/pixels/transforms.py).")
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -71,7 +86,8 @@ class DataArguments:
         require(bool(self.magnifications), f"`magnifications` is empty; choose from {list(MAGNIFICATIONS)}.")
         for name in ("magnifications", "tumor_types", "test_patients"):
             value = getattr(self, name)
-            require(len(set(value)) == len(value), f"`{name}` names one twice.")
+            twice = next((item for item in value if value.count(item) > 1), "")
+            require(not twice, f"`{name}` contains {twice} twice. Remove one.")
         self._check_test_patients()
         for name, lowest in {"num_folds": 1, "repeats": 1, "image_size": 8, "split_seed": 0}.items():
             value = getattr(self, name)
@@ -83,12 +99,14 @@ class DataArguments:
         if self.split_by == "official":
             allowed = f"`num_folds` is {self.num_folds}, but the official split has {OFFICIAL_FOLDS} folds of its own."
             require(self.num_folds == OFFICIAL_FOLDS, allowed)
-            require(not self.reserve_size, "`reserve_size` does not go with split_by=official; set it to 0.")
+            require(not self.reserve_size, "`reserve_size` is not supported with split_by=official; set it to 0.")
         if self.split_by == "folders":
             fixed = "the folders train/ and test/ are one hold-out"
             require(self.num_folds == 1, f"`num_folds` is {self.num_folds}, but {fixed}; set num_folds to 1.")
             for name in ("reserve_size", "validation_size"):
-                require(not getattr(self, name), f"`{name}` does not go with split_by=folders: {fixed}; set it to 0.")
+                require(
+                    not getattr(self, name), f"`{name}` is not supported with split_by=folders: {fixed}; set it to 0."
+                )
         if self.fold not in ("all", "refit"):
             number = int(self.fold) if self.fold.isdecimal() else -1
             allowed = (
@@ -98,26 +116,29 @@ class DataArguments:
         require(self.fold == "all" or self.repeats == 1, f"`fold` is {self.fold}; with `repeats` it has to be all.")
 
     def _check_test_patients(self) -> None:
-        """Refuse named patients where the split is not one hold-out of patients."""
         if not self.test_patients:
             return
-        told = "`test_patients` names the patients to hold out: "
-        require(self.num_folds == 1, f"{told}`num_folds` is {self.num_folds}, but has to be 1.")
-        grouped = self.split_by in ("patient", "specimen")
-        require(grouped, f"{told}`split_by` is {self.split_by}, but has to be patient or specimen.")
+        wrong = f"`num_folds` is {self.num_folds}, but `test_patients` requires 1."
+        require(self.num_folds == 1, wrong)
+        wrong = f"`split_by` is {self.split_by}, but `test_patients` requires patient or specimen."
+        require(self.split_by in ("patient", "specimen"), wrong)
 
 
 @dataclass
 class ModelArguments:
-    """Which network is trained, and how it starts."""
+    """Network and initial weights."""
 
-    model_name_or_path: str = described("microsoft/resnet-50", "Hub id or local folder of the backbone.")
-    model_revision: str = described("main", "Commit of the backbone on the Hub.")
-    model_kwargs: dict | None = described(None, "Overrides of the model's configuration as JSON, for small networks.")
-    init: Literal["pretrained", "random"] = described(
-        "pretrained", "Start from published weights, or from random ones."
+    model_name_or_path: str = described("microsoft/resnet-50", "Hub id or local folder of the network.")
+    model_revision: str = described("main", "Branch, tag or commit of the network on the Hub.")
+    model_kwargs: dict | None = described(
+        None, "Changes to the configuration of the network as JSON, for example to its size. Default: none."
     )
+    init: Literal["pretrained", "random"] = described("pretrained", "Initial weights: pretrained or random.")
     carry_over: Literal["none", "model", "all"] = described(
-        "none", "What goes on from fold to fold: nothing, the weights, or optimizer and schedule too; both leak."
+        "none",
+        "State carried over to the next fold: none, model, or all (also optimizer and scheduler). Both model and all "
+        "leak.",
     )
-    freeze_backbone: bool = described(False, "Train the classification head only; batch norm keeps its statistics.")
+    freeze_backbone: bool = described(
+        False, "Train the classification head only; the statistics of batch normalization do not change."
+    )

@@ -1,8 +1,9 @@
-"""Read a recipe: a flat YAML file and flags that beat it, checked value by value."""
+"""Read a recipe: a flat YAML file and flags that override it, checked value by value."""
 
 import argparse
 import json
 import reprlib
+import textwrap
 import types
 import unicodedata
 from collections.abc import Sequence
@@ -24,24 +25,24 @@ USAGE = "hf-breakhis train RECIPE [--field value ...]"
 HINTS = {name: hint for group in ARGUMENT_CLASSES for name, hint in get_type_hints(group).items()}
 KNOWN = [f.name for group in ARGUMENT_CLASSES for f in fields(group) if f.init]
 SUGGESTED = [name for name in KNOWN if name not in REFUSED and name not in MEANINGLESS]
-# What the Trainer takes without a word and stumbles over later: field -> lowest value.
+# The lowest value of fields that the Trainer does not check.
 LOWEST = {
     "seed": 0, "data_seed": 0, "num_train_epochs": 0, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0,
     "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
     "dataloader_num_workers": 0, "save_total_limit": 1, "early_stopping_patience": 1, "num_threads": 1,
 }  # fmt: skip
-# A file of another field that is not there, an option it does not have, a package that is not installed.
+# What the Trainer raises for a missing file, an unknown option, or a package that is not installed.
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
-LARGEST = 2**32 - 1  # of a whole number: numpy takes no larger seed, and nothing else comes near
+LARGEST = 2**32 - 1  # the largest seed of numpy, and a bound for every other number
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is, in three groups of fields.
+    """All fields of a run, in three groups.
 
     Attributes:
-        data: where the images come from and how they are split.
-        model: the network and how it starts.
+        data: the data set and its split.
+        model: the network and its initial weights.
         training: the Trainer's arguments.
     """
 
@@ -51,7 +52,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | Path, **fields: Any) -> "Recipe":
-        """Read a recipe file, or one that comes with the package by its name; `fields` replace its values.
+        """Read a recipe file, or a recipe of the package by its name; `fields` override its values.
 
         Raises:
             InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
@@ -60,13 +61,13 @@ class Recipe:
 
 
 def parse_recipe(argv: Sequence[str]) -> Recipe:
-    """Parse `RECIPE [--field value ...]`; a flag beats the recipe.
+    """Parse `RECIPE [--field value ...]`; flags override the recipe.
 
     Args:
         argv: the command line without the program's name.
 
     Returns:
-        The recipe, its fields checked one by one and together.
+        The recipe, with all its fields checked.
 
     Raises:
         InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
@@ -77,7 +78,7 @@ def parse_recipe(argv: Sequence[str]) -> Recipe:
         print(_flag_parser().format_help() if "--help_all" in argv or "--help-all" in argv else short_help())  # noqa: T201
         raise SystemExit(0)
     if not argv or argv[0].startswith("-"):
-        raise InputError(f"Give a recipe first: {USAGE}, for example recipes/c3.yaml, or c3.")
+        raise InputError(f"No recipe is given. Give one first, such as recipes/c3.yaml or c3: {USAGE}.")
     return build_recipe(load_recipe(argv[0]), parse_flags(argv[1:]), argv[0])
 
 
@@ -100,7 +101,7 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
         recipe = Recipe(*HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged))
     except InputError:
         raise
-    except REFUSALS as error:  # TrainingArguments refuses combinations in its own words
+    except REFUSALS as error:  # of TrainingArguments, for combinations of its fields
         raise InputError(f"{origin}: {' '.join(str(error).split())}") from error
     check_together(recipe)
     return recipe
@@ -110,17 +111,17 @@ def check_together(recipe: Recipe) -> None:
     """Refuse fields of different groups that contradict each other.
 
     Raises:
-        InputError: says which two, and what to change.
+        InputError: names both fields and what to change.
     """
     data, model, training = recipe.data, recipe.model, recipe.training
-    carried = f"`carry_over` is {model.carry_over}: fold {data.fold} needs all folds before it. Use --fold all."
+    carried = f"`carry_over` is {model.carry_over}, so fold {data.fold} needs all folds before it. Use --fold all."
     require(model.carry_over == "none" or data.fold == "all", carried)
-    frozen = "`freeze_backbone` with `init: random` would train a head on random features; use pretrained weights."
+    frozen = "`freeze_backbone` with `init: random` trains a head on random features; use pretrained weights."
     require(not model.freeze_backbone or model.init == "pretrained", frozen)
     watches = (
         training.load_best_model_at_end or training.early_stopping_patience or training.scheduler_name == "plateau"
     )
-    refit = "`fold` is refit: nothing is held out, so no checkpoint, early stop or plateau can be chosen on it."
+    refit = "`fold` is refit, which has no test set to select a checkpoint by. Set `validation_size`."
     require(not (data.fold == "refit" and watches) or data.validation_size > 0, refit)
 
 
@@ -132,7 +133,7 @@ def resolved_fields(recipe: Recipe) -> dict[str, Any]:
             if field.name in SUGGESTED and "token" not in field.name:
                 value = getattr(group, field.name)
                 values[field.name] = value.value if isinstance(value, Enum) else value
-    if values["batch_size"] is not None:  # follows from the global batch and the number of processes
+    if values["batch_size"] is not None:  # these two depend on the number of processes
         values.pop("per_device_train_batch_size")
         values.pop("gradient_accumulation_steps")
     return {name: value for name, value in values.items() if isinstance(value, str | int | float | list | dict | None)}
@@ -153,15 +154,15 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
         if key not in KNOWN:
             raise InputError(f"{path}: unknown key `{key}`.{_advice(str(key))}")
     if type(values.get("fold")) is int:
-        values["fold"] = str(values["fold"])  # all, refit or a number: text, as on the command line
+        values["fold"] = str(values["fold"])  # text, as on the command line
     return values
 
 
 def find_recipe(given: str | Path) -> Path:
-    """Return the file of a recipe: a path, or the name of one that comes with the package, such as `c3`.
+    """Return the path of a recipe, given as a path or as the name of a recipe of the package, such as `c3`.
 
     Raises:
-        InputError: there is none; the message lists the names.
+        InputError: no such recipe; the message lists the names.
     """
     return find_yaml(given, "recipes", "recipe")
 
@@ -170,7 +171,7 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     """Return the fields given as flags, converted to their types.
 
     Raises:
-        InputError: an unknown flag, an abbreviated one, or text that is not of the field's type.
+        InputError: a flag is unknown or abbreviated, or its value is not of the field's type.
     """
     given, rest = _flag_parser().parse_known_args(argv)
     for text in rest:
@@ -201,30 +202,28 @@ def check_value(name: str, value: Any, source: str) -> None:
 
 
 def _check_range(name: str, value: Any, source: str) -> None:
-    """Refuse numbers and texts of the right type that nothing can be done with."""
     if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
         raise InputError(
-            f"{source}: `{name}` is {_shown(name, value)}, which holds a control character; write it anew."
+            f"{source}: `{name}` is {_shown(name, value)}, which contains a control character; remove it."
         )
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     low = LOWEST.get(name, -LARGEST)
-    if not low <= value <= LARGEST:  # nan and the infinities are in no range
+    if not low <= value <= LARGEST:  # false for nan and the infinities too
         allowed = f"at least {low}" if name in LOWEST and not value > LARGEST else f"a number of at most {LARGEST}"
         raise InputError(f"{source}: `{name}` is {value}, but has to be {allowed}.")
 
 
 def _shown(name: str, value: Any) -> str:
-    """Return a value as a message may show it: a token never, a long one in short."""
     if "token" in name:
-        return "something else"
+        return "not valid"  # a token is never printed
     short = reprlib.Repr()
     short.maxstring = short.maxother = 120
     return short.repr(value)
 
 
 def _advice(name: str) -> str:
-    """Return which field to use in place of an unknown one, never one that would be refused."""
+    """Return which field to use instead of an unknown one, never one that is refused."""
     dashes, field = ("--", name[2:]) if name.startswith("--") else ("", name)
     if field in FORMER:
         return f" Use `{dashes}{FORMER[field]}`."
@@ -232,33 +231,45 @@ def _advice(name: str) -> str:
 
 
 def short_help() -> str:
-    """Return the help page of the fields that this package adds."""
+    """Return the help page of the fields that this package adds, with the choices and the default of each."""
     inherited = {f.name for f in fields(TrainingArguments)}
-    lines = [f"usage: {USAGE}", "", "A flag beats the recipe. Fields that this package adds:"]
+    lines = [f"usage: {USAGE}", "", "Flags override the recipe. Fields of this package:"]
     for group in ARGUMENT_CLASSES:
-        lines += ["", f"{group.__name__}: {(group.__doc__ or '').splitlines()[0]}"]
+        lines += ["", (group.__doc__ or "").splitlines()[0]]
         for f in fields(group):
             if group is not BreakHisTrainingArguments or f.name not in inherited:
                 default = f.default if f.default is not MISSING else f.default_factory()  # type: ignore[operator]
-                shown = " ".join(default) if isinstance(default, list) else default
-                lines.append(f"  --{f.name:<24} {f.metadata['help']} ({shown})")
-    return "\n".join([*lines, "", "Every transformers.TrainingArguments field works too (--help_all lists them)."])
+                text = _with_default(f.metadata["help"], default)
+                lines += textwrap.wrap(text, 100, initial_indent=f"  --{f.name:<24} ", subsequent_indent=" " * 29)
+    return "\n".join([*lines, "", "Fields of transformers.TrainingArguments are flags too; --help_all lists them."])
+
+
+def _with_default(text: str, default: Any) -> str:
+    """Return a help text that states the default, unless it does so already."""
+    if "Default:" in text:
+        return text
+    shown = " ".join(default) if isinstance(default, list) else default
+    return f"{text} Default: {str(shown).lower() if isinstance(default, bool) else shown}."
 
 
 class _FlagParser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Raise in place of argparse's page of usage: one line is enough."""
+        """Raise instead of printing the page of usage."""
         raise InputError(message)
 
 
 def _flag_parser() -> _FlagParser:
-    """Return a parser of all fields that keeps only the flags given, whose dictionaries are JSON."""
+    """Return a parser of all fields that returns only the given flags and reads mappings as JSON."""
     parser = _FlagParser(ARGUMENT_CLASSES, prog="hf-breakhis train", usage=USAGE, allow_abbrev=False)
     for action in parser._actions:
         if action.dest in HINTS:
-            action.default = argparse.SUPPRESS
             if action.dest not in SUGGESTED:
                 action.help = argparse.SUPPRESS
+            elif f"--no_{action.dest}" in action.option_strings:
+                action.help = f"Set {action.dest} to false."
+            elif "%" not in (action.help or ""):
+                action.help = _with_default(action.help or "", action.default)
+            action.default = argparse.SUPPRESS
             if dict in (get_origin(part) or part for part in (HINTS[action.dest], *get_args(HINTS[action.dest]))):
                 action.type = _json_object
     return parser
@@ -275,7 +286,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return whether `value` is of type `hint`; true is no number, and 1 no bool."""
+    """Return whether `value` is of type `hint`; true is not a number, and 1 is not a bool."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         enums = [part for part in parts if isinstance(part, type) and issubclass(part, Enum)]
@@ -295,14 +306,13 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _choices(hint: Any) -> list[str]:
-    """Return the words a field may hold, or an empty list when it is not a choice."""
+    """Return the choices of a field, or an empty list."""
     parts = [hint, *get_args(hint)]
     members = [m.value for part in parts if isinstance(part, type) and issubclass(part, Enum) for m in part]
     return members or [str(word) for part in parts if get_origin(part) is Literal for word in get_args(part)]
 
 
 def _describe(hint: Any) -> str:
-    """Return what a field may hold, in words."""
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
     if choices := _choices(hint):
         return f"one of {', '.join(choices)}"

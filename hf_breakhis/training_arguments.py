@@ -1,4 +1,4 @@
-"""Fields of a recipe that describe the training: those of the Trainer and those of this package."""
+"""Fields of a recipe for training: those of the Trainer and those of this package."""
 
 import os
 from collections.abc import Mapping
@@ -11,8 +11,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from hf_breakhis.arguments import described, require
 from hf_breakhis.hardware import choose, find_hardware
 
-# Every field of the Trainer is in one of three groups; a test fails for one that is in none.
-# Fields that a run uses.
+# Every field of the Trainer is in one of three groups, which a test checks. Fields that a run uses:
 USED = frozenset(
     """
     output_dir seed data_seed use_cpu full_determinism num_train_epochs max_steps learning_rate weight_decay
@@ -32,9 +31,9 @@ USED = frozenset(
 )
 _PUBLISH = "train first, then publish the run with `hf-breakhis publish`"
 _FLOAT32 = "the scores of a run are calculated in float32; set `bf16` for training"
-_LOGITS = "a run needs the logits of every image; leave it out"
+_LOGITS = "a run stores the logits of every image; leave it out"
 _SHARDED = "every process holds the whole network; start several with `accelerate launch --multi_gpu`"
-# Fields that a run refuses: what to do instead.
+# Fields that a run refuses, with what to do instead.
 REFUSED = {
     "accelerator_config": "`batch_size` and `gradient_accumulation_steps` say how batches are divided; set these",
     "auto_find_batch_size": "it changes the recipe; lower `batch_size`, or raise `gradient_accumulation_steps`",
@@ -65,14 +64,14 @@ REFUSED = {
     "save_only_model": "an interrupted fold could not be resumed; lower `save_total_limit` to save space",
     "train_sampling_strategy": "set `sampler`",
 }
-# Fields that mean nothing for images or for a run of this package; setting one is refused.
+# Fields without a meaning for images or for a run of this package, which are refused too.
 MEANINGLESS = frozenset(
     """
     do_train do_eval do_predict include_for_metrics include_num_input_tokens_seen length_column_name
     liger_kernel_config neftune_noise_alpha skip_memory_metrics use_cache use_liger_kernel
     """.split()
 )
-# Used fields that have no effect while another field is set: that field, and where to write the value.
+# Used fields without effect while another field is set: that field, and the field to use instead.
 OVERRIDDEN = {
     name: (by, kwargs)
     for by, kwargs, names in (
@@ -81,13 +80,13 @@ OVERRIDDEN = {
     )
     for name in names.split()
 }
-# Used fields that have an effect only with one value of another field.
+# Used fields with an effect only for one value of another field.
 NEEDED = {
     "eval_steps": ("eval_strategy", "steps"),
     "logging_steps": ("logging_strategy", "steps"),
     "save_steps": ("save_strategy", "steps"),
 }
-# Fields of earlier versions of transformers, and those that took their place here.
+# Fields of earlier versions of transformers, and those that replace them here.
 FORMER = {
     "evaluation_strategy": "eval_strategy",
     "logging_dir": "report_to",
@@ -96,57 +95,96 @@ FORMER = {
     "warmup_ratio": "scheduler_kwargs",
 }
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
-WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # what a checkpoint may be chosen by
+WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # metrics that may select a checkpoint
 
 
 @dataclass
 class BreakHisTrainingArguments(TrainingArguments):
-    """The Trainer's own arguments, with a named optimizer and schedule and a global batch size."""
+    """Training: the arguments of the Trainer, with named optimizers, named schedules and a global batch size."""
 
-    # What the Trainer has, with the defaults of this package.
+    # Fields of the Trainer with other defaults.
     output_dir: str = described("outputs/run", "Folder of the run.")
-    remove_unused_columns: bool = described(False, "Has to stay false: the Trainer would delete the images.")
-    eval_strategy: IntervalStrategy | str = described("epoch", "When the watched part is scored.")
-    save_strategy: SaveStrategy | str = described("epoch", "When a checkpoint is written.")
-    logging_strategy: IntervalStrategy | str = described("epoch", "When the training loss is logged.")
-    save_total_limit: int | None = described(2, "Checkpoints kept while a fold trains.")
-    per_device_eval_batch_size: int = described(64, "Images per evaluation batch and device.")
-    report_to: None | str | list[str] = described(  # noqa: RUF036 (HfArgumentParser takes no other order)
-        "none", f"Experiment trackers: none, {', '.join(TRACKERS)}."
+    remove_unused_columns: bool = described(False, "Must be false, since the Trainer would delete the images.")
+    eval_strategy: IntervalStrategy | str = described(
+        "epoch", "When the validation set, or the test set without one, is evaluated: no, steps or epoch."
     )
-    ddp_find_unused_parameters: bool | None = described(False, "A ResNet uses all of its parameters.")
-    # None is what the hardware suggests (hardware.py).
-    bf16: bool | None = described(None, "Train in bfloat16; by default where GPU or CPU are known to.")  # type: ignore[assignment]
+    save_strategy: SaveStrategy | str = described("epoch", "When a checkpoint is saved: no, steps, epoch or best.")
+    logging_strategy: IntervalStrategy | str = described(
+        "epoch", "When the training loss is logged: no, steps or epoch."
+    )
+    weight_decay: float = described(0.0, "Weight decay of the optimizer; see decay_norm_and_bias for its parameters.")
+    save_total_limit: int | None = described(2, "Number of checkpoints kept while a fold is trained.")
+    per_device_eval_batch_size: int = described(64, "Batch size of evaluation on each device.")
+    report_to: None | str | list[str] = described(  # noqa: RUF036 (HfArgumentParser takes no other order)
+        "none", f"Experiment trackers, one run for each fold: none, {', '.join(TRACKERS)}."
+    )
+    ddp_find_unused_parameters: bool | None = described(
+        False, "Let DistributedDataParallel search for parameters without a gradient; a ResNet has none."
+    )
+    # Chosen from the hardware where they are None.
+    bf16: bool | None = described(  # type: ignore[assignment]
+        None, "Train in bfloat16. Default: true if the GPU or the CPU supports it."
+    )
     dataloader_num_workers: int | None = described(  # type: ignore[assignment]
-        None, "Processes that load images; by default none on a CPU, one a core on a GPU, up to 8."
+        None,
+        "Number of processes that load images. Default: 0 on a CPU; on a GPU the number of cores less 1, up to 8.",
     )
 
-    # What this package adds.
-    batch_size: int | None = described(None, "Images per optimizer step, over all processes and accumulation steps.")
-    optimizer_name: str | None = described(None, "A name in the table of optimizers (training/optim.py).")
-    optimizer_kwargs: dict | None = described(None, "More arguments of the optimizer as JSON.")
-    scheduler_name: str | None = described(None, "A name in the table of schedules (training/optim.py).")
-    scheduler_kwargs: dict | None = described(None, "More arguments of the schedule as JSON; lengths in epochs.")
-    decay_norm_and_bias: bool = described(True, "Weight decay on norms and biases too, as plain torch does.")
-    class_weights: Literal["none", "balanced"] = described("none", "Weigh the loss by inverse class frequency.")
-    sampler: Literal["none", "balanced"] = described("none", "Draw both classes equally often.")
-    early_stopping_patience: int | None = described(None, "Epochs without improvement after which a fold ends.")
-    num_threads: int | None = described(None, "CPU threads of each process; by default its share of the cores.")
-    channels_last: bool = described(True, "Keep the colours of a pixel together in memory: faster, other last bits.")
-    restart: bool = described(False, "Begin the run again, although its folder holds a finished or unfinished one.")
+    # Fields of this package.
+    batch_size: int | None = described(
+        None,
+        "Global batch size: images per optimizer step, over all devices and accumulation steps. "
+        "Default: the result of per_device_train_batch_size.",
+    )
+    optimizer_name: str | None = described(
+        None,
+        "Optimizer: adagrad, adam, adamax, adamw, nadam, radam, rmsprop, sgd. Default: the optimizer of optim.",
+    )
+    optimizer_kwargs: dict | None = described(
+        None, "Arguments of the optimizer as JSON, for example momentum. Default: those of torch."
+    )
+    scheduler_name: str | None = described(
+        None,
+        "Learning rate schedule: constant, cosine, linear, one_cycle, plateau, step. "
+        "Default: the schedule of lr_scheduler_type.",
+    )
+    scheduler_kwargs: dict | None = described(
+        None, "Arguments of the schedule as JSON, with lengths in epochs, for example warmup. Default: none."
+    )
+    decay_norm_and_bias: bool = described(
+        True, "Apply weight decay to normalization weights and biases too, as torch does."
+    )
+    class_weights: Literal["none", "balanced"] = described(
+        "none", "Class weights in the loss: none, or balanced (inverse class frequency)."
+    )
+    sampler: Literal["none", "balanced"] = described(
+        "none", "Order of the training images: none (each once per epoch), or balanced (each class equally often)."
+    )
+    early_stopping_patience: int | None = described(
+        None, "Number of evaluations without improvement after which a fold ends. Default: no early stopping."
+    )
+    num_threads: int | None = described(
+        None, "Number of CPU threads of each process. Default: its share of the cores."
+    )
+    channels_last: bool = described(
+        True, "Use the channels_last memory format (faster; results differ in the last digits)."
+    )
+    restart: bool = described(
+        False, "Delete the run in output_dir, or the fold given with --fold, and train it again."
+    )
 
     def __post_init__(self) -> None:
-        """Turn the global batch into one per device, and refuse what cannot be trained.
+        """Divide the global batch over the devices, and check the fields.
 
         Raises:
-            InputError: the batch does not divide, or fields contradict each other.
+            InputError: the batch cannot be divided, or fields contradict each other.
         """
         for name in ("optimizer_kwargs", "scheduler_kwargs"):
             needs = name.replace("kwargs", "name")
             require(not getattr(self, name) or getattr(self, needs) is not None, f"`{name}` needs `{needs}`.")
         self._check_schedule()
         if self.disable_tqdm is None:
-            self.disable_tqdm = not os.isatty(2)  # a log file wants lines, not bars
+            self.disable_tqdm = not os.isatty(2)  # progress bars would fill a log file
         self._leave_to_hardware()
         trackers = self._trackers()
         super().__post_init__()
@@ -166,8 +204,7 @@ class BreakHisTrainingArguments(TrainingArguments):
         return given
 
     def _check_schedule(self) -> None:
-        """Refuse schedules that would never act or act on the wrong clock."""
-        require(self.num_train_epochs > 0 or self.max_steps > 0, "`num_train_epochs` is 0, but has to be above it.")
+        require(self.num_train_epochs > 0 or self.max_steps > 0, "`num_train_epochs` is 0, but has to be above 0.")
         metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
         allowed = f"`metric_for_best_model` is {metric}, but has to be one of {', '.join(WATCHED)}."
         require(metric in WATCHED, allowed)
@@ -177,16 +214,16 @@ class BreakHisTrainingArguments(TrainingArguments):
             require(str(getattr(self.eval_strategy, "value", self.eval_strategy)) != "no", never)
         if self.scheduler_name is None:
             return
-        require(self.max_steps <= 0, "`max_steps` does not go with `scheduler_name`, whose lengths are epochs.")
+        require(
+            self.max_steps <= 0,
+            "`max_steps` is not supported with `scheduler_name`, whose lengths are in epochs; set `num_train_epochs`.",
+        )
         if self.scheduler_name == "plateau":
-            given = (
-                f"`eval_strategy` is {self.eval_strategy}: the plateau schedule acts on evaluations: set it to epoch."
-            )
-            require(self.eval_strategy == "epoch", given)
+            needed = f"`eval_strategy` is {self.eval_strategy}, but the plateau schedule needs epoch; set it to epoch."
+            require(self.eval_strategy == "epoch", needed)
             self.metric_for_best_model = self.metric_for_best_model or "loss"
 
     def _leave_to_hardware(self) -> None:
-        """Fill in what the recipe leaves open."""
         hardware = find_hardware(self.use_cpu)
         # Without it the Trainer refuses bfloat16 where there is no GPU, on processors that calculate in it too.
         self.use_cpu = self.use_cpu or hardware.device == "cpu"
@@ -199,44 +236,43 @@ class BreakHisTrainingArguments(TrainingArguments):
                 setattr(self, name, value)
 
     def _check_processes(self) -> None:
-        """Refuse unconnected processes: each would train alone and write to the same files."""
+        # Each process would train alone, and all would write the same files.
         started = int(os.environ.get("WORLD_SIZE", "1"))
         require(
             started == self.world_size,
-            f"{started} processes were started but are not connected, since there is no GPU; "
-            "set ACCELERATE_USE_CPU=true before the launcher, or start one process.",
+            f"{started} processes were started, but they are not connected, since there is no GPU; "
+            "set ACCELERATE_USE_CPU=true for the launcher, or start one process.",
         )
 
     def _check_launcher(self) -> None:
-        """Refuse a precision that only the launcher asks for: a recipe says what a run is."""
+        # A recipe defines the run, so the launcher may not change its precision.
         asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
         own = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
         require(
             asked in ("no", "", own),
-            f"The launcher asks for {asked} (ACCELERATE_MIXED_PRECISION), the recipe for {own}; give --{asked} true "
-            "if you want it, or launch with mixed precision no.",
+            f"Mixed precision is {asked} in the launcher (ACCELERATE_MIXED_PRECISION) and {own} in the recipe; give "
+            f"--{asked} true, or set mixed precision to no in the launcher.",
         )
 
     def _divide_batch(self, batch_size: int) -> int:
-        """Return the images per device and forward pass that make up the global batch."""
         devices = self.world_size * max(1, self.n_gpu)
         parts = devices * self.gradient_accumulation_steps
         require(
             batch_size > 0 and batch_size % parts == 0,
-            f"`batch_size` is {batch_size}, which does not divide into {devices} devices x "
+            f"`batch_size` is {batch_size}, which cannot be divided over {devices} devices x "
             f"{self.gradient_accumulation_steps} accumulation steps; choose a multiple of {parts}.",
         )
         return batch_size // parts
 
 
 def check_inherited(given: Mapping[str, Any]) -> None:
-    """Refuse fields of the Trainer that would have no effect on this run.
+    """Refuse fields of the Trainer that have no effect in a run.
 
     Args:
-        given: the fields that recipe and command line set, checked for their types.
+        given: the fields of the recipe and the command line, with checked types.
 
     Raises:
-        InputError: names the field, and what to set instead.
+        InputError: names the field and what to set instead.
     """
     defaults = {f.name: f.default for f in fields(BreakHisTrainingArguments) if f.default is not MISSING}
     changed = {name for name, value in given.items() if name not in defaults or value != defaults[name]}

@@ -60,8 +60,8 @@ def test_a_patient_who_is_not_there_is_refused(names, patient, told):
     [
         ({"num_folds": 3}, "`num_folds` is 3, but has to be 1"),
         ({"split_by": "image"}, "`split_by` is image, but has to be patient or specimen"),
-        ({"test_patients": ["a", "a"]}, "`test_patients` names one twice"),
-        ({"tumor_types": ["TA", "TA"]}, "`tumor_types` names one twice"),
+        ({"test_patients": ["a", "a"]}, "`test_patients` contains a twice"),
+        ({"tumor_types": ["TA", "TA"]}, "`tumor_types` contains TA twice"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(changes, told):

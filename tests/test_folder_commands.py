@@ -132,7 +132,7 @@ STRANGE_RECIPES = {
 def test_a_folder_with_a_recipe_of_somebody_else_is_no_run(text, restart, run_fields, tmp_path):
     (tmp_path / "recipe.yaml").write_text(text)
     (tmp_path / "thesis.txt").write_text("keep")
-    with pytest.raises(InputError, match=r"was not written by a run; give another --output_dir\.$"):
+    with pytest.raises(InputError, match=r"was not written by a run\. Give another --output_dir\.$"):
         cross_validate(recipe(run_fields, tmp_path, restart=restart))
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "thesis.txt"}
 

@@ -1,5 +1,6 @@
 """A recipe says what it means, and nothing else passes."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from hypothesis import strategies as st
 from hf_breakhis import recipe
 from hf_breakhis.arguments import MAGNIFICATIONS
 from hf_breakhis.data import filenames
+from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
+from hf_breakhis.data.sources.about import SOURCES
+from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe, load_recipe, parse_flags, parse_recipe, resolved_fields
+from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS
+from hf_breakhis.training_arguments import TRACKERS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 ALL = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "accelerate")
@@ -111,16 +117,16 @@ BAD_YAML = {
     "test_size: 1.5": "a share lies between 0 and 1",
     "reserve_size: -0.1": "a share is at least 0",
     "split_by: official\nnum_folds: 3": "the official split has 5 folds of its own",
-    "split_by: official\nreserve_size: 0.1": "does not go with split_by=official",
+    "split_by: official\nreserve_size: 0.1": "not supported with split_by=official",
     "seed: 1\nseed: 2": "key `seed` is given twice",
     "- a": "holds no `key: value` lines",
     "a: [": "is not YAML",
-    "batch_size: 33\ngradient_accumulation_steps: 2": "does not divide into 1 devices x 2 accumulation steps",
+    "batch_size: 33\ngradient_accumulation_steps: 2": "cannot be divided over 1 devices x 2 accumulation steps",
     "batch_size: 32\nper_device_train_batch_size: 8": "keep one",
-    "scheduler_name: plateau\neval_strategy: 'no'": "the plateau schedule acts on evaluations",
-    "scheduler_name: step\nmax_steps: 10": "`max_steps` does not go with `scheduler_name`",
+    "scheduler_name: plateau\neval_strategy: 'no'": "the plateau schedule needs epoch",
+    "scheduler_name: step\nmax_steps: 10": "`max_steps` is not supported with `scheduler_name`",
     "carry_over: all\nfold: 1": "Use --fold all",
-    "fold: refit\nscheduler_name: plateau": "nothing is held out",
+    "fold: refit\nscheduler_name: plateau": "has no test set to select",
     "fold: 1\nrepeats: 3": "has to be all",
     "push_to_hub: true": "train first, then publish",
     "remove_unused_columns: true": "would delete the images",
@@ -179,7 +185,7 @@ def test_an_environment_that_no_run_wrote_is_an_unknown_key(write):
 def test_missing_recipe_lists_those_of_the_package():
     with pytest.raises(InputError, match=r"No recipe at recipes/c9\.yaml.*c1, c2, c3.*demo"):
         parse_recipe(["recipes/c9.yaml"])
-    with pytest.raises(InputError, match="Give a recipe first"):
+    with pytest.raises(InputError, match="No recipe is given"):
         parse_recipe(["--fold", "1"])
 
 
@@ -194,7 +200,7 @@ def test_unconnected_processes_are_refused(write, monkeypatch):
     training = parse_recipe([write("seed: 1"), "--use_cpu"]).training
     training._check_processes()
     monkeypatch.setenv("WORLD_SIZE", "2")  # what torchrun sets; these arguments know of one process
-    with pytest.raises(InputError, match=r"2 processes were started but are not connected.*ACCELERATE_USE_CPU"):
+    with pytest.raises(InputError, match=r"2 processes were started, but they are not connected.*ACCELERATE_USE_CPU"):
         training._check_processes()
 
 
@@ -205,14 +211,39 @@ def test_short_help_lists_own_fields_and_long_help_all(capsys):
     assert done.value.code == 0
     assert "--split_by" in short
     assert "--adam_beta1" not in short
-    assert max(map(len, short.splitlines())) < 140
+    assert max(map(len, short.splitlines())) <= 100
     with pytest.raises(SystemExit):
         parse_recipe(["--help_all"])
     assert "--adam_beta1" in capsys.readouterr().out
 
 
+def test_help_texts_name_every_choice_and_no_source_file():
+    help_of = {f.name: f.metadata.get("help", "") for group in recipe.ARGUMENT_CLASSES for f in fields(group)}
+    for name, table in {
+        "dataset": SOURCES,
+        "augmentation": AUGMENTATIONS,
+        "optimizer_name": OPTIMIZERS,
+        "scheduler_name": SCHEDULERS,
+        "report_to": TRACKERS,
+    }.items():
+        assert ", ".join(table) in help_of[name], name
+    assert ", ".join(f.name for f in fields(TwinSettings)) in help_of["twin_kwargs"]
+    for name, text in help_of.items():
+        assert ".py" not in text, name
+        if name not in ("optim", "lr_scheduler_type", "log_level", "log_level_replica", "hub_strategy", "debug"):
+            assert all(choice in text for choice in recipe._choices(recipe.HINTS[name])), name
+
+
+def test_the_long_help_states_the_default_of_every_field(capsys):
+    with pytest.raises(SystemExit):
+        parse_recipe(["--help_all"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--no_stratify, --no-stratify Set stratify to false." in text
+    assert text.count("Default: ") > len(recipe.SUGGESTED) - 10
+
+
 def test_magnifications_are_those_of_the_file_names():
-    """Two rooms state them, since a recipe imports nothing of the package."""
+    """Two modules list them, since a recipe imports no library."""
     assert MAGNIFICATIONS == filenames.MAGNIFICATIONS
 
 

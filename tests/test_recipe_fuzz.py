@@ -97,7 +97,7 @@ def refusal(text, path):
     [
         ('"a\\nb": 1', r"unknown key `a\nb`"),
         ('"\\e[31m": 1', r"unknown key `\x1b[31m`"),
-        ('output_dir: "a\\0b"', "holds a control character"),
+        ('output_dir: "a\\0b"', "contains a control character"),
         ("a: &x [1]\nb: *x", "aliases are not read"),
         ("model_kwargs: &x {a: *x}", "aliases are not read"),
         ("[" * 5000, "nested too deeply"),

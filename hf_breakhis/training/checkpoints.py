@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, and the state that goes on from fold to fold."""
+"""Complete checkpoints, and the state that is carried over from fold to fold."""
 
 import hashlib
 import shutil
@@ -13,16 +13,16 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_breakhis.files import InputError, read_json, write_json, write_whole
 from hf_breakhis.run import CHECKSUMS
 
-# Without one of these the Trainer would go on with a fresh one and say nothing.
+# If one of these is missing, the Trainer silently resumes with a new one.
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
-ARGUMENTS = "training_args.bin"  # a pickle that nobody reads; the recipe has the arguments
+ARGUMENTS = "training_args.bin"  # a pickle that is never read, since the recipe has the arguments
 
 
 class Checksums(TrainerCallback):
-    """Seal each checkpoint with the sha256 of its files, written last."""
+    """Write the sha256 of the files of each checkpoint, after all of them."""
 
     def on_save(self, args, state, control, **kwargs: Any) -> None:
-        """Write the checksums when every process has written its part."""
+        """Write the checksums once every process has written its files."""
         if args.world_size > 1:
             torch.distributed.barrier()
         if state.is_world_process_zero:
@@ -33,29 +33,29 @@ class Checksums(TrainerCallback):
 
 
 def last_whole_checkpoint(folder: Path, say: Callable[[str], Any]) -> Path | None:
-    """Return the newest checkpoint in `folder` that is as it was written, or None; newer ones are deleted.
+    """Return the newest undamaged checkpoint in `folder`, or None, and delete newer ones.
 
-    Left where they are, their numbers would make the Trainer take the next one written for the oldest.
+    If they stayed, the Trainer would delete the next checkpoint as the oldest, since its number is lower.
 
     Args:
-        folder: of a fold's checkpoints.
-        say: is told of each damaged one.
+        folder: of the checkpoints of a fold.
+        say: called with one line for each damaged checkpoint.
     """
     for checkpoint in sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=_step, reverse=True):
         damage = damage_of(checkpoint)
         if damage is None:
             return checkpoint
-        say(f"warning: {checkpoint} is deleted: {damage}; going on from the one before.")
+        say(f"warning: {checkpoint} is damaged ({damage}) and was deleted. Resuming from the previous checkpoint.")
         shutil.rmtree(checkpoint)
     return None
 
 
 def damage_of(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint in a few words; None when it is whole."""
+    """Return what is wrong with a checkpoint in a few words; None if it is complete and unchanged."""
     try:
         sums = read_json(checkpoint / CHECKSUMS)
     except InputError:
-        return "it was not written to the end"
+        return "it is incomplete"
     if not isinstance(sums, dict) or not set(FILES) <= set(sums):
         return f"its {CHECKSUMS} is damaged"
     for name, expected in sums.items():
@@ -63,7 +63,7 @@ def damage_of(checkpoint: Path) -> str | None:
         if not path.is_file():
             return f"{name} is missing"
         if _sha256(path) != expected:
-            return f"{name} is not as it was written"
+            return f"{name} has changed"
     return None
 
 
@@ -73,14 +73,14 @@ def _sha256(path: Path) -> str:
 
 
 def save_carried(path: Path, trainer: Trainer) -> None:
-    """Write the state of optimizer and schedule that the next fold goes on with."""
+    """Write the state of optimizer and scheduler for the next fold."""
     parts: dict[str, Any] = {"optimizer": trainer.optimizer, "scheduler": trainer.lr_scheduler}
     state = {name: part.state_dict() for name, part in parts.items()}
-    write_whole(path, lambda beside: torch.save(state, beside))
+    write_whole(path, lambda part: torch.save(state, part))
 
 
 def load_carried(path: Path) -> dict[str, Any]:
-    """Read what `save_carried` wrote: tensors and numbers, no code."""
+    """Read the file of `save_carried`: tensors and numbers only, no code."""
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation: the folds of one recipe, one after the other, each to its own folder."""
+"""Cross-validation: train the folds of a recipe one after the other, each in its own folder."""
 
 import dataclasses
 import gc
@@ -45,17 +45,17 @@ from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 @restored_settings()
 def cross_validate(recipe: Recipe) -> bool:
-    """Train every fold that the recipe asks for and is not finished yet.
+    """Train every fold of the recipe that is not finished.
 
     Args:
-        recipe: its `output_dir` names the run's folder.
+        recipe: its `output_dir` is the run folder.
 
     Returns:
-        Whether anything was trained; False when the run was finished before.
+        Whether anything was trained; False if the run was already finished.
 
     Raises:
-        InputError: the images, the split, the model or the folder cannot be used; what is written stays whole.
-        StoppedError: SIGTERM or Ctrl-C came; the same recipe goes on from there.
+        InputError: the images, the split, the model or the folder cannot be used; files already written are complete.
+        StoppedError: after SIGTERM or Ctrl-C; the same recipe resumes the run.
     """
     data, model, training = recipe.data, recipe.model, recipe.training
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
@@ -63,20 +63,20 @@ def cross_validate(recipe: Recipe) -> bool:
     check_network(model, data.image_size)  # before any image is read
     check_trackers(training)
     use_hardware(training)
-    transformers_logging.disable_progress_bar()  # one for each checkpoint written says nothing
+    transformers_logging.disable_progress_bar()  # one for each checkpoint that is saved
     transformers_logging.get_logger("transformers.trainer_utils").setLevel(
         transformers_logging.ERROR
-    )  # how it orders checkpoints
+    )  # warnings about the order of checkpoints
     if training.disable_tqdm:
         disable_progress_bars()
     state = PartialState()
     require_one_precision(bool(training.bf16))
     runs = repeats_of(recipe)
     whole = Path(training.output_dir)
-    begins_again = training.restart and data.fold == "all"
+    restarts = training.restart and data.fold == "all"
     if len(runs) > 1:
         require_run(whole)
-        if begins_again:
+        if restarts:
             require_replaceable(whole, RUN)
         else:
             check_continues(whole, recipe)
@@ -86,7 +86,7 @@ def cross_validate(recipe: Recipe) -> bool:
         require_run(run)
         if training.restart:
             require_replaceable(*_to_clear(run, data.fold))
-        if not training.restart or others(run, data.fold):  # one fold begins again within a run of the same recipe
+        if not training.restart or others(run, data.fold):  # one fold is restarted in a run of the same recipe
             check_continues(run, repeat)
         if not training.restart:
             Run(run).require_unchanged(training=True)
@@ -94,13 +94,13 @@ def cross_validate(recipe: Recipe) -> bool:
         return False
     require_writable(whole)
     images = load_images(data)
-    with prepare_once():  # one process decodes, the others find its findings remembered
+    with prepare_once():  # one process decodes, the others read its cached findings
         findings = check_images(images)
     findings.raise_if_unusable()
     for message in images.warnings:
         say(f"warning: {message}")
     if len(runs) > 1 and state.is_main_process:
-        if begins_again:
+        if restarts:
             clear(whole, data.fold)
         with Run(whole).rewriting(RECIPE):
             write_recipe(whole, recipe)
@@ -111,45 +111,45 @@ def cross_validate(recipe: Recipe) -> bool:
 
 
 def use_hardware(training: BreakHisTrainingArguments) -> None:
-    """Start as many threads as the recipe or the hardware says, keep freed memory, and tell what would be slow."""
+    """Set the number of threads, keep freed memory, and warn of slow bfloat16."""
     if training.num_threads is not None:
         torch.set_num_threads(training.num_threads)
     if training.device.type == "cpu":
         keep_memory()
     if training.bf16 and training.device.type == "cpu" and not find_hardware(use_cpu=True).cpu_bf16:
         say(
-            "warning: this processor is not known to calculate in bfloat16; one that only imitates bfloat16 takes 14 "
-            "times as long; --bf16 false is float32."
+            "warning: this processor is not known to support bfloat16. Emulated bfloat16 is 14 times slower than "
+            "float32; use --bf16 false for float32."
         )
 
 
 def require_one_precision(bf16: bool) -> None:
-    """Refuse processes of which some calculate in bfloat16 and some do not, since their machines differ.
+    """Refuse different precisions in the processes of a run, which nodes with different hardware would choose.
 
     Raises:
-        InputError: in every process alike.
+        InputError: in every process.
     """
     if PartialState().num_processes > 1 and len(set(gather_object([bf16]))) > 1:
-        raise InputError("Not all machines of this run calculate in bfloat16; give all of them --bf16 false, or true.")
+        raise InputError("`bf16` must be the same on all nodes. Set --bf16 true or false.")
 
 
 def leave_group() -> None:
-    """Part from the other processes once all are done: one that ends earlier may abort, and the launcher ends all."""
+    """Wait for the other processes and leave their group; a process that exits early could abort all of them."""
     state = PartialState()
     state.wait_for_everyone()
-    gc.collect()  # a model of several processes that is still there would hold the group's threads to the very end
+    gc.collect()  # a distributed model that still exists would keep the threads of the group
     state.destroy_process_group()
 
 
 def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, stop: StopRequest) -> None:
-    """Train the unfinished folds of one run; raises `StoppedError` when that was asked for."""
+    """Train the unfinished folds of one run; raise `StoppedError` after a stop request."""
     data, model, training = recipe.data, recipe.model, recipe.training
     dataset = images.dataset
     classes = dataset.features["label"].names
     table = dataset.remove_columns("image").to_pandas()
     folds = split_images(dataset, data)
     state = PartialState()
-    if state.is_main_process and training.restart:  # not before everything else is known to be usable
+    if state.is_main_process and training.restart:  # only after all other checks
         clear(run, data.fold)
     state.wait_for_everyone()
     if (run / FOLDS).is_file():
@@ -184,7 +184,7 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
 
 
 def repeats_of(recipe: Recipe) -> dict[Path, Recipe]:
-    """Return the folder and the recipe of each repeat; a run without repeats is its own only one."""
+    """Return the folder and the recipe of each repeat; without repeats those of the run."""
     data, training = recipe.data, recipe.training
     run = Run(Path(training.output_dir))
     if data.repeats == 1:
@@ -200,10 +200,10 @@ def repeats_of(recipe: Recipe) -> dict[Path, Recipe]:
 
 
 def clear(run: Path, fold: str) -> None:
-    """Delete a run that is to begin again, or the one fold of it that is.
+    """Delete a run, or one fold of it, before it is trained again.
 
     Raises:
-        InputError: it is being trained, holds other files too, or cannot be deleted.
+        InputError: it is being trained, contains other files too, or cannot be deleted.
     """
     folder, kind = _to_clear(run, fold)
     require_free(folder)
@@ -217,7 +217,7 @@ def _to_clear(run: Path, fold: str) -> tuple[Path, FolderKind]:
 
 
 def others(run: Path, fold: str) -> list[Path]:
-    """Return the folders of other folds than the one that is asked for; none where all are."""
+    """Return the folders of all folds but `fold`; none if `fold` is all."""
     if fold == "all":
         return []
     every = [*Run(run).folds(), Run(run).fold(REFIT)]
@@ -225,7 +225,7 @@ def others(run: Path, fold: str) -> list[Path]:
 
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:
-    """Return whether everything that the recipe asks for is there."""
+    """Return whether every fold of the recipe is finished."""
     fold = recipe.data.fold
     if fold == "all":
         return Run(run).is_finished
@@ -233,10 +233,10 @@ def is_run_finished(run: Path, recipe: Recipe) -> bool:
 
 
 def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings, folds: pd.DataFrame) -> None:
-    """Write what is known before training: recipe, data, colors and folds.
+    """Write the files that are known before training: recipe, data, colors and folds.
 
     Raises:
-        InputError: the folder holds a run on other images, or of another recipe, perhaps since a moment ago.
+        InputError: the folder contains a run of other images or of another recipe, perhaps of another process.
     """
     with preparing(run):
         check_continues(run, recipe)
@@ -250,26 +250,26 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
 
 
 def _require_same_manifest(run: Path, now: str) -> None:
-    """Refuse other bytes, labels or groups under the same names; another place of the same images is welcome."""
+    """Refuse other bytes, labels or groups under the same names; the images may have moved."""
     before = Run(run).data["manifest_sha256"] if (run / DATA).exists() else None
     if before not in (None, now):
         raise InputError(
-            f"{run} holds a run on other images: their manifest was {before[:12]} and is {now[:12]} now; restore the "
-            "data (hf-breakhis data verify), give another --output_dir, or --restart to begin again."
+            f"{run} contains a run on other images: the manifest was {before[:12]} and is now {now[:12]}. Restore the "
+            "data (hf-breakhis data verify), give another --output_dir, or train it again with --restart."
         )
 
 
 def refit_fold(folds: list[Fold], validation_size: float) -> Fold:
-    """Return a fold that trains on everything but the reserve; a validation part is taken from the first fold."""
+    """Return a fold that trains on all images but the reserve and the validation set of the first fold, if any."""
     first = folds[0]
-    nothing = np.array([], dtype=int)
-    validation = first.validation if validation_size else nothing
+    no_rows = np.array([], dtype=int)
+    validation = first.validation if validation_size else no_rows
     everything = np.concatenate([first.train, first.validation, first.test])
-    return Fold(-1, np.sort(np.setdiff1d(everything, validation)), nothing, validation, nothing)
+    return Fold(-1, np.sort(np.setdiff1d(everything, validation)), no_rows, validation, no_rows)
 
 
 def warn_of_thin_parts(folds: list[Fold], table: pd.DataFrame, split_by: str, classes: list[str]) -> None:
-    """Print one line if some parts of the folds have few groups of a class."""
+    """Print one line if some parts of folds have few groups of a class."""
     groups = groups_of(len(table), {name: list(table[name]) for name in ("patient_id", "specimen_id")}, split_by)
     thin = thin_parts(folds, table["label"].to_numpy(), groups, classes)
     if thin:
@@ -279,20 +279,22 @@ def warn_of_thin_parts(folds: list[Fold], table: pd.DataFrame, split_by: str, cl
 
 
 def check_small_parts(folds: list[Fold], batch_size: int, drop_last: bool) -> None:
-    """Say which train parts do not fill their batches; they are used as they are.
+    """Warn of training sets that do not fill their batches.
 
     Raises:
-        InputError: short batches are left out, and a part is shorter than one.
+        InputError: short batches are left out, and a training set is smaller than one batch.
     """
     smallest = min(folds, key=lambda fold: len(fold.train))
     rests = {fold.index: len(fold.train) % batch_size for fold in folds if len(fold.train) % batch_size}
     if len(smallest.train) < batch_size:
         message = f"fold {smallest.index} trains on {len(smallest.train)} images, less than a batch of {batch_size}"
         if drop_last:
-            raise InputError(f"{message}, and `dataloader_drop_last` leaves it out; lower `batch_size`.")
+            raise InputError(f"{message}, and `dataloader_drop_last` leaves it out. Lower `batch_size`.")
         say(f"warning: {message}.")
     elif rests and not drop_last:
         fold, rest = min(rests.items(), key=lambda item: item[1])
         images = "1 image" if rest == 1 else f"{rest} images"
-        advice = ", few for batch normalisation; `dataloader_drop_last: true` leaves it out" if rest < 8 else ""
-        say(f"warning: the last batch of an epoch has {images} in place of {batch_size} (fold {fold}){advice}.")
+        advice = (
+            " That is few for batch normalization; `dataloader_drop_last: true` leaves it out." if rest < 8 else ""
+        )
+        say(f"warning: the last batch of an epoch has {images} instead of {batch_size} (fold {fold}).{advice}")

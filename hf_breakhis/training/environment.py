@@ -1,4 +1,4 @@
-"""What a run writes down about itself, and whether a run may be continued."""
+"""The environment of a run in its files, and the checks before a run is resumed or deleted."""
 
 import os
 import platform
@@ -53,12 +53,12 @@ PACKAGES = (
     "hf-breakhis transformers datasets evaluate accelerate huggingface-hub torch torchvision "
     "scikit-learn numpy pandas pillow safetensors"
 ).split()
-# Chosen from the hardware where the recipe leaves them open, or given.
+# Settings that are chosen from the hardware unless the recipe sets them.
 SETTINGS = (
     "bf16 fp16 tf32 channels_last torch_compile dataloader_num_workers dataloader_prefetch_factor "
     "dataloader_pin_memory"
 ).split()
-# Fields that change where or how fast a run goes, not what comes out; they may differ when a run is continued.
+# Fields that do not change the result of a run; they may differ when a run is resumed.
 FREE_FIELDS = (
     "data_dir cache fold output_dir restart disable_tqdm log_level log_level_replica report_to run_name project "
     "trackio_space_id trackio_bucket_id trackio_static_space_id "
@@ -69,7 +69,7 @@ FREE_FIELDS = (
 
 
 def _is_recipe_of_run(path: Path) -> bool:
-    """Return whether `write_recipe` wrote a file: a recipe to start from holds no environment."""
+    """Return whether `write_recipe` wrote the file; other recipes have no environment."""
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError):
@@ -102,10 +102,10 @@ RUN = FolderKind(
 
 
 def copy_run(run: Path, folder: Path) -> None:
-    """Copy the files of a run, without checkpoints, to a new folder or in place of an earlier copy.
+    """Copy the files of a run, without checkpoints, to a new folder, or replace an earlier copy.
 
     Raises:
-        InputError: `run` is no run, one folder is within the other, or `folder` holds something else.
+        InputError: `run` is not a run, one folder is within the other, or `folder` contains other files.
     """
     if not RUN.recognises(run):
         raise InputError(f"{run} is not a run. Give the folder that `train` wrote, for example outputs/c3.")
@@ -143,19 +143,19 @@ def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Return a command as one line, without the tokens in it: it is shown in every report."""
-    told = []
+    """Return a command as one line without its tokens, since every report shows it."""
+    shown = []
     for before, word in zip(["", *words], words, strict=False):
         flag, equals, _ = word.partition("=")
         if equals and flag.startswith("-") and "token" in flag:
-            told.append(f"{flag}=...")
+            shown.append(f"{flag}=...")
         else:
-            told.append("..." if before.startswith("-") and "token" in before and "=" not in before else word)
-    return re.sub(r"hf_\w{8,}", "...", shlex.join(told))
+            shown.append("..." if before.startswith("-") and "token" in before and "=" not in before else word)
+    return re.sub(r"hf_\w{8,}", "...", shlex.join(shown))
 
 
 def processor() -> str:
-    """Return the processor's name, or its architecture where the system does not say."""
+    """Return the name of the processor, or its architecture if the system does not know the name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -163,7 +163,7 @@ def processor() -> str:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the package's checkout, with a plus when files differ; None where it is no checkout."""
+    """Return the commit of the checkout of the package, with "+" if files differ; None if it is not a checkout."""
     git, here = shutil.which("git"), Path(__file__).parent
     if git is None:
         return None
@@ -182,34 +182,34 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
 
 
 def require_run(run: Path) -> None:
-    """Refuse a folder that holds something else than a run: nothing of it may be mixed with one, or deleted.
+    """Refuse a folder that exists and is not a run, so that its files are neither mixed with a run nor deleted.
 
     Raises:
-        InputError: says what is there.
+        InputError: names the other files.
     """
     if run.exists() and not run.is_dir():
-        raise InputError(f"{run} is there and is no folder; give another --output_dir.")
+        raise InputError(f"{run} is not a folder. Give another --output_dir.")
     if run.is_dir() and not (run / RECIPE).is_file():
-        strangers = sorted(entry.name for entry in run.iterdir())
-        if strangers:
+        names = sorted(entry.name for entry in run.iterdir())
+        if names:
             raise InputError(
-                f"{run} holds {', '.join(strangers[:3])} but no recipe.yaml, so it is no run; "
-                "give another --output_dir."
+                f"{run} contains {', '.join(names[:3])} and no {RECIPE}, so it is not a run. "
+                "Give another --output_dir."
             )
         return
     if run.is_dir() and not RUN.recognises(run):
-        raise InputError(f"The recipe.yaml in {run} was not written by a run; give another --output_dir.")
+        raise InputError(f"{run / RECIPE} was not written by a run. Give another --output_dir.")
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written, before an hour of work is done for it.
+    """Refuse a folder that cannot be written, before training.
 
     Raises:
-        InputError: says why.
+        InputError: states the reason.
     """
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    parent = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
         raise InputError(
@@ -219,10 +219,10 @@ def require_writable(folder: Path) -> None:
 
 
 def check_continues(run: Path, recipe: Recipe) -> None:
-    """Refuse to continue a run of another recipe: its checkpoints would silently win over the new values.
+    """Refuse to resume a run of another recipe, since its checkpoints would silently override the new values.
 
     Raises:
-        InputError: the folder holds something else, or the fields that decide the result differ.
+        InputError: fields that change the result differ.
     """
     if not Run(run).exists:
         return
@@ -230,22 +230,22 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))
     names = [name for name in {**before, **now} if name not in FREE_FIELDS]
     changed = [name for name in names if before.get(name) != now.get(name)]
-    if 1 not in (before.get("repeats"), now.get("repeats")):  # more of them, or fewer
+    if 1 not in (before.get("repeats"), now.get("repeats")):  # the number of repeats may change
         changed = [name for name in changed if name != "repeats"]
     if changed:
         shown = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed[:4])
         more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
-        if changed == ["bf16"]:  # left to the hardware, it may be, and this is other hardware
-            told = f"--bf16 {str(before.get('bf16')).lower()}"
-            raise InputError(f"{run} holds a run of other precision ({shown}); to go on with it, add {told}.")
+        if changed == ["bf16"]:  # perhaps chosen from other hardware
+            flag = f"--bf16 {str(before.get('bf16')).lower()}"
+            raise InputError(f"{run} contains a run of other precision ({shown}). Add {flag} to resume it.")
         raise InputError(
-            f"{run} holds a run of another recipe ({shown}{more}); give another --output_dir, "
-            "or --fold all --restart to begin all of it again."
+            f"{run} contains a run of another recipe ({shown}{more}). Give another --output_dir, or add --fold all "
+            "--restart to train all of it again."
         )
 
 
 def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
-    """Add one fold's seconds and memory to `cost.json`, the only file in which two equal runs differ."""
+    """Add the seconds and the memory of one fold to `cost.json`, the only file that differs between equal runs."""
     path = run / COST
     cost = Run(run).cost if path.exists() else {"folds": {}}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -256,7 +256,7 @@ def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
 
 
 def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
-    """Return what `data.json` holds: source, counts, findings and warnings."""
+    """Return the content of `data.json`: source, counts, findings and warnings."""
     table, about = images.dataset.remove_columns("image").to_pandas(), images.about
     names = dict(enumerate(images.dataset.features["label"].names))
     counts = {

@@ -1,4 +1,4 @@
-"""A few pictures of a fold's test part: the most confident right answers and wrong ones of each class in turn."""
+"""Example images of a test set: the most confident correct predictions and errors, each class in turn."""
 
 from pathlib import Path
 
@@ -23,18 +23,18 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
     """Write thumbnails and their index.
 
     Args:
-        folder: `fold-i/examples`, made anew.
-        predictions: the fold's test part, one row for each of `rows`.
+        folder: `fold-i/examples`, which is replaced.
+        predictions: of the test set of the fold, one row for each of `rows`.
         dataset: all images.
-        rows: row numbers of the test part in `dataset`.
+        rows: row numbers of the test set in `dataset`.
     """
     confidence = predictions.filter(like="prob_").max(axis=1)
     right = predictions["predicted"] == predictions["label"]
     index, pictures = [], {}
     for kind, chosen in (("right", right), ("wrong", ~right)):
-        # mergesort keeps the order of equal values, so the same run shows the same pictures
+        # mergesort keeps the order of equal values, so equal runs show equal images
         surest = confidence[chosen].sort_values(ascending=False, kind="mergesort").index
-        # one of each truth and answer in turn: misses have their place beside false alarms
+        # one of each pair of label and prediction in turn, so that both kinds of errors are shown
         turns = predictions.loc[surest].groupby(["label", "predicted"]).cumcount()
         for i in turns.sort_values(kind="mergesort").index[:NUM_EXAMPLES]:
             row = predictions.loc[i]
@@ -50,16 +50,16 @@ def write_examples(folder: Path, predictions: pd.DataFrame, dataset: Dataset, ro
                 }
             )
 
-    def fill(beside: Path) -> None:
+    def fill(part: Path) -> None:
         for name, picture in pictures.items():
-            thumbnail(picture).save(beside / name)
-        write_json(beside / INDEX, index)
+            thumbnail(picture).save(part / name)
+        write_json(part / INDEX, index)
 
     replace_folder(folder, fill, EXAMPLES)
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:
-    """Return the picture at most `WIDTH` pixels wide, without the metadata of the original."""
+    """Return the image at most `WIDTH` pixels wide, without the metadata of the original."""
     width = min(WIDTH, picture.width)
     small = picture.convert("RGB").resize(
         (width, max(1, round(picture.height * width / picture.width))), Image.Resampling.BOX

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once for all folds and epochs: a probe costs one pass over the images."""
+"""Features of a frozen backbone, computed once for all folds and epochs."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ from hf_breakhis.files import write_whole
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.progress import say
 
-FORMAT = 1  # raised whenever the same images and weights would give another file
+FORMAT = 1  # increase it when the same images and weights give another file
 _BATCH = 32
 
 
 class Features:
-    """What the head of a model is given, image by image: a source of "pixels" for `WholeBatches`.
+    """Inputs of the head, one per image: a source of "pixels" for `WholeBatches`.
 
     Args:
         path: a .npy file of (n_images, ...) float32.
-        rows: (n,) int, which of them; all by default.
+        rows: (n,) int, the selected images; all by default.
     """
 
     def __init__(self, path: Path, rows: np.ndarray | None = None) -> None:
@@ -42,22 +42,22 @@ class Features:
             raise lost(path) from error
 
     def select(self, rows: np.ndarray) -> "Features":
-        """Return the same file with some of its present rows."""
-        part = object.__new__(Features)  # shares the open file, whose name may be deleted meanwhile
+        """Return the same features, of some of the selected images."""
+        part = object.__new__(Features)  # shares the open file, which may have been deleted
         part.__dict__ |= self.__dict__ | {"rows": rows if self.rows is None else self.rows[rows]}
         return part
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return (n, ...) float32 of the rows (n,) int, a copy."""
+        """Return a copy of the features of rows (n,) int, as (n, ...) float32."""
         return np.array(self._values[rows if self.rows is None else self.rows[rows]])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the place, not the values."""
+        """Pickle the path, not the values."""
         return Features, (self.path, self.rows)
 
 
 def head_of(model: PreTrainedModel) -> nn.Module | None:
-    """Return the one module after the backbone that has weights, None where there is none or several."""
+    """Return the only module after the backbone that has weights; None if there is none or several."""
     heads = [
         child for child in model.children() if child is not model.base_model and any(True for _ in child.parameters())
     ]
@@ -65,10 +65,10 @@ def head_of(model: PreTrainedModel) -> nn.Module | None:
 
 
 def take_features(model: PreTrainedModel) -> PreTrainedModel:
-    """Let a model score features in place of pixels: its `forward` is that of its head alone.
+    """Let a model take features instead of pixels: `forward` calls its head only.
 
-    Weights, configuration and saving stay those of the whole model. `forward` is an attribute of this object, so a
-    model that is loaded again takes pixels.
+    Weights, configuration and saving are unchanged. `forward` is an attribute of this object, so a model that is
+    loaded from its files takes pixels.
     """
     head: Any = head_of(model)
 
@@ -82,19 +82,19 @@ def take_features(model: PreTrainedModel) -> PreTrainedModel:
 def open_features(
     images: ImageDataset, dataset: Any, image_size: int, manifest_sha256: str, build: Callable[[], PreTrainedModel]
 ) -> Features | None:
-    """Return the features of all images, computed by one process if nobody did so before.
+    """Return the features of all images, computed by one process unless they are cached.
 
     Args:
         images: all images, not augmented.
-        dataset: the same images with their names, for the key of the file.
-        image_size: side of the square.
-        manifest_sha256: names the content of the images.
-        build: returns the model with its backbone frozen.
+        dataset: the same images with their names, for the key of the cache.
+        image_size: side of the square in pixels.
+        manifest_sha256: checksum of the content of the images.
+        build: returns the model with a frozen backbone.
 
     Returns:
-        None where the head of the model cannot be told apart: then the long way has to be gone.
+        None if the head of the model cannot be separated from its backbone.
     """
-    with torch.random.fork_rng():  # the random head that is built here must not move the recipe's numbers
+    with torch.random.fork_rng():  # the random head that is built here must not change the random state of the run
         model = build().eval()
     if head_of(model) is None or not _is_all_after(model, images):
         return None
@@ -120,9 +120,8 @@ def open_features(
 
 
 def _write(path: Path, model: PreTrainedModel, images: ImageDataset, device: Any) -> None:
-    """Pass all images through the backbone and write what the head would be given."""
     found: np.memmap | None = None
-    with tqdm(total=len(images), desc="Features, once", unit=" images", disable=None) as bar:
+    with tqdm(total=len(images), desc="Computing features", unit=" images", disable=None) as bar:
         for start in range(0, len(images), _BATCH):
             rows = range(start, min(start + _BATCH, len(images)))
             values, _ = _pass(model, images.batch(list(rows)).to(device))
@@ -135,7 +134,7 @@ def _write(path: Path, model: PreTrainedModel, images: ImageDataset, device: Any
 
 
 def _pass(model: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the head is given for uint8 pixels, and the logits."""
+    """Return the input of the head for uint8 pixels, and the logits."""
     head = head_of(model)
     caught: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))  # type: ignore[union-attr]
@@ -149,18 +148,17 @@ def _pass(model: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def _is_all_after(model: PreTrainedModel, images: ImageDataset) -> bool:
-    """Say whether the head alone makes the logits of what it is given."""
+    """Return whether the head computes the logits from its input alone; print a line if not."""
     values, logits = _pass(model, images.batch([0]))
     with torch.inference_mode():
         again = head_of(model)(values)  # type: ignore[misc]
-    told = isinstance(again, torch.Tensor) and again.shape == logits.shape and torch.equal(again, logits)
-    if not told:
-        say(f"the head of a {type(model).__name__} is not told apart, so each epoch passes the frozen backbone.")
-    return told
+    is_all = isinstance(again, torch.Tensor) and again.shape == logits.shape and torch.equal(again, logits)
+    if not is_all:
+        say(f"The head of {type(model).__name__} cannot be separated, so every epoch runs the frozen backbone.")
+    return is_all
 
 
 def _digest(module: nn.Module) -> str:
-    """Return a name of the weights."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}|{tuple(value.shape)}|{value.dtype}|".encode())

@@ -1,4 +1,4 @@
-"""One fold: a fresh model is trained, its test part predicted, and everything written to the fold's folder."""
+"""One fold: train a new model, predict the test set, and write the folder of the fold."""
 
 import dataclasses
 import gc
@@ -49,17 +49,17 @@ PARTS = ("test", "validation", "reserve")
 
 @dataclass(frozen=True)
 class Job:
-    """What all folds of a run share.
+    """Everything that the folds of a run share.
 
     Attributes:
         run: folder of the run.
         recipe: of the run.
         dataset: all images, sorted by file name.
-        table: the same rows without the pictures.
+        table: the same rows without the images.
         classes: names of the classes in the order of their numbers.
         num_folds: number of folds of the run.
-        manifest_sha256: names the content of the images.
-        stop: where a request to stop arrives.
+        manifest_sha256: checksum of the content of the images.
+        stop: the request to stop, if any.
     """
 
     run: Path
@@ -73,25 +73,25 @@ class Job:
 
     @cached_property
     def pixels(self) -> PixelCache | None:
-        """The pixels of all images, decoded at first use; None where the recipe goes without a cache."""
+        """The pixels of all images, decoded at first use; None without a cache."""
         data = self.recipe.data
         return open_cache(self.dataset, data.image_size, self.manifest_sha256) if data.cache else None
 
     @cached_property
     def features(self) -> Features | None:
-        """What the head is given for all images, where the backbone is frozen and no image is augmented."""
+        """The inputs of the head for all images; None unless the backbone is frozen and images are not augmented."""
         data, model = self.recipe.data, self.recipe.model
         if not model.freeze_backbone or not data.cache:
             return None
         if data.augmentation != "none":
-            say(f"augmentation {data.augmentation} changes the features, so each epoch passes the frozen backbone.")
+            say(f"Augmentation {data.augmentation} changes the features, so every epoch runs the frozen backbone.")
             return None
         images = WholeBatches(self.dataset, data.image_size, "none", 0, self.pixels)
         build = partial(build_model, model, self.classes)
         return open_features(images, self.dataset, data.image_size, self.manifest_sha256, build)
 
     def images(self, rows: np.ndarray, augmentation: str = "none") -> WholeBatches:
-        """Return `rows` as the network sees them: pixels to be normalised by the Trainer, or features for the head."""
+        """Return the inputs of the network for `rows`: pixels that the Trainer normalizes, or features."""
         data, training = self.recipe.data, self.recipe.training
         source = self.features or self.pixels
         pixels = None if source is None else source.select(rows)
@@ -100,16 +100,16 @@ class Job:
 
 
 def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from: Path | None = None) -> None:
-    """Train on `fold.train`, predict the other parts, and write the fold's folder.
+    """Train on `fold.train`, predict the other parts, and write the folder of the fold.
 
-    An unfinished fold goes on from its last whole checkpoint.
+    An unfinished fold resumes from its last complete checkpoint.
 
     Args:
         job: what all folds share.
         fold: row numbers of each part.
-        folder: where the fold's files go.
+        folder: of the fold.
         seen: (n_images,) bool, rows that the model was trained on in earlier folds.
-        carry_from: folder of the fold whose model goes on, where the recipe says `carry_over`.
+        carry_from: folder of the fold whose state is carried over, with `carry_over`.
     """
     trainer = make_trainer(job, fold, folder, carry_from)
     checkpoints = folder / "checkpoints"
@@ -133,7 +133,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
             save_carried(folder / "carried.pt", trainer)
         if tables:
             write_csv(folder / PREDICTIONS, pd.concat(tables, ignore_index=True))
-        if len(fold.test):  # a refit may have a validation part, and has no test part
+        if len(fold.test):  # a refit has no test set
             write_examples(folder / EXAMPLES, tables[0], job.dataset, fold.test)
         add_cost(
             job.run,
@@ -170,7 +170,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     if training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
     trainer = BreakHisTrainer(
-        model_init=model_init(job, carry_from),  # built after seeding, so each head starts the same
+        model_init=model_init(job, carry_from),  # called after seeding, so that equal seeds give equal heads
         args=args,
         train_dataset=job.images(fold.train, data.augmentation),
         eval_dataset=job.images(watched) if len(watched) else None,
@@ -189,7 +189,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
 
 
 def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedModel]:
-    """Return what builds a fold's model: fresh, or the carried one."""
+    """Return a function that builds the model of a fold, new or carried over."""
     args = job.recipe.model
     if carry_from is not None:
         args = dataclasses.replace(
@@ -207,14 +207,14 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
 
 
 def watched_scores(output: Any, classes: list[str]) -> dict[str, float]:
-    """Return what a checkpoint may be chosen by, of (n, n_classes) logits."""
+    """Return the metrics that may select a checkpoint, for (n, n_classes) logits."""
     probabilities = softmax(output.predictions)
     report = image_report(output.label_ids, output.predictions.argmax(-1), probabilities, classes)
     return {name: report[name] for name in WATCHED if report.get(name) is not None}
 
 
 def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen: np.ndarray) -> pd.DataFrame:
-    """Return the predictions of one part, one row an image, in the order of its rows."""
+    """Return the predictions of one part, one row per image, in the order of its rows."""
     rows = getattr(fold, part)
     logits = trainer.predict_in_full(job.images(rows), part)
     table = job.table.iloc[rows].reset_index(drop=True)
@@ -225,7 +225,7 @@ def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen
 
 
 def report_part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    """Return the image report of one part's predictions."""
+    """Return the image report of the predictions of one part."""
     probabilities = table[[f"prob_{name}" for name in classes]].to_numpy()
     return image_report(table["label"].to_numpy(), table["predicted"].to_numpy(), probabilities, classes)
 
@@ -236,7 +236,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def selected_on(trainer: BreakHisTrainer, fold: Fold) -> str | None:
-    """Return the part on which a checkpoint, an early stop or a plateau was chosen; None when nothing was."""
+    """Return the part that selected a checkpoint, an early stop or a learning rate; None if none did."""
     chosen = trainer.args.load_best_model_at_end or trainer.args.early_stopping_patience is not None
     if not chosen and not lowered_by_plateau(trainer):
         return None
@@ -244,7 +244,7 @@ def selected_on(trainer: BreakHisTrainer, fold: Fold) -> str | None:
 
 
 def save_model(model: PreTrainedModel, image_size: int, folder: Path) -> None:
-    """Write weights, configuration and the processor that sees what evaluation saw."""
+    """Write weights, configuration, and the image processor that gives the same pixels as evaluation."""
     model.save_pretrained(folder)
     image_processor(image_size).save_pretrained(folder)
 

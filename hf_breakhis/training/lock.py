@@ -1,4 +1,4 @@
-"""One process at a time trains a fold: a second run on the same folder is refused."""
+"""Locks, so that one process at a time trains a fold; a second run on the same folder is refused."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.files import InputError
 
-# The system frees it when its process ends, however that ends.
+# The system releases it when its process ends, also after a kill.
 NAME = ".lock"
 
 
@@ -22,7 +22,7 @@ def preparing(run: Path) -> Iterator[None]:
     name = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16]
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):  # outside the run, where it is not deleted while another waits for it
+    with FileLock(folder / f"{name}.lock"):  # outside the run, since --restart would delete it while others wait
         yield
 
 
@@ -49,10 +49,10 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def require_free(run: Path) -> None:
-    """Refuse to begin a run again while one of its folds is being trained.
+    """Refuse to restart a run while one of its folds is being trained.
 
     Raises:
-        InputError: says which.
+        InputError: names the fold.
     """
     for path in sorted(run.rglob(NAME)):
         lock = FileLock(path)
@@ -63,12 +63,12 @@ def require_free(run: Path) -> None:
 
 
 def _acquire(lock: FileLock, folder: Path) -> str | None:
-    """Take the lock; return what to tell when another holds it."""
+    """Take the lock; return the error message if another process has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        return f"{folder} is being trained by another run; wait for it to end, or give another --output_dir."
+        return f"{folder} is being trained by another process. Wait for it to end, or give another --output_dir."
     except OSError as error:
         return f"Cannot write {folder}: {error.strerror}. Check the permissions, or give another --output_dir."
     return None

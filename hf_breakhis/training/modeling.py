@@ -1,4 +1,4 @@
-"""Image classifiers by name: published weights, or random ones in any size."""
+"""Image classifiers by name, with pretrained weights, or with random weights in any size."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, Pretrained
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.files import InputError, nearest
 
-# The configuration of microsoft/resnet-50, so that a random start needs no network.
+# The configuration of microsoft/resnet-50, so that random weights need no download.
 RESNET_50: dict[str, Any] = {
     "embedding_size": 64,
     "hidden_sizes": [256, 512, 1024, 2048],
@@ -24,7 +24,7 @@ RESNET_50: dict[str, Any] = {
     "hidden_act": "relu",
     "downsample_in_first_stage": False,
 }
-# What a configuration that does not fit itself or the image raises, somewhere in the library.
+# What libraries raise for a configuration that contradicts itself or does not fit the image.
 FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, LookupError, AssertionError)
 DERIVED = ("stage_names", "out_features", "out_indices")
 
@@ -32,14 +32,14 @@ DERIVED = ("stage_names", "out_features", "out_indices")
 def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel:
     """Return a classifier with one output per class.
 
-    Random numbers come from torch's global generator: call it after seeding, as the Trainer's `model_init` does.
+    Random numbers come from the global generator of torch: seed it before, as `model_init` of the Trainer does.
 
     Args:
-        args: name, revision, overrides and start of the network.
+        args: name, revision, configuration and initial weights of the network.
         classes: names of the classes in the order of their numbers.
 
     Raises:
-        InputError: the weights cannot be had, an override is unknown, or the folder holds no image classifier.
+        InputError: the weights cannot be loaded, a key of `model_kwargs` is unknown, or it is no image classifier.
     """
     config = load_config(args)
     config.id2label = dict(enumerate(classes))
@@ -53,7 +53,7 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
                 revision=args.model_revision,
                 config=config,
                 ignore_mismatched_sizes=True,  # the head of 1,000 ImageNet classes is replaced
-                use_safetensors=True,  # a pickle from outside is never read
+                use_safetensors=True,  # pickles are never read
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
@@ -65,16 +65,16 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
 
 
 def check_network(args: ModelArguments, image_size: int) -> None:
-    """Build the network and pass one image through it, before any image is read.
+    """Build the network and run one forward pass, before any image is read.
 
     Raises:
         InputError: the network cannot be loaded or built, does not take images of this size, or cannot be frozen.
     """
     config = load_config(args)
     try:
-        _pass_zeros(config, args, image_size, "meta")  # shapes alone: no memory, no time
+        _pass_zeros(config, args, image_size, "meta")  # shapes only: needs no memory and no time
     except InputError:
-        _pass_zeros(config, args, image_size, "cpu")  # some networks need numbers: only this refusal counts
+        _pass_zeros(config, args, image_size, "cpu")  # some networks need values, so only this error counts
 
 
 def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int, device: str) -> None:
@@ -110,7 +110,6 @@ def _short(error: Exception) -> str:
 
 
 def _missing_package(args: ModelArguments, error: ImportError) -> str:
-    """Return one line that names the package that a network needs."""
     package = "timm" if "timm" in str(error).lower() else str(error.name or "")
     remedy = f"Install it: pip install {package}." if package else "Install it."
     name = args.model_name_or_path
@@ -118,15 +117,15 @@ def _missing_package(args: ModelArguments, error: ImportError) -> str:
 
 
 def require_reachable(args: ModelArguments) -> None:
-    """Ask the Hub once for a network that is not on this machine: the library itself asks for half a minute.
+    """Ask the Hub once for a network that is not cached; the library itself retries for half a minute.
 
     Raises:
-        InputError: there is no answer, or not a good one.
+        InputError: the Hub cannot be reached, or the network is not found.
     """
     name = args.model_name_or_path
     if Path(name).is_dir() or (args.init == "random" and name == "microsoft/resnet-50"):
         return
-    hub_logging.get_logger("huggingface_hub").setLevel(hub_logging.ERROR)  # its retries say nothing that we do not
+    hub_logging.get_logger("huggingface_hub").setLevel(hub_logging.ERROR)  # no lines about retries
     try:
         if isinstance(try_to_load_from_cache(name, "config.json", revision=args.model_revision), str):
             return
@@ -136,10 +135,10 @@ def require_reachable(args: ModelArguments) -> None:
 
 
 def load_config(args: ModelArguments) -> PretrainedConfig:
-    """Return the network's configuration with the recipe's overrides.
+    """Return the configuration of the network, changed by `model_kwargs`.
 
     Raises:
-        InputError: there is none, or an override is not one of its fields.
+        InputError: it cannot be loaded, or a key of `model_kwargs` is not one of its fields.
     """
     require_reachable(args)
     if args.init == "random" and args.model_name_or_path == "microsoft/resnet-50":
@@ -153,12 +152,13 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
             raise InputError(_missing_package(args, error)) from error
         except (OSError, ValueError) as error:
             raise InputError(unreachable(args, error)) from error
-    # The names of the stages follow from their number, which an override may change.
+    # The names of the stages depend on their number, which `model_kwargs` may change.
     known = {key: value for key, value in config.to_dict().items() if key not in DERIVED}
     for key, value in (args.model_kwargs or {}).items():
         if key not in known:
             raise InputError(
-                f"`model_kwargs` has `{key}`, which {config.model_type} lacks.{nearest(key, list(known))}"
+                f"`model_kwargs` has `{key}`, which is not a field of the {config.model_type} configuration."
+                f"{nearest(key, list(known))}"
             )
         known[key] = value
     try:
@@ -168,22 +168,22 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
 
 
 def unreachable(args: ModelArguments, error: Exception) -> str:
-    """Return one line that says why a network cannot be loaded and what to do."""
-    reason = " ".join(str(error).split()).partition(". ")[0][:200]  # advice follows, of which ours is one line
+    """Return the error message for a network that cannot be loaded."""
+    reason = " ".join(str(error).split()).partition(". ")[0][:200]  # what follows is advice
     return (
         f"Cannot load `{args.model_name_or_path}` at `{args.model_revision}` ({reason}). Give a local folder with "
-        "--model_name_or_path DIR, go online, or start from random weights with --init random."
+        "--model_name_or_path DIR, check the connection, or use random weights with --init random."
     )
 
 
 def freeze_backbone(model: PreTrainedModel) -> None:
-    """Train the head only.
+    """Train the classification head only.
 
-    Frozen means frozen: batch norm in training mode would go on changing its running statistics, so the backbone is
-    put into evaluation mode before each pass, whatever mode the Trainer has set.
+    The backbone is put into evaluation mode before each forward pass, since batch normalization in training mode
+    changes its running statistics.
     """
 
-    def stay_in_evaluation_mode(module: nn.Module, _inputs: tuple) -> None:
+    def stay_in_evaluation_mode(module: nn.Module, _inputs: tuple[Any, ...]) -> None:
         module.eval()
 
     model.base_model.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Optimizers and schedules by name; lengths of schedules are epochs."""
+"""Optimizers and learning rate schedules by name; lengths of schedules are in epochs."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -33,12 +33,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 @dataclass(frozen=True)
 class Clock:
-    """How long a fold trains: the Trainer steps a schedule once per optimizer update, recipes count epochs.
+    """Length of training of a fold: the Trainer steps a schedule once per optimizer update, recipes count epochs.
 
     Attributes:
         num_steps: optimizer updates of the whole fold.
         steps_per_epoch: optimizer updates of one epoch.
-        mode: "min" when the watched metric is a loss, "max" when it is a score; for the plateau schedule.
+        mode: "min" if the watched metric is a loss, "max" if it is a score; for the plateau schedule.
     """
 
     num_steps: int
@@ -46,27 +46,27 @@ class Clock:
     mode: Literal["min", "max"] = "min"
 
     def updates(self, epochs: float) -> int:
-        """Return a length in epochs as optimizer updates."""
+        """Convert a length in epochs to optimizer updates."""
         return round(epochs * self.steps_per_epoch)
 
 
 def constant(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
-    """Keep the rate, after `warmup` epochs of linear rise."""
+    """Keep the learning rate constant, after a linear warmup of `warmup` epochs."""
     return get_constant_schedule_with_warmup(optimizer, clock.updates(warmup))
 
 
 def linear(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
-    """Fall linearly to zero at the end, after `warmup` epochs of linear rise."""
+    """Decrease linearly to zero, after a linear warmup of `warmup` epochs."""
     return get_linear_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
 
 
 def cosine(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
-    """Fall along half a cosine to zero at the end, after `warmup` epochs of linear rise."""
+    """Decrease along half a cosine to zero, after a linear warmup of `warmup` epochs."""
     return get_cosine_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
 
 
 def one_cycle(optimizer: Optimizer, clock: Clock, pct_start: float = 0.3, div_factor: float = 25.0) -> LRScheduler:
-    """Rise to the rate of the recipe and fall again over the whole fold (Smith 2018, arXiv 1803.09820)."""
+    """Increase to the learning rate of the recipe, then decrease, over the whole fold (Smith, arXiv 1803.09820)."""
     peak = [group["lr"] for group in optimizer.param_groups]
     cycles = "momentum" in optimizer.defaults or "betas" in optimizer.defaults
     return OneCycleLR(
@@ -75,7 +75,7 @@ def one_cycle(optimizer: Optimizer, clock: Clock, pct_start: float = 0.3, div_fa
 
 
 def step(optimizer: Optimizer, clock: Clock, step_size: float = 3, gamma: float = 0.1) -> LRScheduler:
-    """Multiply the rate by `gamma` after every `step_size` epochs."""
+    """Multiply the learning rate by `gamma` after every `step_size` epochs."""
     if step_size <= 0:
         raise ValueError(f"step_size is {step_size}, but has to be above 0")
     return StepLR(optimizer, max(1, clock.updates(step_size)), gamma)
@@ -89,7 +89,7 @@ def plateau(
     threshold: float = 1e-4,
     min_lr: float = 0,
 ) -> ReduceLROnPlateau:
-    """Multiply the rate by `factor` after more than `patience` evaluations without improvement."""
+    """Multiply the learning rate by `factor` after more than `patience` evaluations without improvement."""
     return ReduceLROnPlateau(
         optimizer, clock.mode, factor=factor, patience=patience, threshold=threshold, min_lr=min_lr
     )
@@ -103,7 +103,7 @@ SCHEDULERS: dict[str, Callable[..., LRScheduler]] = {
     "plateau": plateau,
     "step": step,
 }
-# These know their end: a schedule carried over to the next fold would be past it.
+# Schedules of fixed length, which cannot be carried over to the next fold.
 FIXED_LENGTH = ("cosine", "linear", "one_cycle")
 
 
@@ -111,7 +111,7 @@ def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
     """Return `table[name]`.
 
     Raises:
-        InputError: there is no such name; the message lists the names.
+        InputError: the name is unknown; the message lists the names.
     """
     if name not in table:
         raise InputError(f"Unknown {what} `{name}`.{nearest(name, list(table))} Choose from {', '.join(table)}.")
@@ -119,7 +119,7 @@ def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 def can_carry_schedule(args: BreakHisTrainingArguments) -> bool:
-    """Return whether the schedule has a meaning beyond the fold that it begins in."""
+    """Return whether the schedule can continue in the next fold."""
     return args.scheduler_name is not None and args.scheduler_name not in FIXED_LENGTH
 
 
@@ -132,10 +132,10 @@ def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> No
     if carry_over == "all" and not can_carry_schedule(args):
         able = ", ".join(name for name in SCHEDULERS if name not in FIXED_LENGTH)
         name = args.scheduler_name or SchedulerType(args.lr_scheduler_type).value
-        raise InputError(f"`carry_over` is all, but {name} ends with its fold; set `scheduler_name` to one of {able}.")
+        raise InputError(f"`carry_over` is all, but {name} has a fixed length; set `scheduler_name` to one of {able}.")
     if args.optimizer_name is not None:
         optimizer_cls = lookup(OPTIMIZERS, args.optimizer_name, "optimizer")
-        # The rate and the decay are fields of their own; given twice, one of them would be lost.
+        # Learning rate and weight decay are fields of their own.
         _check_kwargs(
             "optimizer", args.optimizer_name, optimizer_cls, args.optimizer_kwargs, {"params", "lr", "weight_decay"}
         )
@@ -146,7 +146,7 @@ def check_optim(args: BreakHisTrainingArguments, carry_over: str = "none") -> No
 
 
 def _try_out(args: BreakHisTrainingArguments) -> None:
-    """Build optimizer and schedule for one parameter, so that values they refuse are told before any data is read."""
+    # Optimizer and schedule for a single parameter refuse the same values as for a network, before data are read.
     parameter = nn.Parameter(torch.zeros(1))
     optimizer: Optimizer = SGD([parameter], lr=args.learning_rate)
     what, given = "optimizer_kwargs", args.optimizer_kwargs
@@ -158,15 +158,17 @@ def _try_out(args: BreakHisTrainingArguments) -> None:
         if args.scheduler_name is not None:
             SCHEDULERS[args.scheduler_name](optimizer, Clock(100, 10), **(given or {}))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        told = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"`{what}` is {given}, which does not work ({told}); change it.") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"`{what}` is {given}, which is not valid ({reason}). Change it.") from error
 
 
-def _check_kwargs(what: str, name: str, build: Callable, kwargs: dict[str, Any] | None, taken: set[str]) -> None:
+def _check_kwargs(
+    what: str, name: str, build: Callable[..., Any], kwargs: dict[str, Any] | None, taken: set[str]
+) -> None:
     allowed = [key for key in inspect.signature(build).parameters if key not in taken]
     for key in kwargs or {}:
         if key not in allowed:
             hint = nearest(key, allowed)
             raise InputError(
-                f"`{what}_kwargs` has `{key}`, which {name} does not take.{hint} It takes {', '.join(allowed)}."
+                f"`{what}_kwargs` has `{key}`, which {name} does not accept.{hint} Choose from {', '.join(allowed)}."
             )

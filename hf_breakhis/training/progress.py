@@ -1,4 +1,4 @@
-"""Progress of a fold: bars on a terminal, one line per epoch everywhere."""
+"""Progress of a fold: progress bars in a terminal, and one line per epoch."""
 
 import sys
 from collections.abc import Callable
@@ -12,13 +12,13 @@ SHOWN = {"loss": "train loss", "eval_loss": "loss", "eval_accuracy": "accuracy",
 
 
 def say(message: str) -> None:
-    """Write one line to the terminal, from one process."""
+    """Print one line to standard error, from the main process only."""
     if PartialState().is_main_process:
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def epoch_line(title: str, state: Any, logs: dict[str, float]) -> str:
-    """Return one line with the numbers of a training epoch or of an evaluation; empty where there are none."""
+    """Return one line with the metrics of a training epoch or of an evaluation; empty if there are none."""
     numbers = [f"{text} {logs[key]:.4f}" for key, text in SHOWN.items() if logs.get(key) is not None]
     speed = logs.get("eval_samples_per_second")
     tail = f", {speed:.0f} images/s" if speed else ""
@@ -26,22 +26,22 @@ def epoch_line(title: str, state: Any, logs: dict[str, float]) -> str:
 
 
 class PlainLines(TrainerCallback):
-    """One line per epoch where the output is no terminal and bars would fill a log."""
+    """One line per epoch, for output that is not a terminal."""
 
     def __init__(self, title: str, write: Callable[[str], Any] | None = None) -> None:
         """Keep the title that begins each line, such as "fold 1 of 3"."""
         self.title = title
-        self.write = write or sys.stderr.write  # of now, not of when this was imported
+        self.write = write or sys.stderr.write  # looked up now, since tests replace it
 
     def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
-        """Write the numbers of a training epoch or of an evaluation."""
+        """Write the metrics of a training epoch or of an evaluation."""
         line = epoch_line(self.title, state, logs)
         if line and state.is_world_process_zero:
             self.write(f"{line}\n")
 
 
 class TitledBars(ProgressCallback):
-    """The Trainer's bars, with the fold's name before them and the same lines as a log has above them."""
+    """The progress bars of the Trainer with the name of the fold, and one line per epoch above them."""
 
     def __init__(self, title: str) -> None:
         """Keep the title, such as "fold 1 of 3"."""
@@ -49,14 +49,14 @@ class TitledBars(ProgressCallback):
         self.title = title
 
     def on_train_begin(self, args, state, control, **kwargs: Any) -> None:
-        """Open the bar of the fold's updates."""
+        """Open the progress bar of training."""
         super().on_train_begin(args, state, control, **kwargs)
         if self.training_bar is not None:
             self.training_bar.set_description(f"{self.title}, training")
             self.training_bar.unit = "step"
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs: Any) -> None:
-        """Open the bar of a part's batches, or move it on."""
+        """Open the progress bar of a prediction, or advance it."""
         opened = self.prediction_bar is None
         super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
         if opened and self.prediction_bar is not None:
@@ -65,7 +65,7 @@ class TitledBars(ProgressCallback):
             self.prediction_bar.leave = False
 
     def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
-        """Write one line above the bar."""
+        """Write one line above the progress bar."""
         line = epoch_line(self.title, state, logs)
         if line and self.training_bar is not None:
             self.training_bar.write(line)

@@ -1,4 +1,4 @@
-"""The study: one recipe under several protocols, to see what its score owes to them."""
+"""The leakage study: one recipe under several protocols, to measure their effect on the score."""
 
 import dataclasses
 from pathlib import Path
@@ -11,31 +11,31 @@ from hf_breakhis.training.optim import can_carry_schedule
 Carry = Literal["none", "model", "all"]
 Level = Literal["image", "patient", "specimen"]
 LEVELS: tuple[Level, ...] = ("image", "patient", "specimen")
-LENGTHS = (2, 3)  # a model carried over three folds has trained three times as long at its end
+LENGTHS = (2, 3)  # a model carried over three folds was trained three times as long
 
 
 def protocols(recipe: Recipe, folder: Path, levels: tuple[Level, ...] = LEVELS) -> dict[str, Recipe]:
     """Return the recipe under every protocol, by name: "image-fresh", "image-carried", "image-2x", "image-3x", ...
 
-    A fresh model starts each fold anew; a carried one goes on from fold to fold; 2x and 3x are fresh models trained
-    for two and three times the epochs, since a carried model has also trained longer. Every split is stratified: other
-    levels would otherwise differ in the shares of the classes too, which lowers a score by specimen and looks like
-    leakage. The protocol that is the recipe itself keeps the recipe's own folder, so its run is used or resumed.
+    "fresh" trains a new model in each fold; "carried" carries the model over from fold to fold; "2x" and "3x" train
+    new models for two and three times the epochs, since a carried model is also trained longer. Every split is
+    stratified: otherwise the class proportions of the folds would depend on the level, which lowers scores by specimen
+    and looks like leakage. The protocol that equals the recipe keeps the folder of the recipe, so its run is used.
 
     Args:
-        recipe: its split and carrying on are replaced.
-        folder: where the other runs go, a folder each.
-        levels: of `LEVELS`, those that the source has groups for.
+        recipe: its `split_by`, `stratify` and `carry_over` are replaced.
+        folder: parent folder of the other runs.
+        levels: those of `LEVELS` that the source has groups for.
 
     Raises:
-        InputError: the recipe trains a part of its folds only, repeats them, or has one fold, which carries nothing.
+        InputError: the recipe trains only some of its folds, or repeats them.
     """
     data, model, training = recipe.data, recipe.model, recipe.training
     if data.fold != "all":
-        raise InputError(f"`fold` is {data.fold}, but a study needs whole runs; use --fold all.")
+        raise InputError(f"`fold` is {data.fold}, but a study needs all folds; use --fold all.")
     if data.repeats != 1:
         raise InputError(f"`repeats` is {data.repeats}, but a study trains each protocol once; set repeats to 1.")
-    # a schedule of fixed length ends with its fold, so there only the weights can go on
+    # with a schedule of fixed length only the weights can be carried over
     carried: Carry = "all" if can_carry_schedule(training) else "model"
     carried = model.carry_over if model.carry_over != "none" else carried
     found: dict[str, Recipe] = {}

@@ -1,4 +1,4 @@
-"""Stopping gently: SIGTERM and Ctrl-C let the step at hand end and its checkpoint be written."""
+"""Graceful stop: after SIGTERM or Ctrl-C the current step is finished and a checkpoint is saved."""
 
 import signal
 import sys
@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-# A launcher passes a Ctrl-C on to processes that the terminal has told already; a person repeats it later.
+# A launcher forwards a Ctrl-C that its processes also got from the terminal; within this time it is the same one.
 ECHO_SECONDS = 3.0
 
 
 class StoppedError(Exception):
-    """A run was asked to stop and can be continued.
+    """A run was stopped by a signal and can be resumed.
 
     Attributes:
-        code: exit code, 128 and the number of the signal.
+        code: exit code, 128 plus the number of the signal.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -27,7 +27,7 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-    """While it is open, the first SIGTERM or Ctrl-C is remembered, and another one acts as it always does."""
+    """Context manager that records the first SIGTERM or Ctrl-C; a second one has its usual effect."""
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,13 +38,13 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        """Take over the signals; Python allows it in the main thread only."""
+        """Install the signal handlers, which Python allows in the main thread only."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         while self._before:
             signal.signal(*self._before.popitem())
 
@@ -56,35 +56,35 @@ class StopRequest:
     def _receive(self, number: int, frame: Any) -> None:
         if self.signal_number is None:
             self.signal_number, self._since = number, time.monotonic()
-            sys.stderr.write("\nstopping after this step, with a checkpoint; once more stops at once.\n")
+            sys.stderr.write("\nStopping after this step with a checkpoint. Press Ctrl-C again to stop now.\n")
         elif time.monotonic() - self._since > ECHO_SECONDS:
             self.__exit__()
             signal.raise_signal(number)
 
 
 class StopAtStep(TrainerCallback):
-    """End training after the step in which a stop was requested in any process, and save it."""
+    """Save a checkpoint and end training after the step in which any process got a stop request."""
 
     def __init__(self, request: StopRequest) -> None:
-        """Keep where requests arrive."""
+        """Keep the request."""
         self.request = request
 
     def on_step_end(self, args, state, control, **kwargs: Any) -> None:
         """Save and stop on request; log before each save, so that a resumed epoch's loss is not lost."""
         number = self.request.signal_number or 0
-        if args.world_size > 1:  # a signal reaches the processes in different steps; all have to stop after the same
+        if args.world_size > 1:  # a signal arrives in different steps, but all processes must stop after the same
             agreed = torch.tensor([number], device=args.device)
             torch.distributed.all_reduce(agreed, op=torch.distributed.ReduceOp.MAX)
             number = int(agreed)
         if number:
             self.request.signal_number = number
             control.should_training_stop = True
-            # The last step of an epoch is saved after the evaluation that belongs to it: a plateau counts it.
+            # The last step of an epoch is saved after its evaluation, which a plateau schedule counts.
             control.should_save |= not _at_end_of_epoch(state)
         control.should_log |= control.should_save
 
     def on_epoch_end(self, args, state, control, **kwargs: Any) -> None:
-        """Evaluate and save at the end of an epoch; the Trainer comes here in the middle of one too."""
+        """Evaluate and save at the end of an epoch only; the Trainer also calls this when it stops within one."""
         if self.request.signal_number is not None and control.should_training_stop:
             ended = _at_end_of_epoch(state)
             control.should_evaluate &= ended

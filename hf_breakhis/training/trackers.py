@@ -48,7 +48,7 @@ def place_trackers(trainer: BreakHisTrainer, folder: Path, group: str) -> None:
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback):
             callback.logging_dir = str(folder / TENSORBOARD)
-    if "wandb" in trainer.args.report_to:
+    if "wandb" in (trainer.args.report_to or []):
         os.environ[_GROUP] = group
 
 
@@ -57,6 +57,6 @@ def end_tracker_runs(trainer: BreakHisTrainer) -> None:
     callbacks: list[type[TrainerCallback]] = get_reporting_integration_callbacks(trainer.args.report_to)
     for callback in callbacks:
         trainer.remove_callback(callback)
-    if "wandb" in trainer.args.report_to and trainer.is_world_process_zero():
+    if "wandb" in (trainer.args.report_to or []) and trainer.is_world_process_zero():
         wandb: Any = importlib.import_module("wandb")  # the other trackers end their run with the training
         wandb.finish()

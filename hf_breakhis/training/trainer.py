@@ -1,4 +1,4 @@
-"""The Trainer with its documented hooks overridden; the training loop is untouched."""
+"""The Trainer with some documented hooks overridden and its training loop unchanged."""
 
 import inspect
 from collections.abc import Iterator
@@ -20,33 +20,35 @@ from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 
 class BreakHisTrainer(Trainer):
-    """`Trainer` that builds the optimizer and the schedule that the recipe names.
+    """`Trainer` with the optimizer and the schedule of the recipe.
 
-    Hooks are overridden in place of `optimizers=` and `optimizer_cls_and_kwargs=`: the first is refused together with
-    `model_init`, the second freezes the rate before training starts.
+    Hooks are overridden, since `optimizers=` is not allowed with `model_init`, and `optimizer_cls_and_kwargs=` fixes
+    the learning rate before training starts.
     """
 
     args: BreakHisTrainingArguments
-    carried: dict[str, Any] | None = None  # state of optimizer and schedule of the fold before, where it goes on
+    carried: dict[str, Any] | None = (
+        None  # state of optimizer and scheduler of the previous fold, if it is carried over
+    )
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: Any, model: PreTrainedModel | None = None) -> tuple[Any, Any]:
-        """Return the optimizer's class and arguments; weight decay is set by the parameter groups."""
+        """Return the class and the arguments of the optimizer; the parameter groups set the weight decay."""
         if args.optimizer_name is None:
             return Trainer.get_optimizer_cls_and_kwargs(args, model)
         optimizer_cls = lookup(OPTIMIZERS, args.optimizer_name, "optimizer")
         kwargs = {"lr": args.learning_rate, **(args.optimizer_kwargs or {})}
         if args.device.type == "cuda" and "fused" in inspect.signature(optimizer_cls).parameters:
-            kwargs.setdefault("fused", True)  # one kernel an update in place of one a parameter
+            kwargs.setdefault("fused", True)  # one kernel per update instead of one per parameter
         return optimizer_cls, kwargs
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the names of the parameters that decay: all, as in plain torch, or matrices and filters only."""
+        """Return the names of the parameters with weight decay: all, as in torch, or matrices and filters only."""
         everything = self.args.decay_norm_and_bias
         return [name for name, parameter in model.named_parameters() if everything or parameter.ndim > 1]
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """Build the named schedule, with epochs turned into updates; both go on from a carried state, if any."""
+        """Build the schedule by name, with epochs converted to updates, and load a carried state, if any."""
         if self.lr_scheduler is not None or self.args.scheduler_name is None:
             return super().create_scheduler(num_training_steps, optimizer)
         build = lookup(SCHEDULERS, self.args.scheduler_name, "schedule")
@@ -58,13 +60,13 @@ class BreakHisTrainer(Trainer):
         self.lr_scheduler = build(optimizer or self.optimizer, clock, **(self.args.scheduler_kwargs or {}))
         if self.carried is not None:
             self.lr_scheduler.load_state_dict(self.carried["scheduler"])
-            # last, because building a schedule sets the rate of a first update
+            # last, since building a schedule sets the learning rate of the first update
             self.lr_scheduler.optimizer.load_state_dict(self.carried["optimizer"])
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Normalise uint8 pixels on the device: a quarter of the bytes travels there."""
+        """Normalize uint8 pixels on the device, so that a quarter of the bytes is transferred."""
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
         if pixels is None or pixels.dtype != torch.uint8:
@@ -78,12 +80,11 @@ class BreakHisTrainer(Trainer):
         return super()._get_train_sampler(train_dataset)
 
     def predict_in_full(self, images: Dataset, part: str) -> np.ndarray:
-        """Return (n, num_classes) logits in float32, however the model was trained.
+        """Return (n, num_classes) logits in float32, whatever the precision of training.
 
-        What is written down has to be what the saved weights say to anyone, and not what bfloat16 or TensorFloat-32
-        make of it.
+        So the scores of a run are those that its saved weights give everywhere.
         """
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # takes autocast off its forward
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # removes autocast from its forward
         with full_precision():
             return np.asarray(self.predict(images, metric_key_prefix=part).predictions)
 
@@ -100,7 +101,7 @@ class BreakHisTrainer(Trainer):
 
 @contextmanager
 def _every_batch(args: BreakHisTrainingArguments) -> Iterator[None]:
-    """Lift `dataloader_drop_last`, which the Trainer applies to the images to be scored too."""
+    """Switch `dataloader_drop_last` off, which the Trainer applies to evaluation too."""
     dropped, args.dataloader_drop_last = args.dataloader_drop_last, False
     try:
         yield
@@ -109,9 +110,9 @@ def _every_batch(args: BreakHisTrainingArguments) -> Iterator[None]:
 
 
 class BalancedSampler(Sampler[int]):
-    """Draw as many rows as there are, with replacement, every class equally often on average.
+    """Draw as many rows as the data set has, with replacement, every class equally often on average.
 
-    The order follows from (seed, epoch) alone, so a resumed epoch goes on as it would have.
+    The order depends on (seed, epoch) only, so a resumed epoch has the same order.
     """
 
     def __init__(self, labels: np.ndarray, seed: int) -> None:
@@ -121,7 +122,7 @@ class BalancedSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader before each epoch."""
+        """Set the epoch; the data loader calls it before each epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -133,16 +134,16 @@ class BalancedSampler(Sampler[int]):
 
 
 class CrossEntropy:
-    """Cross-entropy that comes out the same however a batch is divided.
+    """Cross-entropy that does not depend on how a batch is divided.
 
-    The Trainer believes that a model whose `forward` takes `**kwargs` normalises its own loss; image classifiers do
-    not, and with accumulation or several processes loss and gradient are multiplied. Given as `compute_loss_func`,
-    this sums over the part at hand and divides by the number of images of the whole batch, which the Trainer counts.
+    The Trainer assumes that a model whose `forward` takes `**kwargs` normalizes its own loss. Image classifiers do
+    not, so accumulation and several processes would multiply loss and gradient. As `compute_loss_func`, this class
+    sums over its part of the batch and divides by the number of images of the global batch, which the Trainer counts.
     With class weights, torch would divide by the sum of the weights in the batch instead.
 
     Args:
-        class_weights: (n_classes,) float, mean 1 over the training images; None weighs all images alike.
-        label_smoothing: share of each label that is spread over all classes.
+        class_weights: (n_classes,) float, mean 1 over the training images; None for equal weights.
+        label_smoothing: share of each label that is distributed over all classes.
     """
 
     def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0) -> None:
@@ -167,25 +168,25 @@ def balanced_weights(labels: np.ndarray, num_classes: int) -> torch.Tensor:
 
 
 def watched_mode(args: BreakHisTrainingArguments) -> Literal["min", "max"]:
-    """Return "max" when the watched metric grows as the model improves, "min" when it falls, as a loss does."""
+    """Return "max" if a higher value of the watched metric is better, "min" if a lower one is, as of a loss."""
     if args.greater_is_better is not None:
         return "max" if args.greater_is_better else "min"
     return "min" if (args.metric_for_best_model or "loss").endswith("loss") else "max"
 
 
 class EpochOfAugmentation(TrainerCallback):
-    """Tell the training images which epoch it is.
+    """Set the epoch of the training images.
 
-    accelerate's data loader does so itself, but not when it divides batches over several processes.
+    The data loader of accelerate sets it too, but not when it divides batches over several processes.
     """
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs: Any) -> None:
-        """Set the epoch; a resumed one has a fraction."""
+        """Set the epoch, which is a fraction after a resume."""
         train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 
 
 def lowered_by_plateau(trainer: Trainer) -> bool:
-    """Return whether a plateau schedule lowered the rate, and so acted on the part it watched."""
+    """Return whether a plateau schedule has lowered the learning rate, and so depends on the watched part."""
     schedule = trainer.lr_scheduler
     if not isinstance(schedule, ReduceLROnPlateau):
         return False

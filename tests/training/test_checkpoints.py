@@ -1,4 +1,4 @@
-"""A damaged checkpoint is recognised, named and passed over; the run ends as if nothing had happened."""
+"""A damaged checkpoint is detected, named and skipped, and the run ends with the same result."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from hf_breakhis.training.crossval import cross_validate
 
 
 class KilledError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def test_every_damage_to_every_file_is_recognised(killed_once, name, damage, tmp
     assert damage_of(checkpoint) is None
     damage(checkpoint / name)
     assert damage_of(checkpoint)
-    said = []
-    assert last_whole_checkpoint(tmp_path, said.append) is None
+    messages = []
+    assert last_whole_checkpoint(tmp_path, messages.append) is None
     assert not checkpoint.exists()
-    assert len(said) == 1
-    assert "checkpoint-10 is deleted" in said[0]
+    assert len(messages) == 1
+    assert "checkpoint-10 is damaged" in messages[0]
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +105,13 @@ def killed_once(tmp_path_factory, recipe):
 
 
 @pytest.mark.parametrize("how_many", [1, 2])
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(how_many, killed, alone, recipe, same_run, capsys):
-    """With both damaged it begins the fold again."""
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(how_many, killed, alone, recipe, same_run, capsys):
+    """If both are damaged, the fold is trained from its start."""
     checkpoints = sorted((killed / "fold-0" / "checkpoints").iterdir(), key=lambda path: int(path.name[11:]))
     for checkpoint in checkpoints[-how_many:]:
         flip(checkpoint / "optimizer.pt")
     assert cross_validate(recipe(killed, num_folds=1, num_train_epochs=3))
-    said = [line for line in capsys.readouterr().err.splitlines() if "is deleted" in line]
-    assert len(said) == how_many
-    assert all("optimizer.pt is not as it was written" in line for line in said)
+    messages = [line for line in capsys.readouterr().err.splitlines() if "was deleted" in line]
+    assert len(messages) == how_many
+    assert all("is damaged (optimizer.pt has changed)" in line for line in messages)
     same_run(killed, alone)

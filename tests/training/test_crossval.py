@@ -202,9 +202,7 @@ def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeyp
 
 
 def test_another_recipe_in_the_folder_is_refused(plain):
-    with pytest.raises(
-        InputError, match=r"other precision \(bf16 False -> True\); to go on with it, add --bf16 false"
-    ):
+    with pytest.raises(InputError, match=r"other precision \(bf16 False -> True\)\. Add --bf16 false"):
         run(plain, bf16=True)
     with pytest.raises(InputError, match=r"run of another recipe \(learning_rate 0\.05 -> 0\.01\).*--restart"):
         run(plain, learning_rate=0.01)
@@ -212,7 +210,7 @@ def test_another_recipe_in_the_folder_is_refused(plain):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds notes\.txt but no recipe\.yaml"):
+    with pytest.raises(InputError, match=r"contains notes\.txt and no recipe\.yaml"):
         run(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -256,13 +254,13 @@ def test_data_whose_manifest_changed_are_refused(stopped, plain, tmp_path):
     now, data["manifest_sha256"] = data["manifest_sha256"], "0" * 64
     with Run(copy).rewriting("data.json"):  # as a run on those images would have written it
         (copy / "data.json").write_text(json.dumps(data))
-    message = f"holds a run on other images: their manifest was {'0' * 12} and is {now[:12]} now; .*--restart"
+    message = f"contains a run on other images: the manifest was {'0' * 12} and is now {now[:12]}.*--restart"
     with pytest.raises(InputError, match=message):
         run(copy, **({} if stopped else {"fold": "1"}))
     assert not (copy / "fold-1").exists()
 
 
-def test_output_folder_that_cannot_be_made_is_told(tmp_path):
+def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="Cannot write"):
         run(tmp_path / "file" / "run")
@@ -273,7 +271,7 @@ def test_output_folder_that_cannot_be_made_is_told(tmp_path):
     [
         ({"augmentation": "flipz"}, "Unknown augmentation `flipz`. Did you mean `flips`"),
         ({"optimizer_name": "sgdd"}, "Unknown optimizer `sgdd`. Did you mean `sgd`"),
-        ({"carry_over": "all", "scheduler_name": "cosine"}, "ends with its fold"),
+        ({"carry_over": "all", "scheduler_name": "cosine"}, "has a fixed length"),
         ({"model_kwargs": {"depth": [1]}}, "Did you mean `depths`"),
     ],
 )
@@ -300,11 +298,11 @@ def test_a_train_part_without_a_whole_batch_is_refused_or_used_as_it_is(tmp_path
     assert "images, less than a batch of 512." in capsys.readouterr().err
 
 
-def test_the_shortest_last_batch_is_the_one_told(capsys):
+def test_the_shortest_last_batch_is_reported(capsys):
     folds = [Fold(i, np.arange(n), *[np.array([], dtype=int)] * 3) for i, n in enumerate([90, 65, 96])]
     crossval.check_small_parts(folds, 32, drop_last=False)
-    said = capsys.readouterr().err
-    assert "has 1 image in place of 32 (fold 1)" in said
-    assert "batch normalisation" in said
+    printed = capsys.readouterr().err
+    assert "has 1 image instead of 32 (fold 1)" in printed
+    assert "batch normalization" in printed
     crossval.check_small_parts(folds, 32, drop_last=True)
     assert capsys.readouterr().err == ""

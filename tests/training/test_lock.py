@@ -23,9 +23,12 @@ def test_a_second_run_on_one_folder_is_refused_and_the_first_keeps_its_files(tmp
     )
     try:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=r"fold-0 is being trained by another run; wait"), held(run / "fold-0"):
+        with (
+            pytest.raises(InputError, match=r"fold-0 is being trained by another process. Wait"),
+            held(run / "fold-0"),
+        ):
             pass
-        with pytest.raises(InputError, match="being trained by another run"):
+        with pytest.raises(InputError, match="being trained by another process"):
             cross_validate(recipe(run, restart=True))
         assert (run / "fold-0" / NAME).is_file()
         with held(run / "fold-1"):  # a job array trains folds side by side

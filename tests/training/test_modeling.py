@@ -76,7 +76,10 @@ def test_a_pickle_is_never_read(saved):
 
 
 def test_unknown_override_names_the_nearest():
-    with pytest.raises(InputError, match=r"`hiden_sizes`, which resnet lacks\. Did you mean `hidden_sizes`"):
+    with pytest.raises(
+        InputError,
+        match=r"`hiden_sizes`, which is not a field of the resnet configuration\. Did you mean `hidden_sizes`",
+    ):
         load_config(ModelArguments(init="random", model_kwargs={"hiden_sizes": [1]}))
 
 

@@ -120,7 +120,7 @@ def test_unknown_names_and_arguments_are_refused(fields, message):
 @pytest.mark.parametrize("name", FIXED_LENGTH)
 def test_a_schedule_with_an_end_is_not_carried(name):
     check_optim(arguments(scheduler_name=name))
-    with pytest.raises(InputError, match="ends with its fold; set `scheduler_name` to one of constant, plateau, step"):
+    with pytest.raises(InputError, match="has a fixed length; set `scheduler_name` to one of constant, plateau, step"):
         check_optim(arguments(scheduler_name=name), carry_over="all")
 
 

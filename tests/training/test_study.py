@@ -50,7 +50,9 @@ def test_a_hold_out_carries_nothing(recipe, tmp_path):
     assert "image-carried" not in protocols(recipe(tmp_path / "c", num_folds=1), tmp_path / "s")
 
 
-@pytest.mark.parametrize(("fields", "message"), [({"fold": "1"}, "whole runs"), ({"repeats": 3}, "set repeats to 1")])
+@pytest.mark.parametrize(
+    ("fields", "message"), [({"fold": "1"}, "needs all folds"), ({"repeats": 3}, "set repeats to 1")]
+)
 def test_a_part_of_a_run_or_repeats_are_refused(recipe, tmp_path, fields, message):
     with pytest.raises(InputError, match=message):
         protocols(recipe(tmp_path / "c", **fields), tmp_path / "s")

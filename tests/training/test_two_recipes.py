@@ -18,6 +18,6 @@ def test_a_recipe_that_another_process_wrote_meanwhile_is_compared(recipe, tmp_p
         return images
 
     monkeypatch.setattr(crossval, "load_images", slowly)
-    with pytest.raises(InputError, match=r"holds a run of another recipe \(learning_rate 0\.5 -> 0\.05\)"):
+    with pytest.raises(InputError, match=r"contains a run of another recipe \(learning_rate 0\.5 -> 0\.05\)"):
         crossval.cross_validate(recipe(run, fold="0"))
     assert not (run / "fold-0").exists()
