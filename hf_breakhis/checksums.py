@@ -1,4 +1,4 @@
-"""Checksums of files, so that what was changed or replaced is found."""
+"""Checksums of files, to detect changed or replaced files."""
 
 import hashlib
 from pathlib import Path
@@ -7,15 +7,15 @@ from hf_breakhis.files import InputError
 
 
 def checksum(path: Path) -> str:
-    """Return the sha256 of a file, or raise InputError where it cannot be read."""
+    """Return the sha256 of a file, or raise InputError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; restore it, or train again with --restart.") from error
+        raise InputError(f"{path} is missing. Restore it, or train again with --restart.") from error
     except OSError as error:
         raise InputError(
-            f"Cannot read {path} ({error.strerror or error}); restore it, or train again with --restart."
+            f"Cannot read {path} ({error.strerror or error}). Restore it, or train again with --restart."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the one error for what a user gave."""
+"""Writing files completely or not at all, and the error for bad input."""
 
 import contextlib
 import difflib
@@ -14,24 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 try:
     import fcntl
-except ImportError:  # a system without such locks: leftovers are not removed
+except ImportError:  # without such locks leftovers are not removed
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # `--help` waits for no pandas
     import pandas as pd
 
-MAX_NAME = 120  # comparing takes the square of the length
-MAX_MESSAGE = 4000  # a list of a thousand names is no message
+MAX_NAME = 120  # the time to compare names grows with the square of their length
+MAX_MESSAGE = 4000
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used.
+    """Input of the user that cannot be used.
 
-    The message is one line: what was given, what is allowed, what to do. The command line prints it and ends with
-    exit code 2; every other exception keeps its traceback, because it is a fault of this package.
+    The message is one line: what is wrong, what is allowed, what to do. The command line prints it and exits with
+    code 2. Every other exception keeps its traceback, since it is a bug of this package.
 
-    A message often repeats what came from outside, so whatever would break the line or drive a terminal is escaped
-    here, and what is longer than any line is cut.
+    Messages repeat text from files, so control characters are escaped and long texts are cut here.
     """
 
     def __init__(self, message: str) -> None:
@@ -39,26 +38,26 @@ class InputError(ValueError):
 
 
 def printable(text: str) -> str:
-    """Return `text` in one line of at most `MAX_MESSAGE` letters, with whatever does not print as an escape."""
+    """Return `text` as one line of at most `MAX_MESSAGE` characters, with unprintable characters escaped."""
     short = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in short)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return ' Did you mean ...?' for the known name nearest to `name`, or nothing."""
+    """Return ' Did you mean ...?' with the known name most similar to `name`, or an empty text."""
     near = nearest_name(name, known)
     return f" Did you mean `{near}`?" if near else ""
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like `name`; None where none is, or where `name` is longer than any name."""
+    """Return the known name most similar to `name`; None if none is similar, or if `name` is too long."""
     text = str(name)
     near = difflib.get_close_matches(text, list(known), n=1) if len(text) <= MAX_NAME else []
     return near[0] if near else None
 
 
 def expand_home(text: str) -> str:
-    """Return a path with the home directory in place of a leading `~`.
+    """Return a path with a leading `~` replaced by the home directory.
 
     Raises:
         InputError: there is no home directory.
@@ -67,7 +66,7 @@ def expand_home(text: str) -> str:
         return text
     expanded = os.path.expanduser(text)
     if not os.path.isabs(expanded):
-        raise InputError(f"{text} names the home directory, but HOME is not set. Give the whole path, or set HOME.")
+        raise InputError(f"{text} is in the home directory, but HOME is not set. Give the full path, or set HOME.")
     return expanded
 
 
@@ -75,7 +74,7 @@ def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:
     """Let `write` fill a temporary file next to `path`, then rename it to `path`.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full; `path` is then as it was.
+        InputError: the folder cannot be written to, or the disk is full; `path` is then unchanged.
     """
     path = Path(path)
     try:
@@ -90,10 +89,10 @@ def write_whole(path: str | Path, write: Callable[[Path], Any]) -> Path:
 
 @contextlib.contextmanager
 def temporary(path: Path, folder: bool = False) -> Iterator[Path]:
-    """Create a file or a folder `.NAME.xxxxxxxx.part` next to `path`, and remove it at the end if it is still there.
+    """Create a file or a folder `.NAME.xxxxxxxx.part` next to `path`, and remove it at the end if it still exists.
 
-    It is locked while it is written. The system releases the lock when the process ends, so what killed processes left
-    under the same name can be recognised, and is removed first.
+    It is locked while it is written. The system releases the lock when the process ends, so leftovers of killed
+    processes can be recognised, and are removed first.
     """
     remove_leftovers(path)
     part, lock = _new_part(path, folder)
@@ -106,7 +105,7 @@ def temporary(path: Path, folder: bool = False) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove each `.NAME.xxxxxxxx.part` next to `path` that no process has locked."""
+    """Remove every `.NAME.xxxxxxxx.part` next to `path` that is not locked by a process."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
     with contextlib.suppress(OSError):  # no such folder, or no permission to list it
         for part in [entry for entry in os.scandir(path.parent) if pattern.fullmatch(entry.name)]:
@@ -130,11 +129,11 @@ def _new_part(path: Path, folder: bool) -> tuple[Path, int | None]:
                 return part, lock
             if lock is not None:
                 os.close(lock)
-        # another process took the new part for a leftover, in the moment before it was locked
+        # another process removed the new file before it was locked
 
 
 def _lock(part: Path) -> int | None:
-    """Return an open descriptor that locks `part`; None where the system or the file system has no such locks."""
+    """Return an open descriptor that locks `part`; None if the system does not support such locks."""
     if fcntl is None:
         return None
     descriptor = os.open(part, os.O_RDONLY)
@@ -157,17 +156,17 @@ def _remove(part: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` as UTF-8; bytes of a file name that are not UTF-8 are written as escapes."""
+    """Write `text` as UTF-8, with escapes for bytes of file names that are not UTF-8."""
     return write_whole(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` as indented JSON; a NaN or an infinity becomes null, since JSON has neither."""
+    """Write `value` as indented JSON; NaN and infinities become null, since JSON has neither."""
     return write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> Path:
-    """Write `table` without its index; floats read back equal."""
+    """Write `table` as CSV without its index; floats are written exactly."""
     return write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
@@ -175,7 +174,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or it is not JSON.
+        InputError: the file does not exist, cannot be read, or is not JSON.
     """
     path = Path(path)
     try:
@@ -184,14 +183,14 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"No file {path}.") from error
     except OSError as error:
         raise InputError(
-            f"Cannot read {path}: {error.strerror}. Give another file, or yourself rights there."
+            f"Cannot read {path}: {error.strerror}. Check the permissions, or give another file."
         ) from error
-    except (ValueError, RecursionError) as error:  # no JSON, or numbers and depths beyond Python's limits
+    except (ValueError, RecursionError) as error:  # not JSON, or numbers and nesting beyond the limits of Python
         raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
-    """Return the error for a file or folder that the system does not let us write."""
+    """Return the error for a file or folder that cannot be written."""
     reason = error.strerror or str(error)
     cache = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
     if Path(path).is_relative_to(cache):
@@ -200,7 +199,7 @@ def cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` in types that JSON has: numpy scalars and arrays become numbers and lists."""
+    # JSON has no numpy scalars and arrays
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Replace or clear a folder that a user names: only one that this package wrote, and only the names that it writes."""
+"""Replace or clear folders that the user names, if this package wrote them and every file in them."""
 
 import contextlib
 import json
@@ -18,13 +18,13 @@ _PART_PREFIX, _PART_SUFFIX, _PART_LENGTH = ".", ".part", len(".0123abcd.part")
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A kind of folder that this package writes, and how one is recognised.
+    """A kind of folder that this package writes, and how to recognise it.
 
     Attributes:
-        name: what messages call it.
-        names: patterns of the paths of its files; `*` does not match a slash, a last `**` matches everything below.
-        marker: JSON file in it with `made_by`; empty where the folder is part of one that was recognised before.
-        is_marker: whether the marker has our content, for a marker of another form.
+        name: of the kind, for messages.
+        names: patterns of the paths of its files; `*` does not match a slash, a final `**` matches everything below.
+        marker: JSON file in the folder with `made_by`; empty if the folder is part of one that is recognised.
+        is_marker: whether the content of the marker is ours, for a marker of another format.
     """
 
     name: str
@@ -38,7 +38,7 @@ class FolderKind:
         return f"hf_breakhis {self.name}"
 
     def recognises(self, folder: Path) -> bool:
-        """Return whether the marker of `folder` is there and has our content."""
+        """Return whether `folder` contains the marker with our content."""
         path = folder / self.marker
         if path.is_symlink() or not path.is_file():
             return False
@@ -52,9 +52,9 @@ class FolderKind:
 
 
 def replace_folder(path: str | Path, fill: Callable[[Path], Any], kind: FolderKind) -> Path:
-    """Let `fill` fill a temporary folder, then put it in place of `path`.
+    """Let `fill` fill a temporary folder, then replace `path` by it.
 
-    A symbolic link to a folder stays a link, and the folder that it names is replaced.
+    If `path` is a symbolic link to a folder, that folder is replaced and the link stays.
 
     Raises:
         InputError: `require_replaceable` refuses the folder, it cannot be written to, or the disk is full.
@@ -66,11 +66,11 @@ def replace_folder(path: str | Path, fill: Callable[[Path], Any], kind: FolderKi
         folder.parent.mkdir(parents=True, exist_ok=True)
         with temporary(folder, folder=True) as part:
             fill(part)
-            if not require_replaceable(path, kind).exists():  # it may have changed in the meantime
+            if not require_replaceable(path, kind).exists():  # it may have changed meanwhile
                 os.replace(part, folder)
                 return Path(path)
             files, folders = _contents(folder)
-            old = part.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")  # if we are killed, a leftover
+            old = part.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")  # a leftover after a kill
             os.rename(folder, old)
             try:
                 os.replace(part, folder)
@@ -84,9 +84,9 @@ def replace_folder(path: str | Path, fill: Callable[[Path], Any], kind: FolderKi
 
 
 def clear_folder(path: str | Path, kind: FolderKind) -> None:
-    """Delete what is in a folder, the marker last; the folder itself stays.
+    """Delete the content of a folder, the marker last; the folder itself stays.
 
-    What is near the top is deleted first, so that a command that is killed leaves nothing that looks finished.
+    Files near the top are deleted first, so that a killed command leaves no folder that looks finished.
 
     Raises:
         InputError: `require_replaceable` refuses the folder, or something cannot be deleted.
@@ -97,11 +97,11 @@ def clear_folder(path: str | Path, kind: FolderKind) -> None:
 
 
 def require_replaceable(path: str | Path, kind: FolderKind) -> Path:
-    """Return the absolute path, free of links, of a folder that is absent, empty, or of this kind and nothing else.
+    """Return the absolute path, without links, of a folder that does not exist, is empty, or is of this kind.
 
     Raises:
-        InputError: it is a file, the working directory, the home directory or a parent of either, holds a Git
-            repository, has no marker of ours, or holds a file or a link that this package does not write.
+        InputError: it is a file, the working directory, the home directory or a parent of either, contains a Git
+            repository, has no marker of ours, or contains a file or a link that this package does not write.
     """
     try:
         folder = Path(path).resolve()
@@ -110,7 +110,7 @@ def require_replaceable(path: str | Path, kind: FolderKind) -> Path:
         if not folder.is_dir():
             raise InputError(f"{path} is a file. {_ADVICE}")
         files, folders = _contents(folder)
-    except (OSError, RuntimeError) as error:  # the latter for links that form a circle
+    except (OSError, RuntimeError) as error:  # the latter for a loop of links
         raise InputError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}. {_ADVICE}") from error
     for name, place in _protected():
         if place.is_relative_to(folder):
@@ -129,14 +129,14 @@ def require_replaceable(path: str | Path, kind: FolderKind) -> Path:
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise InputError(
-            f"{path} contains what hf-breakhis did not write: {', '.join(sorted(strange)[:3])}{more}. "
-            "Move it, or give a new or an empty folder."
+            f"{path} contains other files: {', '.join(sorted(strange)[:3])}{more}. "
+            "Move them, or give a new or an empty folder."
         )
     return folder
 
 
 def _protected() -> list[tuple[str, Path]]:
-    """Return the working directory and the home directory, as far as there are any."""
+    """Return the working directory and the home directory, if they exist."""
     places = []
     with contextlib.suppress(OSError):  # the working directory was deleted
         places.append(("working", Path.cwd().resolve()))
@@ -147,7 +147,7 @@ def _protected() -> list[tuple[str, Path]]:
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the relative paths of all files, links among them, and of all folders."""
+    """Return the relative paths of all files, with links, and of all folders."""
     files, folders, open_ones = [], [], [""]
     while open_ones:
         prefix = open_ones.pop()
@@ -175,16 +175,16 @@ def _matches(name: str, patterns: tuple[str, ...], as_folder: bool = False) -> b
 
 
 def _without_part(name: str) -> str:
-    """Return NAME of `.NAME.xxxxxxxx.part`, which a killed command may have left; any other name as it is."""
+    """Return NAME for the leftover `.NAME.xxxxxxxx.part` of a killed command, and any other name unchanged."""
     is_part = name.startswith(_PART_PREFIX) and name.endswith(_PART_SUFFIX) and len(name) > _PART_LENGTH + 1
     return name[1:-_PART_LENGTH] if is_part else name
 
 
 def _delete(folder: Path, files: list[str], folders: list[str], marker: str) -> None:
-    """Delete files, those near the top first and the marker last, then folders from the bottom.
+    """Delete files, those near the top first and the marker last, then folders from the bottom up.
 
     Raises:
-        InputError: names what cannot be deleted.
+        InputError: a file or a folder cannot be deleted.
     """
     files = sorted(files, key=lambda name: (name == marker, name.count("/"), name))
     folders = sorted(folders, key=lambda name: (name.count("/"), name), reverse=True)

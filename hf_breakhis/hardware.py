@@ -1,4 +1,4 @@
-"""What this machine has, and the settings that a recipe leaves to it."""
+"""The hardware of this machine, and the settings that are chosen from it."""
 
 import ctypes
 import os
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-AMPERE = (8, 0)  # the first NVIDIA generation that calculates in bfloat16 and TensorFloat-32
+AMPERE = (8, 0)  # the first NVIDIA generation with bfloat16 and TensorFloat-32
 MAX_WORKERS = 8
 PREFETCH = 4
-# Without one of these a CPU only imitates bfloat16, and takes 14 times as long as with float32.
+# Without one of these a CPU only emulates bfloat16, which is 14 times slower than float32.
 CPU_BF16 = {"amx_bf16", "avx512_bf16"}
-# Options of glibc's mallopt: how many blocks come straight from the system, and how much that is free stays.
+# Options of mallopt in glibc: number of blocks allocated with mmap, and size of the free memory that is kept.
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What decides how fast a network trains.
+    """Properties of a machine that determine the speed of training.
 
     Attributes:
-        device: kind of device as torch names it, such as "cpu", "cuda" or "mps".
-        capability: generation of an NVIDIA GPU, such as (8, 0); None for every other device.
-        cores: processor cores that this process and its siblings may use.
-        processes: processes of the same run on this machine, which share the cores.
+        device: type of device in torch, such as "cpu", "cuda" or "mps".
+        capability: compute capability of an NVIDIA GPU, such as (8, 0); None for every other device.
+        cores: processor cores that the processes of the run may use.
+        processes: number of processes of the run on this machine.
         cpu_bf16: whether the processor has instructions for bfloat16.
     """
 
@@ -38,7 +38,7 @@ class Hardware:
 
 
 def find_hardware(use_cpu: bool = False) -> Hardware:
-    """Return what this machine has; `use_cpu` passes a GPU over."""
+    """Return the hardware of this machine; with `use_cpu` a GPU is ignored."""
     import torch
 
     accelerator = None if use_cpu or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
@@ -54,13 +54,13 @@ def find_hardware(use_cpu: bool = False) -> Hardware:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Let float32 be float32: GPUs shorten it in convolutions unless they are told not to."""
+    """Compute in full float32 inside; by default GPUs use TensorFloat-32 in convolutions."""
     import torch
 
     backends: Any = torch.backends
     parts = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
     with torch.backends.flags(fp32_precision="ieee"):
-        # What was ever set for a part counts more than what is set for all, and exporting a model sets it.
+        # A value set for one part, as exporting a model does, takes precedence over the value for all.
         own = [(part, part.fp32_precision) for part in parts if part.fp32_precision != "ieee"]
         for part, _ in own:
             part.fp32_precision = "ieee"
@@ -72,18 +72,18 @@ def full_precision() -> Iterator[None]:
 
 
 def keeps_memory() -> bool:
-    """Return whether `keep_memory` acts here: with glibc, where the environment leaves its allocator alone."""
-    told = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
-    told = told or "malloc" in os.environ.get("LD_PRELOAD", "")  # jemalloc, tcmalloc
-    return platform.libc_ver()[0] == "glibc" and not told
+    """Return whether `keep_memory` has an effect: with glibc, unless the environment sets its allocator."""
+    is_set = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    is_set = is_set or "malloc" in os.environ.get("LD_PRELOAD", "")  # jemalloc, tcmalloc
+    return platform.libc_ver()[0] == "glibc" and not is_set
 
 
 def keep_memory() -> None:
-    """Let this process keep the memory that a network frees, for its next layer and batch.
+    """Let this process reuse the memory that a network frees.
 
-    glibc returns every block above 32 MiB to the system once it is free and is given empty pages for the next, which
-    costs a ResNet-50 on a CPU up to a third of its time. The process stays as large as its largest step made it; that
-    was up to a third more than without in runs of a ResNet-50, and is more where sizes keep growing.
+    By default glibc returns every free block above 32 MiB to the system and gets new pages for the next one, which
+    costs a ResNet-50 on a CPU up to a third of its time. With this setting the process keeps its largest size: up to a
+    third more memory in runs of a ResNet-50, and more if sizes keep growing.
     """
     if keeps_memory():
         mallopt = ctypes.CDLL(None).mallopt
@@ -92,28 +92,28 @@ def keep_memory() -> None:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use, by its affinity and its container's share of the host."""
+    """Return the number of cores of this process, by its affinity and the limit of its container."""
     from joblib import cpu_count
 
     return cpu_count()
 
 
 def processor_flags() -> set[str]:
-    """Return the names of the processor's instructions, as Linux lists them; elsewhere none."""
+    """Return the instruction sets of the processor, as Linux lists them; empty on other systems."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return set(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
 
 
 def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:
-    """Return a value for every field that a recipe may leave open.
+    """Return a value for every field that a recipe may leave to the hardware.
 
-    bfloat16 where the device is known to calculate in it. On a GPU also TensorFloat-32, and processes that load images
-    ahead of it; on a CPU none, since they would take cores from the network.
+    bfloat16 is chosen if the device is known to support it. On a GPU TensorFloat-32 and processes that load images are
+    chosen too; on a CPU no such processes, since they would take cores from the network.
 
     Args:
-        hardware: as `find_hardware` gives it.
-        num_workers: processes that load images, where the recipe says.
+        hardware: of this machine.
+        num_workers: number of processes that load images, if the recipe sets it.
     """
     cores = max(1, hardware.cores // hardware.processes)
     modern = hardware.capability is not None and hardware.capability >= AMPERE

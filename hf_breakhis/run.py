@@ -1,4 +1,4 @@
-"""The run folder: the only module that knows the names of its files, for those that write and those that read them."""
+"""The run folder: names, readers and checksums of its files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,7 +83,7 @@ _EXPLAINED_FIELDS = {"weights_sha256": str, "methods": list, "images": list, "de
 
 @dataclass(frozen=True)
 class FoldFolder:
-    """What training one model leaves: `fold-i/` of a fold, or `refit/`."""
+    """The folder of one trained model: `fold-i/` of a fold, or `refit/`."""
 
     folder: Path
 
@@ -99,7 +99,7 @@ class FoldFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the model was trained and its parts were predicted; the checksums are the last file written."""
+        """Whether the model is trained and its parts are predicted; the checksums are written last."""
         return (self.folder / METRICS).is_file() and (self.folder / CHECKSUMS).is_file()
 
     @property
@@ -107,11 +107,11 @@ class FoldFolder:
         return f"restore it, or train again with --fold {self.name} --restart"
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return the scores of each part, and the part by which training selected something."""
+        """Return the scores of each part, and the part that selected a checkpoint or a learning rate."""
         return read_mapping(self.folder / METRICS, {"selected_on": OPTIONAL_TEXT}, self._remedy)
 
     def read_history(self) -> "pd.DataFrame":
-        """Return the learning curve, one row an epoch; a value that was not logged is NaN."""
+        """Return the learning curve, one row per epoch; a value that was not logged is NaN."""
         path = self.folder / HISTORY
         text = read_table(path, HISTORY_COLUMNS, self._remedy)
         table = text.assign(**{name: as_integers(text[name], path) for name in ("epoch", "step")})
@@ -123,13 +123,13 @@ class FoldFolder:
         return table.assign(eval_part=text["eval_part"].mask(text["eval_part"] == "", None))
 
     def read_examples(self) -> list[dict[str, Any]]:
-        """Return the rows of the example pictures; empty for a refit, which has no test part."""
+        """Return the rows of the example images; empty for a refit, which has no test set."""
         if self.name == REFIT and not (self.folder / EXAMPLES).exists():
             return []
         return read_mappings(self.folder / EXAMPLES / INDEX, _EXAMPLE_FIELDS, self._remedy)
 
     def read_explained(self) -> dict[str, Any] | None:
-        """Return the index of the heat maps of these very weights; None where there are none."""
+        """Return the index of the heat maps of the present weights; None if there are none."""
         path = self.folder / EXPLAINED / INDEX
         if not path.exists():
             return None
@@ -138,7 +138,7 @@ class FoldFolder:
         return index if index["weights_sha256"] == checksum(self.model / WEIGHTS) else None
 
     def seal(self) -> None:
-        """Write the checksums of the files, and of the recipe and the folds that the model was trained by."""
+        """Write the checksums of the files of the fold, and of the recipe and the folds of its run."""
         paths = [self.folder / name for name in (PREDICTIONS, METRICS, HISTORY)]
         paths += [path for name in (MODEL, EXAMPLES) for path in (self.folder / name).rglob("*")]
         own = {path.relative_to(self.folder).as_posix(): checksum(path) for path in sorted(paths) if path.is_file()}
@@ -146,7 +146,7 @@ class FoldFolder:
         write_json(self.folder / CHECKSUMS, {"format": FORMAT, "run": of_run, "sha256": own})
 
     def changes(self) -> list[str]:
-        """Return what differs from the checksums, by the names of the files in the run."""
+        """Return the names of the files that differ from their checksums."""
         path = self.folder / CHECKSUMS
         sums = read_mapping(path, {"run": dict, "sha256": dict}, _reseal(self.folder.parent))
         found = [f"{self.folder.name}/{name}" for name in changed_files(self.folder, sums["sha256"])]
@@ -157,14 +157,14 @@ class FoldFolder:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with checked readers; whatever writes it uses the names in this module.
+    """A run folder with checked readers; code that writes it uses the names in this module.
 
-    Every reader raises InputError with one line for a file that is missing or damaged. What was read is kept: make a
-    new object after a file was written.
+    Every reader raises InputError for a file that is missing or damaged. Contents are cached: create a new
+    object after a file was written.
 
     Attributes:
         folder: the run folder.
-        kind: how the predictions came about; "trained" from a recipe.
+        kind: origin of the predictions; "trained" from a recipe.
     """
 
     folder: Path
@@ -175,24 +175,24 @@ class Run:
 
     @classmethod
     def holding(cls, folder: Path, **content: Any) -> "Run":
-        """Return a run with content in place of its files, such as the `summary` of a page on several runs."""
+        """Return a run with content instead of files, such as the `summary` of a page on several runs."""
         run = cls(folder)
         run.__dict__.update({"recipe": {}, "environment": {}, "histories": {}, "examples": {}} | content)
         return run
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a run, finished or not."""
+        """Whether the folder contains a run, finished or not."""
         return (self.folder / RECIPE).exists()
 
     @property
     def is_finished(self) -> bool:
-        """Whether all folds that the recipe asks for were trained."""
+        """Whether all folds of the recipe are trained."""
         return (self.folder / FINISHED).exists()
 
     @property
     def is_scored(self) -> bool:
-        """Whether there is a summary of the scores."""
+        """Whether the summary of the scores is written."""
         return (self.folder / SUMMARY).exists()
 
     def fold(self, name: int | str) -> FoldFolder:
@@ -200,7 +200,7 @@ class Run:
         return FoldFolder(self.folder / (REFIT if name == REFIT else f"{FOLD_PREFIX}{name}"))
 
     def folds(self) -> list[FoldFolder]:
-        """Return the folders of the folds that were begun, by number; without the refit."""
+        """Return the folders of the folds, finished or not, by number; without the refit."""
         return [self.fold(number) for number in _numbers(self.folder, FOLD_PREFIX)]
 
     def models(self) -> list[FoldFolder]:
@@ -208,7 +208,7 @@ class Run:
         return [fold for fold in (*self.folds(), self.fold(REFIT)) if fold.is_finished]
 
     def repeat(self, number: int) -> "Run":
-        """Return one repeat, a run of its own."""
+        """Return one repeat, which is a run itself."""
         return Run(self.folder / f"{REPEAT_PREFIX}{number}", self.kind)
 
     def repeats(self) -> dict[int, "Run"]:
@@ -216,7 +216,7 @@ class Run:
         return {number: self.repeat(number) for number in _numbers(self.folder, REPEAT_PREFIX)}
 
     def members(self) -> dict[int, "Run"]:
-        """Return the repeats by number; a run without repeats is its only one, number 0."""
+        """Return the repeats by number; without repeats the run itself as number 0."""
         return self.repeats() or {0: self}
 
     @cached_property
@@ -225,7 +225,7 @@ class Run:
             raise InputError(f"No run at {self.folder}. Give the folder that `train` wrote, for example outputs/c3.")
         if not self.exists:
             raise InputError(
-                f"{self.folder} has no {RECIPE}, so it is no run; give the folder that `train` wrote, such as "
+                f"{self.folder} has no {RECIPE}, so it is not a run. Give the folder that `train` wrote, for example "
                 "outputs/c3."
             )
         return read_yaml_mapping(self.folder / RECIPE, {"environment": dict}, _RESTORE)
@@ -242,7 +242,7 @@ class Run:
         return environment
 
     def field(self, name: str) -> Any:
-        """Return a field of the recipe that has to be there."""
+        """Return a required field of the recipe."""
         if name not in self.recipe:
             raise InputError(f"{self.folder / RECIPE} has no field `{name}`; {_RESTORE}.")
         return self.recipe[name]
@@ -260,13 +260,13 @@ class Run:
 
     @cached_property
     def decision(self) -> dict[str, Any]:
-        """Threshold and temperature, with the rule behind them."""
+        """Decision threshold and temperature, with their rule."""
         remedy = f"`hf-breakhis report {self.folder} --threshold_rule youden` (or another rule) writes it again"
         return read_mapping(self.folder / DECISION, _DECISION_FIELDS, remedy)
 
     @cached_property
     def cost(self) -> dict[str, Any]:
-        """Seconds, speed, memory and hardware of each fold."""
+        """Time, speed and memory of each fold, and the hardware."""
         path = self.folder / COST
         cost = read_mapping(path, _COST_FIELDS, _RESTORE)
         for fold in cost["folds"].values():
@@ -275,7 +275,7 @@ class Run:
 
     @cached_property
     def audit(self) -> dict[str, Any]:
-        """What `audit` found; empty before it."""
+        """The findings of `audit`; empty before it."""
         if not (self.folder / AUDIT).exists():
             return {}
         remedy = f"`hf-breakhis audit {self.folder}` writes it again"
@@ -283,16 +283,16 @@ class Run:
 
     @cached_property
     def histories(self) -> dict[int, "pd.DataFrame"]:
-        """The learning curve of each fold that was scored."""
+        """The learning curve of each scored fold."""
         return {fold: self.fold(fold).read_history() for fold in self._scored_folds()}
 
     @cached_property
     def examples(self) -> dict[int, list[dict[str, Any]]]:
-        """The example pictures of each fold that was scored."""
+        """The example images of each scored fold."""
         return {fold: self.fold(fold).read_examples() for fold in self._scored_folds()}
 
     def _scored_folds(self) -> list[int]:
-        above = self.repeats() or "protocol" not in self.summary  # the pages above repeats, and of several runs
+        above = self.repeats() or "protocol" not in self.summary  # a page of repeats, or of several runs
         return [] if above else self.summary["protocol"]["folds_present"]
 
     def read_folds(self) -> "pd.DataFrame":
@@ -305,7 +305,7 @@ class Run:
         return table.assign(**{name: as_integers(table[name], path) for name in ("label", "fold")})
 
     def read_colors(self) -> "pd.DataFrame":
-        """Return mean and standard deviation of the colours of each image, indexed by file name."""
+        """Return mean and standard deviation of the color channels of each image, indexed by file name."""
         import pandas as pd
 
         path = self.folder / COLORS
@@ -314,9 +314,9 @@ class Run:
 
     @contextmanager
     def rewriting(self, *names: str) -> Iterator[None]:
-        """Write files of the run inside: their checksums are dropped before and written after.
+        """Remove the checksums of files before they are written, and write the new ones afterwards.
 
-        So a command that is killed in between leaves a file without a checksum, and never one with a wrong checksum.
+        So a killed command leaves a file without a checksum, and never a file with a wrong one.
         """
         kept = {name: value for name, value in self._checksums().items() if name not in names}
         self._write_checksums(kept)
@@ -335,7 +335,7 @@ class Run:
         write_json(self.folder / CHECKSUMS, {"format": FORMAT, "sha256": dict(sorted(sums.items()))})
 
     def seal(self) -> None:
-        """Accept the files as they are: write all checksums of the run, its folds and its repeats again."""
+        """Accept changed files: write all checksums of the run, its folds and its repeats again."""
         for run in self.repeats().values():
             run.seal()
         folds = [fold for fold in (*self.folds(), self.fold(REFIT)) if (fold.folder / METRICS).is_file()]
@@ -350,12 +350,12 @@ class Run:
     def changes(
         self, folds: Iterable[str | int] | None = None, written: Sequence[str] = (), training: bool = False
     ) -> list[str]:
-        """Return which files differ from what the run wrote, are missing, or belong to another run.
+        """Return the files that have changed, are missing, or belong to another run.
 
         Args:
             folds: the folds whose files are checked; None for all, with the refit.
             written: names of files that the caller is about to write, which are not checked.
-            training: also accept files without a checksum, which a training that was killed leaves.
+            training: accept files without a checksum too, which a killed training leaves.
         """
         sums = {name: value for name, value in self._checksums().items() if name not in written}
         found = changed_files(self.folder, sums)
@@ -364,7 +364,7 @@ class Run:
         if self.is_finished:
             missing = self._planned() - {int(fold.name) for fold in self.folds() if fold.is_finished}
             found += [f"{FOLD_PREFIX}{number} (missing or not finished)" for number in sorted(missing)]
-        if not found:  # one changed file of the run would be named again by every fold
+        if not found:  # every fold would name a changed file of the run again
             chosen = self.models() if folds is None else [self.fold(name) for name in folds]
             found = [name for fold in chosen if fold.is_finished for name in fold.changes()]
         return found
@@ -379,12 +379,12 @@ class Run:
         if found:
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise InputError(
-                f"Files of {self.folder} are not as the run wrote them: {', '.join(found[:5])}{more}. Restore them, "
+                f"Files of {self.folder} have changed: {', '.join(found[:5])}{more}. Restore them, "
                 f"train again with --restart, or accept the change: {_reseal(self.folder)}."
             )
 
     def _planned(self) -> set[int]:
-        """Return the numbers of the folds that were there when the run was finished."""
+        """Return the numbers of the folds of the finished run."""
         folds = read_mapping(self.folder / FINISHED, {"folds": list}, _RESTORE)["folds"]
         return {fold for fold in folds if isinstance(fold, int)}
 

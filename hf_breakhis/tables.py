@@ -1,4 +1,4 @@
-"""Readers of files that may be damaged: tables of text, and mappings with required fields."""
+"""Readers for files that may be damaged: tables of text, and mappings with required fields."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def read_mapping(path: str | Path, fields: Fields, remedy: str = REMEDY) -> dict
         remedy: what the user can do about a damaged file, as an imperative.
 
     Raises:
-        InputError: the file is missing, unreadable or no JSON, or a field is missing or of another type.
+        InputError: the file is missing, unreadable or not JSON, or a field is missing or of another type.
     """
     return require_fields(path, parse_json(path, remedy), fields, remedy)
 
@@ -43,22 +43,22 @@ def read_mappings(path: str | Path, fields: Fields, remedy: str = REMEDY) -> lis
     """Read a list of mappings from a JSON file; each must have the fields. See `read_mapping`."""
     rows = parse_json(path, remedy)
     if not isinstance(rows, list):
-        raise InputError(f"{path} is damaged: it holds {_kind(rows)} in place of a list; {remedy}.")
+        raise InputError(f"{path} is damaged: it contains {_kind(rows)} instead of a list; {remedy}.")
     return [require_fields(path, row, fields, remedy) for row in rows]
 
 
 def parse_json(path: str | Path, remedy: str = REMEDY) -> Any:
-    """Return the content of a JSON file, or raise InputError."""
+    """Return the content of a JSON file, or raise InputError if it is missing or damaged."""
     text = read_text(path, remedy)
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # no JSON, or numbers and depths beyond Python's limits
+    except (ValueError, RecursionError) as error:  # not JSON, or numbers and nesting beyond the limits of Python
         reason = "it is empty" if not text.strip() else f"it is not JSON, {error}"
         raise InputError(f"{path} is damaged ({reason}); {remedy}.") from error
 
 
 def read_text(path: str | Path, remedy: str = REMEDY) -> str:
-    """Return the UTF-8 text of a file, or raise InputError."""
+    """Return the UTF-8 text of a file, or raise InputError if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -72,12 +72,12 @@ def read_text(path: str | Path, remedy: str = REMEDY) -> str:
 def require_fields(path: str | Path, value: Any, fields: Fields, remedy: str = REMEDY) -> dict[str, Any]:
     """Return `value` if it is a mapping that has the fields, or raise InputError."""
     if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: it holds {_kind(value)} in place of fields; {remedy}.")
+        raise InputError(f"{path} is damaged: it contains {_kind(value)} instead of fields; {remedy}.")
     for name, kind in fields.items():
         if name not in value:
             raise InputError(f"{path} has no field `{name}`; {remedy}.")
         if not isinstance(value[name], kind) or (isinstance(value[name], bool) and kind is not bool):
-            raise InputError(f"{path}: `{name}` is {_short(value[name])}, which it cannot be; {remedy}.")
+            raise InputError(f"{path}: `{name}` is {_short(value[name])}, which is not valid; {remedy}.")
     return value
 
 
@@ -95,9 +95,9 @@ def read_table(path: str | Path, columns: Sequence[str], remedy: str = "write it
         raise InputError(f"{path} is missing; {remedy}.") from error
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror or error}); {remedy}.") from error
-    except ValueError as error:  # pandas has no narrower word for text that is no table
+    except ValueError as error:  # pandas has no narrower error for text that is not a table
         raise InputError(f"{path} is not a CSV ({' '.join(str(error).split())}); {remedy}.") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus first columns for the names of rows
+    if not isinstance(table.index, pd.RangeIndex):  # pandas uses surplus first columns as names of rows
         raise InputError(f"{path} is not a CSV (its rows are longer than its header); {remedy}.")
     require_columns(table, path, columns)
     if table.empty:
@@ -109,7 +109,7 @@ def read_table(path: str | Path, columns: Sequence[str], remedy: str = "write it
 
 
 def _short_row(path: str | Path, length: int) -> int | None:
-    """Return the number of the first row with fewer cells than columns: pandas fills them up, so a cut file passes."""
+    # pandas fills short rows up, so it would accept a truncated file
     with Path(path).open(encoding="utf-8", newline="") as stream:
         rows = (row for row in csv.reader(stream) if row)
         return next((number for number, row in enumerate(rows) if len(row) < length), None)
@@ -123,9 +123,9 @@ def require_columns(table: "pd.DataFrame", path: str | Path, columns: Sequence[s
 
 
 def as_floats(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
-    """Return the finite numbers of a column of text, or raise InputError naming the first that is none."""
+    """Convert a column of text to finite numbers, or raise InputError for the first value that is not one."""
     try:
-        # Python's own reading, element by element: pandas' fast one may miss the last bit.
+        # Python converts every value exactly; the fast conversion of pandas may change the last bit.
         values = column.to_numpy(dtype=object).astype(np.float64)
     except ValueError as error:
         raise InputError(f"{path}, column {column.name}: {error}; write it again.") from error
@@ -136,7 +136,7 @@ def as_floats(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
 
 
 def as_integers(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
-    """Return the whole numbers of a column of text, or raise InputError naming the first that is none."""
+    """Convert a column of text to whole numbers, or raise InputError for the first value that is not one."""
     wrong = ~column.str.fullmatch(r"-?[0-9]{1,18}")  # longer ones do not fit into 64 bits
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -145,7 +145,7 @@ def as_integers(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
 
 
 def as_bools(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
-    """Return the values of a column of True and False, or raise InputError naming the first that is neither."""
+    """Convert a column of True and False, or raise InputError for the first other value."""
     wrong = ~column.isin(["True", "False"])
     if wrong.any():
         row = int(np.argmax(wrong))

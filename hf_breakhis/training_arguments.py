@@ -100,7 +100,7 @@ WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # metrics that m
 
 @dataclass
 class BreakHisTrainingArguments(TrainingArguments):
-    """Training: the arguments of the Trainer, with named optimizers, named schedules and a global batch size."""
+    """Training: arguments of the Trainer, named optimizers and schedules, and a global batch size."""
 
     # Fields of the Trainer with other defaults.
     output_dir: str = described("outputs/run", "Folder of the run.")

@@ -1,4 +1,4 @@
-"""YAML files that a user writes: read strictly, or found by name among those that come with the package."""
+"""Strict reading of YAML files, given by path or by the name of a file of the package."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,20 +10,20 @@ from hf_breakhis.files import InputError
 
 
 class OneOfEachKey(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice, where plain YAML keeps the last one silently.
+    """A SafeLoader that refuses duplicate keys, of which YAML silently keeps the last, and aliases.
 
-    Nor does it take aliases: ten lines of them stand for more than memory holds, and no file of ours needs one.
+    Ten lines of aliases can expand to more than the memory, and no file of this package needs them.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node, but no alias."""
+        """Compose a node; refuse an alias."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the value out", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases are not supported; write the value itself", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Construct a mapping whose keys differ."""
+        """Construct a mapping; refuse duplicate keys."""
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         twice = sorted((key for key, count in counts.items() if count > 1), key=str)
         if twice:
@@ -32,7 +32,7 @@ class OneOfEachKey(yaml.SafeLoader):
 
 
 class AsText(OneOfEachKey):
-    """The same, with every value as the text that was written, so that .90 keeps its last digit."""
+    """The same loader with every value as text, so that .90 keeps its last digit."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (an attribute of the parent)
 
@@ -42,11 +42,11 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
 
     Args:
         path: the file.
-        kind: what it should be, for messages: "a recipe is YAML like recipes/c3.yaml".
-        loader: how values are read.
+        kind: the expected content, for messages: "a recipe is YAML like recipes/c3.yaml".
+        loader: converts the values.
 
     Raises:
-        InputError: it cannot be read, is not YAML, or holds no mapping.
+        InputError: it cannot be read, is not YAML, or contains no mapping.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a SafeLoader)
@@ -58,29 +58,29 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
         raise InputError(f"Cannot read {path}: {error.strerror}. Check the permissions of the file.") from error
     except RecursionError as error:
         raise InputError(f"{path} is nested too deeply; {kind}.") from error
-    except (yaml.YAMLError, ValueError) as error:  # the latter for dates and numbers that cannot be
+    except (yaml.YAMLError, ValueError) as error:  # the latter for impossible dates and numbers
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} holds no `key: value` lines; {kind}.")
+        raise InputError(f"{path} contains no `key: value` lines; {kind}.")
     return values
 
 
 def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
-    """Return a YAML file: a path, or the name of one that comes with the package.
+    """Return the path of a YAML file, given as a path or as the name of a file of the package.
 
     Args:
         given: a path, or a name such as `c3`.
-        folder: where those of the package lie, `recipes` or `papers`.
+        folder: of the files of the package, `recipes` or `papers`.
         kind: what the file is, for messages.
 
     Raises:
-        InputError: there is none; the message lists the names.
+        InputError: no such file; the message lists the names.
     """
     packed = packed_files(folder)
     try:
         if Path(given).is_file():
             return Path(given)
-    except OSError as error:  # a name that no file can have
+    except OSError as error:  # an impossible file name
         example = f"{folder}/{next(iter(packed), 'NAME')}.yaml"
         raise InputError(f"Cannot read {given}: {error.strerror}. Give a YAML file like {example}.") from error
     if str(given) not in packed:
@@ -91,7 +91,7 @@ def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
 
 def packed_files(folder: str) -> dict[str, Path]:
     """Return the YAML files of the package in `folder`, by name."""
-    # inside the package where a wheel was installed, at its side in a checkout
+    # in the package if installed from a wheel, next to it in a checkout
     places = (Path(__file__).parent / folder, Path(__file__).parents[1] / folder)
     packed = next((place for place in places if place.is_dir()), places[0])
     names = {str(path.relative_to(packed).with_suffix("")): path for path in sorted(packed.rglob("*.yaml"))}

@@ -58,8 +58,8 @@ def test_a_patient_who_is_not_there_is_refused(names, patient, told):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"num_folds": 3}, "`num_folds` is 3, but has to be 1"),
-        ({"split_by": "image"}, "`split_by` is image, but has to be patient or specimen"),
+        ({"num_folds": 3}, "`num_folds` is 3, but `test_patients` requires 1"),
+        ({"split_by": "image"}, "`split_by` is image, but `test_patients` requires patient or specimen"),
         ({"test_patients": ["a", "a"]}, "`test_patients` contains a twice"),
         ({"tumor_types": ["TA", "TA"]}, "`tumor_types` contains TA twice"),
     ],

@@ -119,7 +119,7 @@ BAD_YAML = {
     "split_by: official\nnum_folds: 3": "the official split has 5 folds of its own",
     "split_by: official\nreserve_size: 0.1": "not supported with split_by=official",
     "seed: 1\nseed: 2": "key `seed` is given twice",
-    "- a": "holds no `key: value` lines",
+    "- a": "contains no `key: value` lines",
     "a: [": "is not YAML",
     "batch_size: 33\ngradient_accumulation_steps: 2": "cannot be divided over 1 devices x 2 accumulation steps",
     "batch_size: 32\nper_device_train_batch_size: 8": "keep one",

@@ -120,7 +120,7 @@ def test_without_a_home_directory_no_folder_of_that_name_appears(homeless, monke
     assert "Set HOME, or HF_HOME to a folder for caches." in capsys.readouterr().err
     monkeypatch.setenv("HF_HOME", str(homeless / "cache"))
     assert main(["data", "info", "--data_dir", "~/x"]) == 2
-    assert "~/x names the home directory, but HOME is not set" in capsys.readouterr().err
+    assert "~/x is in the home directory, but HOME is not set" in capsys.readouterr().err
     assert main(["data", "info", "--data_dir", "x"]) == 2  # the control: it gets as far as the folder
     assert "`data_dir` is x" in capsys.readouterr().err
     assert list(homeless.iterdir()) == []

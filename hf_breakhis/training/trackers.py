@@ -22,15 +22,13 @@ def check_trackers(args: BreakHisTrainingArguments) -> None:
     Raises:
         InputError: names the tracker and the remedy.
     """
-    try:
-        for tracker in get_reporting_integration_callbacks(args.report_to):
-            tracker()  # raises where its package is missing
-    except (RuntimeError, ImportError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        names = ", ".join(args.report_to or [])
-        raise InputError(
-            f"`report_to` is {names}: {reason}. Install the package, or leave `report_to` out."
-        ) from error
+    for name in args.report_to or []:
+        try:
+            for tracker in get_reporting_integration_callbacks([name]):
+                tracker()  # raises where its package is missing
+        except (RuntimeError, ImportError) as error:
+            message = f"`report_to` has {name}, which is not installed. Install it, or leave `report_to` out."
+            raise InputError(message) from error
 
 
 def name_in_trackers(run: Path, run_name: str | None, fold: str = "") -> str:

@@ -82,7 +82,7 @@ def test_heat_maps_go_up_unless_they_are_of_other_weights(trained_run, tmp_path)
     assert shown
     assert all((publication.folder / name).is_file() for name in shown)
     shutil.copyfile(run / "fold-1/model/model.safetensors", run / "fold-0/model/model.safetensors")
-    with pytest.raises(InputError, match=r"not as the run wrote them: fold-0/model/model\.safetensors\."):
+    with pytest.raises(InputError, match=r"have changed: fold-0/model/model\.safetensors\."):
         next(publications(run, NAME, "fold:0", tmp_path / "other"))
     Run(run).seal()
     (publication,) = publications(run, NAME, "fold:0", tmp_path / "other")

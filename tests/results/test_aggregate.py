@@ -230,7 +230,7 @@ def test_a_missing_repeat_is_named(write_run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("recipe.yaml", "no recipe.yaml, so it is no run"),
+        ("recipe.yaml", "no recipe.yaml, so it is not a run"),
         ("data.json", "is missing"),
         ("folds.csv", "is missing"),
     ],

@@ -222,7 +222,7 @@ def test_changed_folds_are_refused(plain, tmp_path):
     path = tmp_path / "copy" / "folds.csv"
     path.write_text(path.read_text().replace("train", "test", 1))
     (tmp_path / "copy" / "finished.json").unlink()
-    with pytest.raises(InputError, match=r"not as the run wrote them: folds\.csv\."):
+    with pytest.raises(InputError, match=r"have changed: folds\.csv\."):
         run(tmp_path / "copy")
 
 

@@ -100,9 +100,9 @@ FOLD = ("tables", "ours", "folds", 1)
     ("values", "message"),
     [
         ("tables: [", "is not YAML"),
-        ("- a", "holds no `key: value` lines; a table is YAML like papers/pixels-to-prognosis.yaml."),
+        ("- a", "contains no `key: value` lines; a table is YAML like papers/pixels-to-prognosis.yaml."),
         ("title: a\ntitle: b", "key `title` is given twice"),
-        ("title: &a b\nsource: *a", "aliases are not read"),
+        ("title: &a b\nsource: *a", "aliases are not supported"),
         ("title: a", "has no `tables:` with names below it"),
         ("tables: 3", "has no `tables:` with names below it"),
         ("tables: {a: 3}", "a holds no fields; give printed_in, folds, averages."),
