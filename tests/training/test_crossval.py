@@ -292,7 +292,7 @@ def test_short_batches_left_out_of_training_are_not_left_out_of_scores(tmp_path)
 
 def test_a_train_part_without_a_whole_batch_is_refused_or_used_as_it_is(tmp_path, capsys):
     few = {"num_folds": 2, "fold": "0", "num_train_epochs": 1, "batch_size": 512}
-    with pytest.raises(InputError, match=r"less than a batch of 512.*lower `batch_size`"):
+    with pytest.raises(InputError, match=r"less than a batch of 512.*Lower `batch_size`"):
         run(tmp_path / "left_out", **few, dataloader_drop_last=True)
     assert run(tmp_path / "used", **few)
     assert "images, less than a batch of 512." in capsys.readouterr().err
