@@ -129,7 +129,7 @@ def require_replaceable(path: str | Path, kind: FolderKind) -> Path:
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise InputError(
-            f"{path} contains other files: {', '.join(sorted(strange)[:3])}{more}. "
+            f"{path} contains files that hf-breakhis did not write: {', '.join(sorted(strange)[:3])}{more}. "
             "Move them, or give a new or an empty folder."
         )
     return folder

@@ -107,7 +107,10 @@ def arguments(**fields):
     [
         ({"optimizer_name": "adamm"}, r"Unknown optimizer `adamm`\. Did you mean `adam.*`\? Choose from adagrad, "),
         ({"scheduler_name": "steps"}, r"Unknown schedule `steps`\. Did you mean `step`\?"),
-        ({"optimizer_name": "adamw", "optimizer_kwargs": {"momentum": 0.92}}, "`momentum`, which adamw does not accept"),
+        (
+            {"optimizer_name": "adamw", "optimizer_kwargs": {"momentum": 0.92}},
+            "`momentum`, which adamw does not accept",
+        ),
         ({"optimizer_name": "sgd", "optimizer_kwargs": {"lr": 1}}, "`lr`, which sgd does not accept"),
         ({"scheduler_name": "step", "scheduler_kwargs": {"stepsize": 3}}, "Did you mean `step_size`"),
     ],
