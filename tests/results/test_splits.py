@@ -151,7 +151,7 @@ def test_the_command_finds_copies_in_folders_and_names_a_missing_class(folders, 
 
 def test_the_command_says_that_images_are_needed_for_copies(tmp_path, capsys):
     assert main(["audit", "--split", "eva", "--output_dir", str(tmp_path)]) == 0
-    assert "give the images with --data_dir to look for copies" in capsys.readouterr().out
+    assert "Give the images with --data_dir" in capsys.readouterr().out
 
 
 def test_a_run_is_no_split(tmp_path):
@@ -200,7 +200,7 @@ def test_folders_that_are_no_split_end_in_one_line(tmp_path, draw_png):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--split"], "--split needs a table, a folder, or one of official, eva."),
+        (["--split"], "--split has no value. Give a table, a folder, or one of official, eva."),
         (["--split", "evo"], "Did you mean `eva`?"),
         (["official", "--train"], "unknown flag `--train`"),
         (["official", "--data_dri", "x"], "unknown flag `--data_dri`. Did you mean `--data_dir`?"),
