@@ -218,7 +218,7 @@ def controls_in_short(found: dict[str, Any]) -> str:
 
     rows = []
     for name, words in (
-        ("patients only", "patients can be told apart, classes cannot"),
+        ("patients only", "patients differ, classes do not"),
         ("classes only", "classes differ, patients do not"),
         ("both", "both"),
     ):

@@ -12,8 +12,8 @@ from hf_breakhis.files import InputError, read_json, write_csv, write_json, writ
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = write_text(tmp_path / "a.txt", "old")
 
-    def fail(beside):
-        beside.write_text("half")
+    def fail(part):
+        part.write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(InputError, match=r"Cannot write .*a\.txt: No space left on device.*free space"):
@@ -22,7 +22,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+def test_a_file_instead_of_the_folder_is_refused(tmp_path):
     (tmp_path / "x").write_text("a file")
     with pytest.raises(InputError, match="Cannot write"):
         write_text(tmp_path / "x" / "y.txt", "text")

@@ -90,7 +90,7 @@ def test_freed_memory_is_kept():
     assert count_faults("keep_memory()", MALLOC_ARENA_MAX="4") > usual / 2, "a user's own settings stay"
 
 
-def test_memory_is_kept_where_that_can_be_told(monkeypatch):
+def test_memory_is_kept_where_the_allocator_supports_it(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_", "LD_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
@@ -123,19 +123,19 @@ def test_half_precision_of_one_kind_only(monkeypatch):
 
 def test_cores_are_those_of_this_process():
     count = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})"
-    told = f"{count}\nfrom hf_breakhis.hardware import count_cores; print(count_cores())"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    code = f"{count}\nfrom hf_breakhis.hardware import count_cores; print(count_cores())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == 1 <= count_cores()
 
 
-def test_slow_bfloat16_is_told(monkeypatch, capsys):
+def test_slow_bfloat16_is_a_warning(monkeypatch, capsys):
     wanted = SimpleNamespace(num_threads=None, bf16=True, device=torch.device("cpu"))
     for able, lines in ((False, 1), (True, 0)):
         monkeypatch.setattr(
             "hf_breakhis.training.crossval.find_hardware", lambda use_cpu, a=able: Hardware(cpu_bf16=a)
         )
         use_hardware(wanted)
-        assert capsys.readouterr().err.count("imitates bfloat16") == lines
+        assert capsys.readouterr().err.count("Emulated bfloat16") == lines
 
 
 @pytest.mark.parametrize(("device", "fused"), [("cuda", True), ("cpu", None)])

@@ -1,4 +1,4 @@
-"""A recipe says what it means, and nothing else passes."""
+"""A recipe has the fields that it states, and anything else is refused."""
 
 from dataclasses import fields
 from pathlib import Path

@@ -24,7 +24,7 @@ MUTATIONS = {
     "binary": lambda _: bytes(range(256)),
     "folder": None,
 }
-OUTPUTS = ("figures/", "report.html")  # nothing reads them
+OUTPUTS = ("figures/", "report.html")  # no command reads them
 
 
 def mutate(path, name):
@@ -171,9 +171,9 @@ def test_every_damaged_file_of_a_run_is_one_line_everywhere(
             mutate(run / name, mutation)
             extra = ["--repo_id", "user/name", "--dry_run", "--folder", str(tmp_path / "out")]
             code = main([command, str(run), *(extra if command == "publish" else [])])
-            said = capsys.readouterr()
-            if code not in (0, 2) or (code == 2 and said.err.count("\n") != 1) or "Traceback" in said.err:
-                wrong.append((name, command, code, said.err))
+            printed = capsys.readouterr()
+            if code not in (0, 2) or (code == 2 and printed.err.count("\n") != 1) or "Traceback" in printed.err:
+                wrong.append((name, command, code, printed.err))
             for folder in (run, tmp_path / "out", tmp_path / "comparison"):
                 shutil.rmtree(folder, ignore_errors=True)
     assert wrong == []
@@ -192,9 +192,9 @@ def test_commands_that_use_weights_refuse_a_run_that_was_changed(run, name, comm
         return
     extra = {"predict": [str(tmp_path)], "page": [str(tmp_path / "page")], "space": [str(tmp_path / "space")]}
     assert main([command, str(run), *extra.get(command, [])]) == 2
-    said = capsys.readouterr().err
-    assert name in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert name in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("content", ["", "null", "[]", "7", '{"a": "text"}', '{"a": true}', "{}", '{"a": 1'])

@@ -1,4 +1,4 @@
-"""Tiny runs of the twin, and whether two of them came out the same."""
+"""Tiny runs of the synthetic twin, and whether two of them gave the same files."""
 
 import json
 import os
@@ -87,8 +87,8 @@ def same_run():
 
 
 @pytest.fixture
-def ends_as_if_left_alone(tmp_path, same_run):
-    """Train in processes of their own, struck by a fault and started again, and compare with a run left alone."""
+def gives_the_same_result(tmp_path, same_run):
+    """Train in processes that are interrupted and started again, and compare with an uninterrupted run."""
 
     def check(fields, fault, *numbers):
         recipe = tmp_path / "small.yaml"
@@ -101,11 +101,11 @@ def ends_as_if_left_alone(tmp_path, same_run):
             env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        alone, *struck = json.loads(done.stdout.splitlines()[-1])
-        assert struck
-        for run in struck:
-            same_run(run, alone)
-            one, other = (json.loads(Path(folder, "summary.json").read_text()) for folder in (run, alone))
+        uninterrupted, *interrupted = json.loads(done.stdout.splitlines()[-1])
+        assert interrupted
+        for run in interrupted:
+            same_run(run, uninterrupted)
+            one, other = (json.loads(Path(folder, "summary.json").read_text()) for folder in (run, uninterrupted))
             assert one.pop("name") != other.pop("name")
             assert one == other
             assert Path(run, "report.html").is_file()

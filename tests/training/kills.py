@@ -1,8 +1,8 @@
-"""Train one recipe again and again, killed at random moments or out of room, and started again until it ends.
+"""Train one recipe again and again, killed at random moments or with a full disk, and started again until it ends.
 
 Arguments: the recipe, a folder, and `kills NUMBER SEED`, `full BYTES...` (the largest file that may be written) or
 `everywhere` (every kind of file that Python opens for writing finds a full disk once).
-Imports once and forks, so that a start is quick; prints the folders of the runs as JSON, the first one left alone.
+Imports once and forks, so that a start is quick; prints the folders of the runs as JSON, the first one uninterrupted.
 """
 
 import errno
@@ -40,7 +40,7 @@ def refuse_once(run, found):
 
 
 def start(recipe, run, largest_file=None, found=None):
-    """Train in a process of its own group; its output goes to a file beside the run."""
+    """Train in a process of its own group; its output goes to a file next to the run."""
     child = os.fork()
     if child:
         return child
@@ -90,7 +90,7 @@ def kill_at_random(recipe, folder, usual, kills, seed):
             runs.append(folder / f"killed-{len(runs)}")
 
 
-def run_out_of_room_everywhere(recipe, folder):
+def fill_the_disk_everywhere(recipe, folder):
     """Return the folder of a run that found the disk full at each of its files in turn, and ended at last."""
     run, found = folder / "full", folder / "places"
     found.touch()
@@ -99,13 +99,15 @@ def run_out_of_room_everywhere(recipe, folder):
         before = found.read_text()
         Path(f"{run}.log").unlink(missing_ok=True)
         code = wait(start(recipe, run, found=found))
-        told = Path(f"{run}.log").read_text()
-        if code and (code != 2 or found.read_text() == before or "Traceback" in told or "No space left" not in told):
+        printed = Path(f"{run}.log").read_text()
+        if code and (
+            code != 2 or found.read_text() == before or "Traceback" in printed or "No space left" not in printed
+        ):
             give_up(run)
     return [run]
 
 
-def run_out_of_room(recipe, folder, limits):
+def fill_the_disk(recipe, folder, limits):
     """Return the folders of the runs that could not write a large file at first, each ended at last."""
     runs = [folder / f"full-{limit}" for limit in limits]
     for run, limit in zip(runs, limits, strict=True):
@@ -124,12 +126,12 @@ if __name__ == "__main__":
     if main(["train", recipe, "--output_dir", str(folder / "warm")]):
         sys.exit(1)
     begin = time.monotonic()
-    if wait(start(recipe, folder / "alone")):
-        give_up(folder / "alone")
+    if wait(start(recipe, folder / "uninterrupted")):
+        give_up(folder / "uninterrupted")
     usual = time.monotonic() - begin
     runs = {
         "kills": lambda: kill_at_random(recipe, folder, usual, *numbers),
-        "full": lambda: run_out_of_room(recipe, folder, numbers),
-        "everywhere": lambda: run_out_of_room_everywhere(recipe, folder),
+        "full": lambda: fill_the_disk(recipe, folder, numbers),
+        "everywhere": lambda: fill_the_disk_everywhere(recipe, folder),
     }[what]()
-    sys.stdout.write(json.dumps([str(run) for run in [folder / "alone", *runs]]) + "\n")
+    sys.stdout.write(json.dumps([str(run) for run in [folder / "uninterrupted", *runs]]) + "\n")

@@ -1,4 +1,4 @@
-"""A model carried from fold to fold goes on exactly, and every image it has seen is marked."""
+"""A model carried over from fold to fold resumes exactly, and every image it has seen is marked."""
 
 import pandas as pd
 import pytest
@@ -72,7 +72,7 @@ def test_the_first_fold_is_the_same_whatever_is_carried(runs):
     assert distance(weights(runs["none"], 0), weights(runs["all"], 0)) == 0
 
 
-def test_carried_weights_go_on_from_the_fold_before(runs):
+def test_carried_weights_start_from_the_previous_fold(runs):
     """A rate of zero shows it bare: the second fold's model is then the first's, but for batch-norm statistics."""
     still = run(runs["model"].parent / "still", carry_over="model", learning_rate=0.0)
     first, second = weights(still, 0), weights(still, 1)
@@ -81,7 +81,7 @@ def test_carried_weights_go_on_from_the_fold_before(runs):
     assert distance(weights(runs["model"], 1), weights(runs["none"], 1)) > 0
 
 
-def test_schedule_goes_on_only_where_all_is_carried(runs):
+def test_the_schedule_continues_only_if_all_is_carried(runs):
     assert first_rates(runs["model"]) == pytest.approx([0.05, 0.05, 0.05])
     assert first_rates(runs["all"]) == pytest.approx([0.05, 0.025, 0.0125])
 

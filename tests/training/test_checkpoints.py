@@ -13,8 +13,8 @@ class KilledError(Exception):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, recipe):
-    folder = tmp_path_factory.mktemp("runs") / "alone"
+def uninterrupted(tmp_path_factory, recipe):
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
     assert cross_validate(recipe(folder, num_folds=1, num_train_epochs=3))
     return folder
 
@@ -105,7 +105,9 @@ def killed_once(tmp_path_factory, recipe):
 
 
 @pytest.mark.parametrize("how_many", [1, 2])
-def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(how_many, killed, alone, recipe, same_run, capsys):
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(
+    how_many, killed, uninterrupted, recipe, same_run, capsys
+):
     """If both are damaged, the fold is trained from its start."""
     checkpoints = sorted((killed / "fold-0" / "checkpoints").iterdir(), key=lambda path: int(path.name[11:]))
     for checkpoint in checkpoints[-how_many:]:
@@ -114,4 +116,4 @@ def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(how_many, killed
     messages = [line for line in capsys.readouterr().err.splitlines() if "was deleted" in line]
     assert len(messages) == how_many
     assert all("is damaged (optimizer.pt has changed)" in line for line in messages)
-    same_run(killed, alone)
+    same_run(killed, uninterrupted)

@@ -1,4 +1,4 @@
-"""The short form of benchmarks/controls.py: a premium appears where patients can be told apart, and only there."""
+"""The short form of benchmarks/controls.py: a premium appears only where patients differ."""
 
 import importlib.util
 from pathlib import Path
@@ -13,7 +13,7 @@ SEED = 1001  # not one of those the figures stand for
 
 
 def test_patients_without_classes_score_high_by_image_alone(tmp_path):
-    """No class is in these pictures: a high AUC is knowledge of the patients."""
+    """The classes do not differ in these images: a high AUC comes from the patients."""
     row = controls.hold_outs("patients only", SEED, tmp_path)
     assert row["image roc_auc"] > 0.85
     assert abs(row["specimen roc_auc"] - 0.5) < 0.3, "one seed scatters by .1; thirty are in the figures"
@@ -70,5 +70,5 @@ CAME_OUT = {
     ],
 )
 def test_what_was_declared_can_fail(name, means, holds):
-    told = {key: {"mean": mean, "low": mean - 0.01, "high": mean + 0.01} for key, mean in means.items()}
-    assert controls.holds(name, told) is holds
+    intervals = {key: {"mean": mean, "low": mean - 0.01, "high": mean + 0.01} for key, mean in means.items()}
+    assert controls.holds(name, intervals) is holds

@@ -1,4 +1,4 @@
-"""A run is a straight line: every fold trained afresh, everything written, nothing done twice."""
+"""A run trains every fold from new weights, writes every file, and trains no fold twice."""
 
 import json
 from pathlib import Path
@@ -102,9 +102,9 @@ def test_the_saved_model_and_processor_give_the_same_logits(plain):
     table = pd.read_csv(plain / "fold-1" / "predictions.csv").head(5)
     model = AutoModelForImageClassification.from_pretrained(plain / "fold-1" / "model").eval()
     processor = AutoImageProcessor.from_pretrained(plain / "fold-1" / "model", backend="torchvision")
-    pictures = [open_image(original_bytes(images[rows[name]]["image"])) for name in table["file_name"]]
+    decoded = [open_image(original_bytes(images[rows[name]]["image"])) for name in table["file_name"]]
     with torch.no_grad():
-        logits = model(**processor(pictures, return_tensors="pt")).logits.numpy()
+        logits = model(**processor(decoded, return_tensors="pt")).logits.numpy()
     assert logits == pytest.approx(table[["logit_benign", "logit_malignant"]].to_numpy(), abs=1e-5)
     assert model.config.id2label == {0: "benign", 1: "malignant"}
 
@@ -171,7 +171,7 @@ def test_restart_begins_again_and_is_not_repeated_by_the_recipe_of_the_run(tmp_p
 
 
 class KilledError(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 @pytest.mark.parametrize("after", [1, 2])

@@ -82,7 +82,7 @@ def largest_difference(one, other):
 
 @pytest.fixture(scope="module")
 def order(tmp_path_factory):
-    """The order of the images under seed 3; it depends on nothing else."""
+    """The order of the images under seed 3; it depends only on the seed."""
     _, taken, _ = toy.train(tmp_path_factory.mktemp("order"), SGD_FIELDS, frozen_norm=False)
     found = epochs(taken)
     assert [sorted(epoch) for epoch in found] == [list(range(toy.NUM_TRAIN))] * 4
@@ -95,7 +95,7 @@ def test_weights_equal_plain_torch_after_every_epoch(name, order, tmp_path):
     after, taken, _ = toy.train(tmp_path, fields, frozen_norm=False)
     assert epochs(taken) == order
     bare, rates = bare_loop(fields, order, frozen_norm=False)
-    assert len(set(rates)) > 1, "the schedule has to act, or this test says nothing about it"
+    assert len(set(rates)) > 1, "the schedule has to act, or this test cannot fail"
     assert [largest_difference(a, b) < 1e-10 for a, b in zip(after, bare, strict=True)] == [True] * 4
 
 
@@ -177,6 +177,6 @@ def test_two_processes_train_as_one(name, order, tmp_path):
     )  # gathered in float32
 
     # 17 images do not divide: the predictions still come back complete and in order.
-    alone = one.predict(toy.Toy(17, 5)).predictions
+    expected = one.predict(toy.Toy(17, 5)).predictions
     assert two["logits"].shape == (17, 2)
-    assert two["logits"] == pytest.approx(alone, abs=1e-5)
+    assert two["logits"] == pytest.approx(expected, abs=1e-5)

@@ -19,7 +19,7 @@ def encoded(picture):
 
 
 @pytest.fixture
-def told(tmp_path):
+def write(tmp_path):
     """Ten images: false alarms surer than every miss, benign ones surer than malignant ones."""
     label = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
     prob = np.array([0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.93, 0.4, 0.45, 0.9])
@@ -38,8 +38,8 @@ def told(tmp_path):
     return write
 
 
-def test_misses_have_a_place_beside_surer_false_alarms(told):
-    index, folder = told(range(10))
+def test_less_confident_misses_are_shown_next_to_false_alarms(write):
+    index, folder = write(range(10))
     names = [row["file_name"] for row in index]
     assert names == ["9.png", "0.png", "7.png", "1.png", "8.png", "2.png", "3.png"]
     assert [row["kind"] for row in index] == ["right"] + ["wrong"] * 6
@@ -47,8 +47,8 @@ def test_misses_have_a_place_beside_surer_false_alarms(told):
     for name in names:  # each name shows its own picture
         with Image.open(folder / name) as picture:
             assert picture.getpixel((0, 0)) == (25 * int(name[0]), 0, 0)
-    assert told(range(10), "again")[0] == index
+    assert write(range(10), "again")[0] == index
 
 
-def test_one_kind_alone_fills_the_places(told):
-    assert [row["file_name"] for row in told(range(7))[0]] == [f"{i}.png" for i in range(6)]
+def test_errors_of_one_kind_fill_all_places(write):
+    assert [row["file_name"] for row in write(range(7))[0]] == [f"{i}.png" for i in range(6)]

@@ -95,7 +95,7 @@ def test_the_backbone_sees_every_image_once(probe, tmp_path, monkeypatch):
     monkeypatch.setattr(ResNetForImageClassification, "forward", counted)
     cross_validate(probe(tmp_path / "run", twin_kwargs={"scale": 0.01, "width": 70, "height": 46, "seed": 5}))
     images = pd.read_csv(tmp_path / "run" / "folds.csv")["file_name"].nunique()
-    assert sum(passes) == images + 1, "one more to see whether the head can be told apart"
+    assert sum(passes) == images + 1, "one more to check whether the head can be separated"
 
 
 def test_what_is_saved_is_the_whole_model(probe, tmp_path):
@@ -105,13 +105,13 @@ def test_what_is_saved_is_the_whole_model(probe, tmp_path):
         assert model(torch.rand(2, 3, 32, 32)).logits.shape == (2, 2)
 
 
-def test_augmented_images_go_the_long_way_and_say_so(probe, tmp_path, capsys):
+def test_augmentation_disables_the_cache_with_a_message(probe, tmp_path, capsys):
     cross_validate(probe(tmp_path / "run", augmentation="dihedral", num_train_epochs=1))
     assert "dihedral changes the features" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", ["resnet", "vit"])
-def test_heads_of_families_are_told_apart(family):
+def test_heads_of_families_are_separated(family):
     if family == "resnet":
         model = ResNetForImageClassification(
             ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], **SMALL)

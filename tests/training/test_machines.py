@@ -68,9 +68,9 @@ def test_a_lost_machine_ends_the_other_and_both_continue(launch, tmp_path, same_
     assert not (tmp_path / "lost" / "fold-0" / "metrics.json").exists()
     assert "hf-breakhis: Another process of this run has exited. Run the same command again to resume." in out
 
-    for name in ("lost", "alone"):
+    for name in ("lost", "uninterrupted"):
         both = launch(name, **fold)
         for machine in both:
             out, _ = machine.communicate(timeout=240)
             assert machine.returncode == 0, out
-    same_run(tmp_path / "lost", tmp_path / "alone")
+    same_run(tmp_path / "lost", tmp_path / "uninterrupted")

@@ -47,7 +47,7 @@ def test_published_backbone_keeps_its_weights_and_gets_a_new_head(saved):
     assert all(torch.equal(old[name], new[name]) for name in old)
 
 
-def test_no_network_says_how_to_go_on(monkeypatch):
+def test_without_a_connection_the_message_says_what_to_do(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"Cannot load `someone/absent` at `main`.*--init random") as caught:
         build_model(ModelArguments(model_name_or_path="someone/absent"), CLASSES)

@@ -1,4 +1,4 @@
-"""What cannot be trained is refused before any image is read, and nothing that is there is lost by it."""
+"""Recipes that cannot be trained are refused before any image is read, and no file is lost."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"metric_for_best_model": "acuracy"}, "`metric_for_best_model` is acuracy, but has to be one of loss, "),
         ({"scheduler_name": "cosine", "scheduler_kwargs": {"warmup": "x"}}, "`scheduler_kwargs` is .*not valid"),
@@ -37,9 +37,9 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
-def test_values_that_the_library_refuses_are_told_first(changes, told, recipe, tmp_path, monkeypatch):
+def test_values_that_the_library_refuses_are_refused_first(changes, message, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("hf_breakhis.training.crossval.load_images", lambda data: pytest.fail("images were read"))
-    with pytest.raises(InputError, match=told) as refused:
+    with pytest.raises(InputError, match=message) as refused:
         cross_validate(recipe(tmp_path / "run", **changes))
     assert "\n" not in str(refused.value)
 
@@ -57,7 +57,7 @@ def test_a_precision_of_the_launcher_alone_is_refused(monkeypatch):
         BreakHisTrainingArguments(use_cpu=True, bf16=False)
     assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16, "the launcher's no is no wish"
+    assert BreakHisTrainingArguments(use_cpu=True, bf16=True).bf16, "no in the launcher asks for nothing"
 
 
 def test_machines_of_other_precision_are_refused(monkeypatch):
@@ -119,14 +119,14 @@ def test_restart_of_one_fold_leaves_the_others(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "/proc/run"])
-def test_a_folder_that_cannot_be_written_is_told_before_images_are_read(place, recipe, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_refused_before_images_are_read(place, recipe, monkeypatch):
     monkeypatch.setattr("hf_breakhis.training.crossval.load_images", lambda data: pytest.fail("images were read"))
     with pytest.raises(InputError, match=r"is not a folder|Cannot write /proc/run"):
         cross_validate(recipe(place))
 
 
-def test_no_network_is_told_at_once_and_in_one_line(tmp_path):
-    """A Hub that nobody answers for: the library itself would try for half a minute, and tell each time."""
+def test_a_missing_connection_is_one_line(tmp_path):
+    """The library itself retries for half a minute, with a line for each attempt."""
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
     command = [sys.executable, str(SCRIPT), "c1", "--output_dir", str(tmp_path / "run")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""A run that is asked to stop saves the step at hand, and ends as one that was left alone."""
+"""A run that is stopped saves its current step, and gives the same result after it is resumed."""
 
 import os
 import signal
@@ -16,9 +16,9 @@ PLATEAU = {"scheduler_name": "plateau", "scheduler_kwargs": {"patience": 0, "fac
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, recipe):
+def uninterrupted(tmp_path_factory, recipe):
     """A run that nobody stopped: 2 folds of 4 epochs of 5 updates."""
-    folder = tmp_path_factory.mktemp("runs") / "alone"
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
     assert cross_validate(recipe(folder, **PLATEAU))
     return folder
 
@@ -48,8 +48,8 @@ def signal_after(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [3, 5, 20])
-def test_a_stopped_run_goes_on_to_the_same_end(
-    step, number, alone, tmp_path, signal_after, monkeypatch, recipe, same_run
+def test_a_stopped_run_resumes_to_the_same_result(
+    step, number, uninterrupted, tmp_path, signal_after, monkeypatch, recipe, same_run
 ):
     """In the middle of an epoch, in its last update, and in the last update of all."""
     folder = tmp_path / "stopped"
@@ -60,17 +60,17 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert (folder / "fold-0" / "checkpoints" / f"checkpoint-{step}").is_dir()
     monkeypatch.undo()
     assert cross_validate(recipe(folder, **PLATEAU))
-    same_run(folder, alone)
+    same_run(folder, uninterrupted)
 
 
-def test_workers_change_nothing_of_a_stopped_run(alone, tmp_path, signal_after, monkeypatch, recipe, same_run):
+def test_workers_change_nothing_of_a_stopped_run(uninterrupted, tmp_path, signal_after, monkeypatch, recipe, same_run):
     folder = tmp_path / "workers"
     signal_after(7, signal.SIGTERM)
     with pytest.raises(StoppedError):
         cross_validate(recipe(folder, **PLATEAU, dataloader_num_workers=2))
     monkeypatch.undo()
     assert cross_validate(recipe(folder, **PLATEAU, dataloader_num_workers=1))
-    same_run(folder, alone)
+    same_run(folder, uninterrupted)
 
 
 def test_signals_are_given_back(tmp_path):

@@ -21,7 +21,7 @@ NUM_TRAIN, NUM_WATCHED, BATCH = 24, 8, 8
 
 
 class Toy(torch.utils.data.Dataset):
-    """Noise pictures in float64 with labels; remembers in which order they were taken."""
+    """Noise images in float64 with labels; records the order in which they are read."""
 
     def __init__(self, number, seed):
         rng = np.random.default_rng(seed)
@@ -89,6 +89,6 @@ if __name__ == "__main__":
             "logits": rows,
             "steps": trainer.state.global_step,
         }
-        write_whole(folder / "result.pt", lambda beside: torch.save(result, beside))
+        write_whole(folder / "result.pt", lambda part: torch.save(result, part))
     del trainer
     leave_group()

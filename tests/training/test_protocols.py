@@ -10,7 +10,7 @@ import yaml
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.results.summary import summarise
-from hf_breakhis.training import protocols as study
+from hf_breakhis.training import protocols as module
 from hf_breakhis.training.protocols import protocols
 
 
@@ -20,12 +20,12 @@ def test_protocols_differ_in_split_carrying_and_length_alone(recipe, tmp_path):
     assert list(found) == [
         f"{level}-{way}" for level in ("image", "patient", "specimen") for way in ("fresh", "carried", "2x", "3x")
     ]
-    told = {
+    found_fields = {
         name: (one.data.split_by, one.model.carry_over, one.training.num_train_epochs) for name, one in found.items()
     }
-    assert told["image-fresh"] == ("image", "none", 2)
-    assert told["patient-carried"] == ("patient", "all", 2)
-    assert told["specimen-3x"] == ("specimen", "none", 6)
+    assert found_fields["image-fresh"] == ("image", "none", 2)
+    assert found_fields["patient-carried"] == ("patient", "all", 2)
+    assert found_fields["specimen-3x"] == ("specimen", "none", 6)
     folders = {name: Path(one.training.output_dir) for name, one in found.items()}
     assert folders["image-fresh"] == tmp_path / "c", "the recipe's own run is shared"
     assert folders["image-2x"] == tmp_path / "c-audit" / "image-2x"
@@ -72,7 +72,7 @@ def write(fields, tmp_path):
 
 
 def test_audit_reads_what_leaks_and_trains_only_when_asked(write, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(study, "LENGTHS", ())
+    monkeypatch.setattr(module, "LENGTHS", ())
     monkeypatch.setattr(
         sys.modules["hf_breakhis.cli.audit"], "_report", summarise
     )  # six reports with figures take as long as all the rest
@@ -114,10 +114,10 @@ def test_a_source_without_groups_is_audited_by_half(write, tmp_path, capsys):
     assert "the source names no patients" in out
     audit = json.loads((tmp_path / "tiny-audit" / "audit.json").read_text())
     assert audit["shares"]["same_patient"] is None
-    assert audit["shares"]["near_copy"] > 0.05, "turned copies stand on both sides"
+    assert audit["shares"]["near_copy"] > 0.05, "rotated copies are in both sets"
 
 
-def test_official_folds_tell_their_own_leaks(write, capsys):
+def test_the_leakage_of_official_folds_is_reported(write, capsys):
     assert main(["audit", write(split_by="official", num_folds=5)]) == 0
     out = capsys.readouterr().out
     assert "Official fold 1: " in out
