@@ -3,6 +3,7 @@
 python benchmarks/tables.py
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,26 @@ def pooled_auc(found: dict[str, Any]) -> str:
     return f"{table(['setting, score', *ways], rows)}\n\n{words}"
 
 
+def coverage_training(found: dict[str, Any]) -> str:
+    """Return the lowest and the highest coverage of each method over all settings, and its mean width, by score."""
+    scores = list(found["rows"][0]["truth"])
+    rows = []
+    for method in found["rows"][0]["methods"]:
+        cells = []
+        for score in scores:
+            values = [row["methods"][method][score] for row in found["rows"]]
+            lowest, highest = (100 * pick(value["coverage"] for value in values) for pick in (min, max))
+            widths = [value["width"] for value in values if not math.isnan(value["width"] or math.nan)]
+            cells.append(f"{lowest:.0f} to {highest:.0f} % ({sum(widths) / len(widths):.2f})")
+        rows.append([method, *cells])
+    words = (
+        f"{len(found['rows'])} settings of {found['cohorts']} cohorts (10, 50 and 100 dimensions, 3 and 5 folds, true "
+        f"accuracy {min(row['truth']['accuracy'] for row in found['rows']):.2f} to "
+        f"{max(row['truth']['accuracy'] for row in found['rows']):.2f}): lowest and highest coverage, mean width."
+    )
+    return f"{words}\n\n{table(['method', *scores], rows)}"
+
+
 def coverage_in_short(found: dict[str, Any]) -> str:
     """Return the lowest and highest coverage of three methods over all settings, by score."""
     names = {
@@ -260,6 +281,11 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "scale": ("Scale of the results", "The rooms after training, by number of predictions.", scale),
     "long": ("Half an hour", "Runs stopped and started again, reports and predictions, in one process.", long),
     "coverage": ("Coverage", "How often a 95 % interval holds the truth, specimens as in BreakHis.", coverage),
+    "coverage_training": (
+        "Coverage with training",
+        "How often a 95 % interval contains the true score of a recipe; each fold of each cohort trains a new model.",
+        coverage_training,
+    ),
     "pooled_auc": ("Ranking over folds", "Bias of three ways to average a ranking score over folds.", pooled_auc),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
     "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
