@@ -18,7 +18,8 @@ class OneOfEachKey(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose a node; refuse an alias."""
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            events: Any = self  # whose types are not known
+            mark = events.peek_event().start_mark
             raise yaml.composer.ComposerError(None, None, "aliases are not supported; write the value itself", mark)
         return super().compose_node(parent, index)
 
