@@ -193,7 +193,7 @@ def test_the_command_exports_into_a_relative_folder_but_not_into_the_working_dir
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        (["--private"], "--private is about a repository on the Hub"),
+        (["--private"], "--private needs --push_to_hub USER/NAME"),
         (["--push_to_hub", "breakhis"], "'breakhis' is no name of a repository: give user/name"),
         (["--push_to_hub", "a/b/c"], "'a/b/c' is no name of a repository"),
         (["--push_to_hub", "user/.."], "'user/..' is no name of a repository"),
