@@ -64,13 +64,9 @@ _DATA_FIELDS: Fields = {
     "num_specimens": _COUNT, "counts": dict, "findings": list, "warnings": list,
 }  # fmt: skip
 _SUMMARY_FIELDS: Fields = {
-    "name": str,
-    "data": dict,
-    "protocol": dict,
-    "classes": list,
-    "headline": dict,
-    "warnings": list,
-}
+    "name": str, "data": dict, "protocol": dict, "classes": list, "headline": dict, "warnings": list,
+}  # fmt: skip
+_CAUTION_FIELDS: Fields = {"kind": str, "text": str}
 _DECISION_FIELDS: Fields = {
     "rule": OPTIONAL_TEXT, "reason": OPTIONAL_TEXT, "threshold": (*NUMBER, type(None)),
     "temperature": (*NUMBER, type(None)),
@@ -256,7 +252,11 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The scores of the run."""
         remedy = f"`hf-breakhis report {self.folder}` writes it, once a fold has ended"
-        return read_mapping(self.folder / SUMMARY, _SUMMARY_FIELDS, remedy)
+        path = self.folder / SUMMARY
+        summary = read_mapping(path, _SUMMARY_FIELDS, remedy)
+        for caution in summary["warnings"]:
+            require_fields(path, caution, _CAUTION_FIELDS, remedy)
+        return summary
 
     @cached_property
     def decision(self) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def test_the_run_has_four_classes_in_the_order_of_the_recipe(run):
 
 def test_the_run_tells_what_it_shares_and_where_it_chose(run):
     summary = json.loads((run / "repeat-0" / "summary.json").read_text())
-    told = " ".join(summary["warnings"])
+    told = " ".join(caution["text"] for caution in summary["warnings"])
     assert "specimen" in told
-    assert "Selected on the test part" in told
+    assert "Selected on the test set" in told
     assert 0 <= summary["mean"]["balanced_accuracy"] <= 1 if "mean" in summary else summary["image"]
 
 

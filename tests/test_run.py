@@ -241,7 +241,7 @@ def test_a_patient_with_images_of_both_classes_is_reported(tmp_path, draw_png, r
     assert pooled["recognition_rate"]["value"] is not None
     assert pooled["accuracy_of_mean_probability"]["value"] is None
     reason = "1 patient has images of more than one class"
-    assert any(text.startswith(reason) for text in Run(run).summary["warnings"])
+    assert any(caution["text"].startswith(reason) for caution in Run(run).summary["warnings"])
     assert reason in (run / "report.html").read_text()
     assert reason in (run / "publish" / "README.md").read_text()
     assert reason in capsys.readouterr().out

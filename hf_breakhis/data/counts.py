@@ -85,7 +85,7 @@ def describe(images: Images) -> str:
     heading = f"{images.source}: {len(table):,} images from {images.location}"
     paragraphs = [
         [heading],
-        [*images.warnings, *images.findings],
+        [*images.cautions, *images.findings],
         _count_lines(images.dataset),
         _group_lines(table, images.about.has_breakhis_names),
     ]

@@ -61,6 +61,14 @@ class Images:
         return replace(source, names_are_public=source.names_are_public and not self.places.get("surplus"))
 
     @property
+    def cautions(self) -> list[str]:
+        """The warnings, after the fact that all images are generated where they are."""
+        text = (
+            f"All {len(self.dataset):,} images are generated (synthetic twin). Scores say nothing about real tissue."
+        )
+        return [text, *self.warnings] if self.about.is_generated else self.warnings
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels."""
         return tuple(self.dataset.features["label"].names)
@@ -122,8 +130,7 @@ def arrange(
     odd["surplus"] = sorted(set(file_names) - set(expected_file_names()))
     findings = tell(odd)
     if _is_generated(dataset):
-        twin = f"All {len(dataset):,} images are generated (the twin): scores say nothing about real tissue."
-        return Images(dataset, "twin", location, [twin], findings, stamp, odd)
+        return Images(dataset, "twin", location, [], findings, stamp, odd)
     return Images(dataset, "breakhis", location, [], findings, stamp, odd)
 
 

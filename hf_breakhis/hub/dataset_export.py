@@ -77,7 +77,7 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
         about |= {"num_images": len(images.dataset)}
         about |= {"settings": twin_settings(images) or None} if images.about.is_generated else {}
         write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
-        told = placeless([*images.warnings, *images.findings, *findings.findings], images.location)
+        told = placeless([*images.cautions, *images.findings, *findings.findings], images.location)
         write_text(part / CARD, write_card(images, manifest, told, repo_id))
 
     replace_folder(folder, fill, EXPORT)

@@ -9,6 +9,7 @@ import pandas as pd
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import read_json
 from hf_breakhis.inference.model import Weights, square_size
+from hf_breakhis.results.scores.warnings import OPTIMISTIC, texts_of, texts_without
 from hf_breakhis.run import REFIT
 
 BREAKHIS_FRAME = (
@@ -63,7 +64,6 @@ def read_facts(weights: Weights) -> Facts:
     config = read_json(weights.folder / "config.json")
     labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
     source = source_of(summary["data"])
-    leak = _leaks(summary)
     return Facts(
         labels=labels,
         positive=summary.get("positive_class") if len(labels) == 2 else None,
@@ -72,8 +72,8 @@ def read_facts(weights: Weights) -> Facts:
         image_size=square_size(weights),
         trained_on=_trained_on(weights, summary, recipe),
         headline=summary["headline"]["sentence"],
-        leak=leak,
-        warnings=[text for text in summary["warnings"] if text not in leak],
+        leak=texts_of(summary, *OPTIMISTIC),
+        warnings=texts_without(summary, *OPTIMISTIC),
         twin=source.is_generated,
         expects=BREAKHIS_FRAME if source.has_breakhis_names else OWN_FRAME,
         licence="apache-2.0" if source.licence else "unknown",
@@ -119,13 +119,3 @@ def public_name(model: str) -> str:
     """Return a Hub id as it is, and of a place on this machine its last part."""
     place = Path(model)
     return place.name if place.is_absolute() or model.startswith("~") or place.exists() else model
-
-
-def _leaks(summary: dict[str, Any]) -> list[str]:
-    """Return the warnings that are about images the model, or a choice made for it, has known in some way."""
-    leakage = summary.get("leakage") or {}
-    shares = [leakage.get(f"share_{name}") for name in ("same_patient", "same_specimen", "seen")]
-    if not any(shares) and summary["protocol"].get("selected_on") != "test":
-        return []
-    marks = ("model was trained on", "it had been trained on", "Selected on the test part")
-    return [text for text in summary["warnings"] if any(mark in text for mark in marks)]

@@ -128,7 +128,10 @@ def _rename_data(data: dict[str, Any], names: dict[str, dict[str, str]]) -> dict
 def _rename_summary(summary: dict[str, Any], names: dict[str, dict[str, str]]) -> dict[str, Any]:
     renamed = summary | {
         "data": _rename_data(summary["data"], names),
-        "warnings": [RENAMED, *(_rename_text(text, names) for text in summary["warnings"])],
+        "warnings": [
+            {"kind": "data", "text": RENAMED},
+            *(caution | {"text": _rename_text(caution["text"], names)} for caution in summary["warnings"]),
+        ],
     }
     if summary.get("patient"):
         rows = [

@@ -15,13 +15,14 @@ from hf_breakhis.results.formatting import things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
-from hf_breakhis.results.scores.warnings import design
+from hf_breakhis.results.scores.warnings import GENERATED, Caution, Kind, design, to_json
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
 FORMAT = 1
 MIN_REPEATS = 3
 AVERAGES = {"precision": "macro.precision", "recall": "macro.recall", "f1": "macro.f1", "accuracy": "accuracy"}
+PAPER_AND_TWIN = "The paper's numbers are for real images. Do not compare them with the scores of generated images."
 SETTINGS = (
     "optimizer_name learning_rate weight_decay scheduler_name scheduler_kwargs num_train_epochs batch_size "
     "augmentation class_weights init carry_over split_by num_folds repeats"
@@ -62,7 +63,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         "runs": rows,
         "pairs": pairs,
         "sentence": _sentence(rows, pairs),
-        "warnings": _warnings(rows, summaries),
+        "warnings": to_json(_warnings(rows, summaries)),
     }
 
 
@@ -244,36 +245,39 @@ def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     return f"The evidence is consistent with a ranking over other seeds and other specimens: {told}.{rest}"
 
 
-def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> list[str]:
+def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> list[Caution]:
     found = []
-    twin = source_of(summaries[0]["data"]).is_generated
-    if twin:
-        found.append("These numbers are about the twin, generated pictures, not about BreakHis.")
+    is_generated = source_of(summaries[0]["data"]).is_generated
+    if is_generated:
+        found.append(GENERATED)
     if any(row["paper"] for row in rows):
-        found.append(
-            "The paper's numbers beside those of generated pictures compare nothing; they show where real ones would "
-            "stand."
-            if twin
-            else DATA
-        )
+        found.append(Caution(Kind.PAPER, PAPER_AND_TWIN if is_generated else DATA))
     if len({row["design"] for row in rows}) > 1:
-        told = "; ".join(f"{row['name']}: {row['design']}" for row in rows)
-        found.append(f"The runs were not scored in the same way, so a difference is not of the recipes alone: {told}.")
+        designs = "; ".join(f"{row['name']}: {row['design']}" for row in rows)
+        text = f"The runs use different splits, so a difference is not due to the recipes alone: {designs}."
+        found.append(Caution(Kind.DESIGN, text))
     for row in rows:
         share = row["leakage"]["share_same_specimen"] or row["leakage"]["share_same_patient"]
         if share:
-            found.append(
-                f"{row['name']}: {100 * share:.0f} % of its test images show specimens whose other images the model "
-                "was trained on; its scores say how well known specimens are recognised."
+            text = (
+                f"{row['name']}: {100 * share:.0f} % of the test images show a specimen whose other images are in the "
+                "training set. The scores do not measure performance on new specimens."
             )
+            found.append(Caution(Kind.LEAK, text))
     for row, summary in zip(rows, summaries, strict=True):
-        repeats = summary.get("repeats") or [{"folds_missing": row["protocol"]["folds_missing"]}]
-        for one in repeats:
-            missing = ", ".join(map(str, one["folds_missing"]))
-            which = f"fold {missing} of repeat {one['repeat']}" if "repeat" in one else f"fold {missing}"
-            if missing:
-                found.append(f"{row['name']}: {which} did not end; its numbers are those of the other folds.")
-        if summary.get("repeats_missing"):
-            missing = ", ".join(map(str, summary["repeats_missing"]))
-            found.append(f"{row['name']}: repeat {missing} did not end; pairs are of the repeats that both have.")
+        found += [Caution(Kind.INCOMPLETE, f"{row['name']}: {text}") for text in _missing(row, summary)]
+    return found
+
+
+def _missing(row: dict[str, Any], summary: dict[str, Any]) -> list[str]:
+    repeats = summary.get("repeats") or [{"folds_missing": row["protocol"]["folds_missing"]}]
+    found = []
+    for one in repeats:
+        missing = ", ".join(map(str, one["folds_missing"]))
+        which = f"fold {missing} of repeat {one['repeat']}" if "repeat" in one else f"fold {missing}"
+        if missing:
+            found.append(f"{which} did not finish and is excluded from these numbers.")
+    if summary.get("repeats_missing"):
+        missing = ", ".join(map(str, summary["repeats_missing"]))
+        found.append(f"repeat {missing} did not finish. Runs are compared on the repeats that both have.")
     return found

@@ -9,20 +9,20 @@ from hf_breakhis.files import InputError, write_json
 from hf_breakhis.results.predictions import classes_of, gather, known, probabilities_of, read_parts
 from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.scores.calibration import decide, refusal, reliability
-from hf_breakhis.results.scores.images import (
+from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
+from hf_breakhis.results.scores.leakage import leakage
+from hf_breakhis.results.scores.levels import (
     by_magnification,
     by_tumor_type,
     image_level,
     magnifications_of,
     part_level,
+    patient_level,
 )
-from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
-from hf_breakhis.results.scores.leakage import leakage
 from hf_breakhis.results.scores.paired import mean_scores
-from hf_breakhis.results.scores.patients import patient_level
 from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import Rule, parse_rule
-from hf_breakhis.results.scores.warnings import headline, warnings
+from hf_breakhis.results.scores.warnings import headline, to_json, warnings
 from hf_breakhis.run import DECISION, SUMMARY, Run
 
 DATA_FIELDS = (
@@ -112,7 +112,7 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "group_level": protocol["split_by"],
         "sentence": headline(summary),
     }
-    summary["warnings"] = warnings(summary)
+    summary["warnings"] = to_json(warnings(summary))
     return _written(run, summary)
 
 

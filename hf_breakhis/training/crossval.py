@@ -97,7 +97,7 @@ def cross_validate(recipe: Recipe) -> bool:
     with prepare_once():  # one process decodes, the others read its cached findings
         findings = check_images(images)
     findings.raise_if_unusable()
-    for message in images.warnings:
+    for message in images.cautions:
         say(f"warning: {message}")
     if len(runs) > 1 and state.is_main_process:
         if restarts:

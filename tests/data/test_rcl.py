@@ -109,7 +109,7 @@ def test_the_twin_shows_what_its_truth_says(tmp_path, data_args):
         assert (image["file_name"], image["label"], image["patient_id"]) == (row.file_name, row.label, None)
         turned = np.rot90(np.asarray(open_image(pictures[row.original]["path"])), row.turn // 90)
         assert np.array_equal(np.asarray(open_image(image["image"]["path"])), turned)
-    assert "49 of them are turned copies" in images.warnings[0]
+    assert "49 of 290 images are rotated copies" in images.warnings[0]
     findings = check_images(images)
     assert findings.unusable == {}
     assert not any("among" in sentence for sentence in findings.findings)

@@ -219,8 +219,9 @@ def test_the_twin_is_generated_once_and_owns_up(one_core, datasets_cache, data_a
     images = load_images(args)
     assert images.source == "twin"
     assert images.location.startswith(str(datasets_cache))
-    assert images.warnings == [
-        f"All {len(images.dataset)} images are generated (the twin): scores say nothing about real tissue."
+    assert images.warnings == []
+    assert images.cautions == [
+        f"All {len(images.dataset)} images are generated (synthetic twin). Scores say nothing about real tissue."
     ]
     before = sorted((path, path.stat().st_mtime_ns) for path in datasets_cache.rglob("SOB*.png"))
     assert load_images(args).dataset.to_list() == images.dataset.to_list()

@@ -61,14 +61,13 @@ def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
     run = tmp_path / "leaks"
     shutil.copytree(trained_run, run)
     summary = json.loads((run / "summary.json").read_text())
-    leak = "9 of 10 test images (90 %) show a patient whose other images the model was trained on."
-    summary["leakage"] |= {"share_same_patient": 0.9}
-    summary["warnings"] = [leak, *summary["warnings"]]
+    leak = "9 of 10 test images (90 %) show a patient in the words of another version."
+    summary["warnings"] = [{"kind": "leak", "text": leak}, *summary["warnings"]]
     (run / "summary.json").write_text(json.dumps(summary))
     Run(run).seal()
     (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
     text = ModelCard.load(publication.folder / "README.md").text
-    assert text.index(f"**Leak:** {leak}") < text.index("test images were classified right")
+    assert text.index(f"**Leak:** {leak}") < text.index("test images were classified correctly")
     (honest,) = publications(trained_run, NAME, "fold:0", tmp_path / "honest")
     assert "**Leak:**" not in ModelCard.load(honest.folder / "README.md").text
 

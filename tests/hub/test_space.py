@@ -61,8 +61,8 @@ def test_the_card_is_a_spaces_card_and_warns(app):
     assert "not for diagnosis" in card.text
     assert "generated pictures only" in card.text
     # of Markdown, as the app shows it too
-    assert "`repeats` measures it" in card.text
-    assert "`repeats` measures it" in str(json.loads((app / "facts.json").read_text())["warnings"])
+    assert "Use `--repeats` to measure" in card.text
+    assert "Use `--repeats` to measure" in str(json.loads((app / "facts.json").read_text())["warnings"])
 
 
 def contradictions(lines, bounds):

@@ -11,6 +11,7 @@ from sklearn import metrics
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores import warnings as sentences
+from hf_breakhis.results.scores.warnings import GENERATED, Kind, texts_of
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
@@ -74,8 +75,9 @@ def test_patients_and_parts_are_those_of_a_grouped_table(run, summary):
 def test_headline_says_what_was_measured_at_which_level_with_which_interval(summary):
     head, accuracy = summary["headline"], summary["image"]["pooled"]["accuracy"]
     assert head["sentence"] == (
-        f"{100 * accuracy['value']:.1f} % of {summary['data']['num_images']} test images were classified right "
-        f"(95 % interval {100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %, bootstrap over 23 specimens) "
+        f"{100 * accuracy['value']:.1f} % of {summary['data']['num_images']} test images were classified correctly "
+        f"(95 % confidence interval {100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %; cluster "
+        "bootstrap by specimen: 23 specimens, 2,000 resamples) "
         "in a 3-fold cross-validation split by specimen, with no specimen on both sides of a split."
     )
     assert (head["group_level"], head["value"]) == ("specimen", accuracy["value"])
@@ -84,32 +86,31 @@ def test_headline_says_what_was_measured_at_which_level_with_which_interval(summ
 
 def test_a_leak_is_the_first_thing_said(write_run, tmp_path):
     summary = summarise(write_run(tmp_path / "run", split_by="image", source="twin", warnings=["Half of it is here."]))
-    assert summary["warnings"][0].endswith("the scores say how well known patients are recognised, not new ones.")
-    assert summary["warnings"][1] == (
-        "These numbers are about the twin, a data set of generated pictures, not about BreakHis."
-    )
-    assert "Half of it is here." in summary["warnings"]
+    leak, generated = summary["warnings"][:2]
+    assert leak["kind"] == "leak"
+    assert leak["text"].endswith("The scores do not measure performance on new patients.")
+    assert generated == {"kind": "generated", "text": GENERATED.text}
+    assert {"kind": "data", "text": "Half of it is here."} in summary["warnings"]
     assert "although 100 % of them show a patient whose other images" in summary["headline"]["sentence"]
 
 
 def test_an_honest_run_is_not_accused(summary):
     # The cohort's colours give its classes away, which is another warning.
-    told = [text for text in summary["warnings"] if "better than" not in text]
-    assert len(told) == 1
-    assert told[0].startswith("One split seed and one initial seed")
+    assert {caution["kind"] for caution in summary["warnings"]} <= {"baseline", "seeds"}
+    assert texts_of(summary, Kind.SEEDS)[0].startswith("This run uses one split seed and one training seed.")
 
 
 def test_a_specimen_shared_by_two_patients_is_told(write_run, tmp_path):
     summary = summarise(write_run(tmp_path / "run", split_by="patient", split_seed=SPECIMEN_SPLIT_SEED))
     assert summary["leakage"]["share_same_specimen"] > 0
-    assert "show a specimen whose other images" in summary["warnings"][0]
+    assert "show a specimen whose other images" in texts_of(summary, Kind.LEAK)[0]
     assert "with no patient on both sides of a split, although" in summary["headline"]["sentence"]
 
 
 def test_a_carried_run_says_so_and_has_no_threshold(write_run, tmp_path):
     run = write_run(tmp_path / "run", carry_over="model")
     summary = summarise(run)
-    assert summary["warnings"][0].startswith("The model was carried from fold to fold: ")
+    assert texts_of(summary, Kind.LEAK)[0].startswith("The model was carried over from fold to fold: ")
     decision = json.loads((run / "decision.json").read_text())
     assert decision["threshold"] is None
     assert "carried" in decision["reason"]
@@ -121,7 +122,7 @@ def test_selection_on_the_test_part_is_read_from_the_folds(write_run, tmp_path):
         (run / f"fold-{fold}" / "metrics.json").write_text(json.dumps({"selected_on": part}))
     summary = summarise(run)
     assert summary["protocol"]["selected_on"] == "test"
-    assert summary["warnings"][0].startswith("Selected on the test part")
+    assert summary["warnings"][0]["kind"] == "selected_on_test"
 
 
 def test_a_hold_out_has_no_spread_and_no_threshold(write_run, tmp_path):
@@ -130,15 +131,16 @@ def test_a_hold_out_has_no_spread_and_no_threshold(write_run, tmp_path):
     assert summary["headline"]["sd_over_folds"] is None
     assert summary["calibration"]["temperature"] is None
     assert summary["calibration"]["temperature_reason"].startswith("One fold only")
-    assert "(no interval) in one hold-out split by specimen" in summary["headline"]["sentence"]
-    assert any(text.startswith("No intervals: ") and "fewer than the 10" in text for text in summary["warnings"])
+    assert "(no confidence interval) in one hold-out split by specimen" in summary["headline"]["sentence"]
+    (text,) = texts_of(summary, Kind.INTERVAL)
+    assert text.startswith("No confidence interval: an interval needs at least 10 specimens")
     assert summary["protocol"]["covers_all_images_once"] is False
 
 
 def test_missing_folds_are_named_and_the_others_speak(write_run, tmp_path):
     summary = summarise(write_run(tmp_path / "run", present=[2]))
     assert (summary["protocol"]["folds_present"], summary["protocol"]["folds_missing"]) == ([2], [0, 1])
-    assert "Folds 0 and 1 of 3 did not end: the scores are those of fold 2 alone." in summary["warnings"]
+    assert texts_of(summary, Kind.INCOMPLETE) == ["Folds 0 and 1 of 3 did not finish. The scores are those of fold 2."]
     assert " in fold 2 of a 3-fold cross-validation split by specimen" in summary["headline"]["sentence"]
 
 
@@ -147,9 +149,10 @@ def test_unknown_groups_leave_out_what_needs_them(write_run, tmp_path, cohort):
     summary = summarise(write_run(tmp_path / "run", images, split_by="image"))
     assert summary["patient"] is None
     assert (summary["by_magnification"], summary["by_tumor_type"]) == ({}, {})
-    assert summary["interval"]["method"] == "t interval, standard error by bootstrap over images"
-    assert "whether they were kept apart is unknown" in summary["headline"]["sentence"]
-    assert any("too narrow" in text for text in summary["warnings"])
+    assert summary["interval"]["method"] == "t interval with the standard error of a bootstrap over images"
+    assert "training and test sets may share patients" in summary["headline"]["sentence"]
+    assert any("too narrow" in text for text in texts_of(summary, Kind.INTERVAL))
+    assert texts_of(summary, Kind.UNKNOWN_GROUPS)
 
 
 def test_eight_classes_have_curves_and_patients_and_no_threshold(write_run, tmp_path, cohort):
@@ -194,7 +197,7 @@ def test_repeated_hold_outs_are_no_partition(write_run, tmp_path):
     folds.to_csv(run / "folds.csv", index=False)
     summary = summarise(run)
     assert summary["protocol"]["covers_all_images_once"] is False
-    assert any("repeated hold-outs, not a partition" in text for text in summary["warnings"])
+    assert "repeated hold-outs, not a partition" in texts_of(summary, Kind.OFFICIAL)[0]
     assert "in the official hold-outs of BreakHis, with no specimen" in summary["headline"]["sentence"]
 
 
@@ -209,11 +212,11 @@ def test_repeats_stand_above_their_runs(write_run, tmp_path):
     assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracy))
     assert summary["sd"]["accuracy"] == pytest.approx(np.std(accuracy, ddof=1))
     assert [row["split_seed"] for row in summary["repeats"]] == [42, 43, 44]
-    assert all("better than" in text or "a fold tells little" in text for text in summary["warnings"])
+    assert {caution["kind"] for caution in summary["warnings"]} <= {"baseline", "thin_folds"}
     bounds = summary["intervals"]["accuracy"]
     assert bounds["low"] < summary["mean"]["accuracy"] < bounds["high"]
     assert (summary["headline"]["low"], summary["headline"]["high"]) == (bounds["low"], bounds["high"])
-    assert "95 % interval of the mean over specimens" in summary["headline"]["sentence"]
+    assert "95 % confidence interval of the mean" in summary["headline"]["sentence"]
     assert "average over 3 repeats of a 3-fold cross-validation split by specimen" in summary["headline"]["sentence"]
 
 
@@ -223,8 +226,8 @@ def test_a_missing_repeat_is_named(write_run, tmp_path):
     summary = summarise(tmp_path / "top")
     assert summary["repeats_missing"] == [0]
     assert summary["sd"]["accuracy"] is None
-    assert "show a patient" in summary["warnings"][0]
-    assert any("Repeat 0 did not end" in text for text in summary["warnings"])
+    assert "show a patient" in texts_of(summary, Kind.LEAK)[0]
+    assert any("Repeat 0 did not finish" in text for text in texts_of(summary, Kind.INCOMPLETE))
 
 
 @pytest.mark.parametrize(
@@ -253,9 +256,12 @@ def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
         baselines = {"majority": {"accuracy": 0.7, "roc_auc": 0.5}, "mean_color": None}
         return sentences._unbeaten({"image": {"pooled": pooled}, "baselines": baselines})
 
-    majority = "answering the majority class"
-    assert warned(0.7, 0.65) == [f"The model is no better than {majority}: accuracy 0.700 against 0.700."]
-    near = f"The model is not clearly better than {majority}, within the interval: accuracy 0.710 against 0.700."
+    majority = "the majority-class baseline"
+    assert warned(0.7, 0.65) == [f"The model does not beat {majority}: accuracy 0.700 (baseline 0.700)."]
+    near = (
+        f"The model does not clearly beat {majority}, which is within the confidence interval: "
+        "accuracy 0.710 (baseline 0.700)."
+    )
     assert warned(0.71, 0.65) == [near]
     assert warned(0.8, 0.75) == []
     assert warned(0.8, None) == [], "without an interval only what is lower is told"

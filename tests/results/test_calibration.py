@@ -126,7 +126,7 @@ def test_more_classes_have_a_temperature_and_no_threshold():
     ("folds", "carry_over", "reason"),
     [
         ([0, 0], "none", "One fold only"),
-        ([0, 1], "model", "carried from fold to fold"),
+        ([0, 1], "model", "carried over from fold to fold"),
         ([0, 1], "none", "fewer than"),
     ],
 )

@@ -13,6 +13,7 @@ from hf_breakhis.results.compare import compare
 from hf_breakhis.results.formatting import signed
 from hf_breakhis.results.paper import CLASSIFIERS
 from hf_breakhis.results.report.comparison import comparison_table
+from hf_breakhis.results.scores.warnings import Kind, texts_of
 from tests.results.test_premium import worse
 
 REPEATS = 3
@@ -106,14 +107,14 @@ def test_a_twin_is_not_measured_against_the_paper(write_run, tmp_path):
     paper = found["runs"][0]["paper"]
     assert set(paper["difference"].values()) == {None}
     assert all(row["difference"] is None or set(row["difference"].values()) == {None} for row in paper["folds"])
-    told = " ".join(found["warnings"])
-    assert "not about BreakHis" in told
-    assert "compare nothing" in told
+    told = " ".join(caution["text"] for caution in found["warnings"])
+    assert "nothing about BreakHis" in told
+    assert "Do not compare them" in told
 
 
 def test_a_missing_fold_is_named_and_the_rest_is_said(write_run, tmp_path):
     found = compare([write_run(tmp_path / "a"), write_run(tmp_path / "b", present=[0, 2])])
-    assert any("b: fold 1 did not end" in text for text in found["warnings"])
+    assert any("b: fold 1 did not finish" in caution["text"] for caution in found["warnings"])
     rows = json.loads((tmp_path / "a" / "summary.json").read_text())["image"]["per_fold"]
     assert found["pairs"][0]["num_images"] == rows[0]["num_images"] + rows[2]["num_images"]
 
@@ -175,7 +176,7 @@ def test_repeats_are_paired_by_their_number(write_run, tmp_path):
     (pair,) = found["pairs"]
     assert pair["num_repeats"] == 3
     assert set(pair["scores"]["accuracy"]["repeats"]) == {0.0}, "the same seeds, so the same predictions"
-    assert any("one: repeat 1 did not end" in text for text in found["warnings"])
+    assert any("one: repeat 1 did not finish" in caution["text"] for caution in found["warnings"])
 
 
 def test_hold_outs_are_compared_repeat_by_repeat(write_run, tmp_path):
@@ -193,4 +194,4 @@ def test_hold_outs_are_compared_repeat_by_repeat(write_run, tmp_path):
 def test_a_fold_missing_in_a_later_repeat_is_named(write_run, tmp_path):
     one = repeated(write_run, tmp_path / "one")
     shutil.rmtree(one / "repeat-2" / "fold-1")
-    assert any("one: fold 1 of repeat 2 did not end" in text for text in compare([one])["warnings"])
+    assert any("one: fold 1 of repeat 2 did not finish" in text for text in texts_of(compare([one]), Kind.INCOMPLETE))

@@ -8,7 +8,7 @@ import pytest
 
 from hf_breakhis.data.inventory import INVENTORY, official_folds
 from hf_breakhis.results.report.sibling import sibling
-from hf_breakhis.results.scores.warnings import warnings
+from hf_breakhis.results.scores.warnings import Kind, texts_of, warnings
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 from hf_breakhis.training.environment import command_line
@@ -17,7 +17,7 @@ FIELDS = ("optimizer_name", "num_train_epochs", "num_folds")
 
 
 def thin(summary):
-    return [text for text in warnings(summary) if "a fold tells little" in text]
+    return [caution.text for caution in warnings(summary) if caution.kind == Kind.THIN_FOLDS]
 
 
 def test_a_fold_that_tests_one_specimen_of_a_class_is_told(write_run, tmp_path):
@@ -25,7 +25,9 @@ def test_a_fold_that_tests_one_specimen_of_a_class_is_told(write_run, tmp_path):
     reports = summary["image"]["per_fold"]
     assert sum(sum(report["num_groups_by_class"].values()) for report in reports) == summary["interval"]["num_groups"]
     reports[1]["num_groups_by_class"] = {"benign": 1, "malignant": 9}
-    assert any("fold 1 1 specimen of benign" in text for text in thin(summary))
+    assert thin(summary) == [
+        "Some test sets contain few specimens: fold 1 has 1 benign. Interpret per-fold scores with caution."
+    ]
     for report in reports:
         report["num_groups_by_class"] = {"benign": 3, "malignant": 9}
     assert thin(summary) == []
@@ -52,8 +54,8 @@ def test_a_hold_out_of_few_specimens_has_no_interval_and_says_why(write_run, tmp
     pooled = summary["image"]["pooled"]
     assert pooled["specificity"]["low"] is None
     assert pooled["roc_auc"]["low"] is None
-    told = " ".join(summary["warnings"])
-    assert "2 benign" in told or "2 of benign" in told
+    told = " ".join(texts_of(summary, Kind.INTERVAL))
+    assert "2 benign" in told
     accuracy = pooled["accuracy"]
     assert accuracy["low"] is None or accuracy["high"] - accuracy["low"] < 0.6
 
@@ -87,7 +89,7 @@ def official(write_run, tmp_path):
 def test_patients_that_the_official_folds_never_test_are_counted(official):
     summary = summarise(official)
     assert summary["protocol"]["never_tested"] == [13, 82]
-    assert any("13 of 82 patients are never tested" in text for text in summary["warnings"])
+    assert any("13 of 82 patients are never tested" in text for text in texts_of(summary, Kind.OFFICIAL))
     tests = sum(row["test_images"] for row in summary["leakage"]["per_fold"])
     assert f"of {tests:,} tests of 69 images" in summary["headline"]["sentence"]
 
@@ -95,7 +97,7 @@ def test_patients_that_the_official_folds_never_test_are_counted(official):
 def test_a_partition_counts_every_image_once(write_run, tmp_path):
     summary = summarise(write_run(tmp_path / "run"))
     assert summary["protocol"]["never_tested"][0] == 0
-    assert "test images were classified right" in summary["headline"]["sentence"]
+    assert "test images were classified correctly" in summary["headline"]["sentence"]
 
 
 def test_a_command_can_be_pasted(write_run, tmp_path):

@@ -278,9 +278,9 @@ def test_a_group_of_two_classes_counts_for_both():
 @pytest.mark.parametrize(
     ("count", "bounded", "reason"),
     [
-        (9, True, "9 patients are fewer than the 10 an interval needs."),
+        (9, True, "an interval needs at least 10 patients; the test sets contain 9."),
         (10, True, None),
-        (10, False, "it hangs on fewer than 10 patients: the test part has 4 benign and 6 malignant ones."),
+        (10, False, "the score is based on fewer than 10 patients (4 benign, 6 malignant)."),
     ],
 )
 def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
@@ -294,5 +294,7 @@ def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
         "reason": reason,
     }
     given = Groups("patient", np.arange(count)), {"benign": 4, "malignant": 6}, bounded
-    assert describe(*given) == {"method": "t interval, standard error by bootstrap over patients"} | told
-    assert describe(*given, "percentile") == {"method": "percentile interval by bootstrap over patients"} | told
+    assert (
+        describe(*given) == {"method": "t interval with the standard error of a cluster bootstrap by patient"} | told
+    )
+    assert describe(*given, "percentile") == {"method": "percentile interval of a cluster bootstrap by patient"} | told

@@ -95,8 +95,8 @@ def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> Images:
     images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
     copies = int((rows["turn"] != 0).sum())
     note = (
-        f"All {len(rows):,} images are generated (the twin of RCL-7500): scores say nothing about real tissue. "
-        f"{copies:,} of them are turned copies of others, as RCL-7500 seems to hold: a split by image leaks."
+        f"{copies:,} of {len(rows):,} images are rotated copies of others, as RCL-7500 seems to contain: a split by "
+        "image leaks."
     )
     columns = {"file_name": rows["file_name"].tolist(), "label": rows["label"].tolist()}
     return describe(images, columns, CLASSES, "rcl7500_twin", str(folder), warnings=[note])

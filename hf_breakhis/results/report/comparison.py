@@ -7,6 +7,7 @@ from typing import Any
 from hf_breakhis.files import read_json, write_json, write_text
 from hf_breakhis.results.formatting import ABSENT, interval, score, signed, value_of
 from hf_breakhis.results.report.page import fill_page, write_figures
+from hf_breakhis.results.scores.warnings import Kind, texts_of, texts_without
 from hf_breakhis.run import Run
 
 SCORE_NAMES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "roc_auc": "ROC AUC",
@@ -21,7 +22,8 @@ def write_comparison(folder: Path, comparison: dict[str, Any]) -> Path:
     figures = write_figures(run, ["compared"])
     page = fill_page(
         "compare.html.j2", run, figures=figures, scores=SCORE_NAMES, cells=("precision", "recall", "f1"),
-        averages_of=AVERAGE_NAMES, twin=[text for text in summary["warnings"] if "about the twin" in text],
+        averages_of=AVERAGE_NAMES, twin=texts_of(summary, Kind.GENERATED),
+        doubts=texts_without(summary, Kind.GENERATED),
         beside_paper=any(row["paper"] for row in summary["runs"]),
     )  # fmt: skip
     return write_text(folder / "comparison.html", page)
@@ -29,7 +31,7 @@ def write_comparison(folder: Path, comparison: dict[str, Any]) -> Path:
 
 def comparison_table(comparison: dict[str, Any]) -> str:
     """Return a comparison as plain text of at most 100 columns."""
-    lines = [line for text in comparison["warnings"] for line in (*wrap(f"WARNING: {text}", 88), "")]
+    lines = [line for caution in comparison["warnings"] for line in (*wrap(f"WARNING: {caution['text']}", 88), "")]
     lines += [*wrap(comparison["sentence"], 88), ""]
     head = f"{'Run':<24}{'Pooled':>8}{'Interval':>17}{'Folds':>8}{'Paper':>7}{'Less paper':>12}{'Recognition':>13}"
     lines.append(head)

@@ -22,6 +22,7 @@ from hf_breakhis.results.report.inline import inline_svg, thumbnail
 from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
+from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, texts_of, texts_without
 from hf_breakhis.run import EXAMPLES as PICTURES
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
 from hf_breakhis.run import REPORT, Run
@@ -53,7 +54,7 @@ def write_report(folder: str | Path) -> Path:
             write_report(repeat.folder)
         figures = write_figures(run, ["repeats"])
         other = sibling(run, tuple(MAIN_FIELDS))
-        page = fill_page("repeats.html.j2", run, figures=figures, sibling=other, leaks=_leaks(repeats[0].summary))
+        page = fill_page("repeats.html.j2", run, figures=figures, sibling=other, leaks=_is_optimistic(run.summary))
         return write_text(run.folder / REPORT, page)
     figures = write_figures(run, FIGURES)
     explained = read_explained(run)
@@ -63,8 +64,9 @@ def write_report(folder: str | Path) -> Path:
         figures=figures,
         examples=choose_examples(run),
         explained=explained,
-        twin=[text for text in run.summary["warnings"] if _is_twin(run) and "twin" in text],
-        leaks=_leaks(run.summary),
+        twin=texts_of(run.summary, Kind.GENERATED),
+        doubts=texts_without(run.summary, Kind.GENERATED),
+        leaks=_is_optimistic(run.summary),
         pipeline=stages(run.recipe, run.summary) if run.recipe else [],
         repeated=loop_label(run.recipe, run.summary),
         checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS, run.summary["data"]),
@@ -144,15 +146,8 @@ def _watched(run: Run) -> str:
     return " or ".join(sorted(parts)) or "evaluation"
 
 
-def _is_twin(run: Run) -> bool:
-    return source_of(run.summary["data"]).is_generated
-
-
-def _leaks(summary: dict[str, Any]) -> bool:
-    """Whether the scores are of images that the model, or a choice made for it, has known in some way."""
-    leakage = summary.get("leakage") or {}
-    shares = [leakage.get(f"share_{name}") for name in ("same_patient", "same_specimen", "seen")]
-    return any(shares) or summary["protocol"].get("selected_on") == "test"
+def _is_optimistic(summary: dict[str, Any]) -> bool:
+    return bool(texts_of(summary, *OPTIMISTIC))
 
 
 def choose_examples(run: Run) -> dict[str, list[dict[str, Any]]]:

@@ -32,7 +32,7 @@ def terminal_table(summary: dict[str, Any]) -> str:
     """
     if "repeats" in summary:
         return _ascii("\n".join(_repeats(summary)))
-    parts = [_wrapped(f"WARNING: {text}") for text in summary.get("warnings", [])]
+    parts = [_wrapped(f"WARNING: {caution['text']}") for caution in summary["warnings"]]
     parts += [_wrapped(summary["headline"]["sentence"]), _folds(summary), _averages(summary), _baselines(summary)]
     parts.append(["Research software: not for diagnosis."])
     return _ascii("\n\n".join("\n".join(lines) for lines in parts if lines))
@@ -101,7 +101,7 @@ def _notes(summary: dict[str, Any]) -> list[str]:
 
 
 def _baselines(summary: dict[str, Any]) -> list[str]:
-    lines = [f"{'Beside it':<42}{'Accuracy':>16}{'Balanced':>11}{'ROC AUC':>19}"]
+    lines = [f"{'Baselines':<42}{'Accuracy':>16}{'Balanced':>11}{'ROC AUC':>19}"]
     lines.append("-" * len(lines[0]))
     image = (summary["image"].get("pooled") or {}).items()
     rows: dict[str, dict[str, Any]] = {"This model, pooled": {key: value_of(value) for key, value in image}}
@@ -114,7 +114,7 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
 
 def _repeats(summary: dict[str, Any]) -> list[str]:
     """One row a repeat, then mean and standard deviation over the repeats."""
-    lines = [line for text in summary.get("warnings", []) for line in (*_wrapped(f"WARNING: {text}"), "")]
+    lines = [line for caution in summary["warnings"] for line in (*_wrapped(f"WARNING: {caution['text']}"), "")]
     lines += [*_wrapped(summary["headline"]["sentence"]), ""] if summary.get("headline") else []
     lines.append(f"{'Repeat':<10}{'Split seed':>12}{'Seed':>10}{'Accuracy':>18}{'Recognition rate':>20}")
     lines.append("-" * len(lines[-1]))

@@ -116,7 +116,7 @@ def decide(test: pd.DataFrame, refusal: str | None, rule: Rule = YOUDEN) -> tupl
 def refusal(test: pd.DataFrame, carry_over: str) -> str | None:
     """Say why threshold and temperature cannot be judged on these predictions, or None where they can."""
     if carry_over != "none":
-        return "The model was carried from fold to fold and had seen later test images: no fold can judge the others."
+        return "The model was carried over from fold to fold and had seen later test images, so no fold is unseen."
     folds = sorted(test["fold"].unique())
     if len(folds) < 2:
         return "One fold only: a threshold or temperature fitted on it cannot be judged on another."

@@ -140,8 +140,8 @@ def exact_bound(value: float, num_groups: int, level: float = LEVEL) -> tuple[fl
 
 
 WORDS = {
-    "bootstrap error": "t interval, standard error by bootstrap",
-    "percentile": "percentile interval by bootstrap",
+    "bootstrap error": "t interval with the standard error of a",
+    "percentile": "percentile interval of a",
 }
 METHODS = {"bootstrap error": bootstrap_error, "percentile": percentile}
 
@@ -250,6 +250,11 @@ def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
     return {"value": told.value, "low": low, "high": high}
 
 
+def resampling(level: str) -> str:
+    """Return the name of the bootstrap that draws groups of this level."""
+    return "bootstrap over images" if level == "image" else f"cluster bootstrap by {level}"
+
+
 def describe(groups: Groups, by_class: Mapping[str, int], bounded: bool, method: str = METHOD) -> dict[str, object]:
     """Return what summary.json says of the intervals.
 
@@ -262,12 +267,12 @@ def describe(groups: Groups, by_class: Mapping[str, int], bounded: bool, method:
     plural = f"{groups.level}s"
     reason = None
     if groups.count < MIN_GROUPS:
-        reason = f"{groups.count} {plural} are fewer than the {MIN_GROUPS} an interval needs."
+        reason = f"an interval needs at least {MIN_GROUPS} {plural}; the test sets contain {groups.count}."
     elif not bounded:
-        told = " and ".join(f"{count} {name}" for name, count in by_class.items())
-        reason = f"it hangs on fewer than {MIN_GROUPS} {plural}: the test part has {told} ones."
+        counts = ", ".join(f"{count} {name}" for name, count in by_class.items())
+        reason = f"the score is based on fewer than {MIN_GROUPS} {plural} ({counts})."
     return {
-        "method": f"{WORDS[method]} over {plural}",
+        "method": f"{WORDS[method]} {resampling(groups.level)}",
         "group": groups.level,
         "level": LEVEL,
         "resamples": RESAMPLES,

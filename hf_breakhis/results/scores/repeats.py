@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.scores.warnings import ONE_SEED, design
+from hf_breakhis.results.scores.intervals import resampling
+from hf_breakhis.results.scores.warnings import ONE_SEED, Kind, design, to_json
 from hf_breakhis.run import SUMMARY, Run
 
 SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
@@ -72,13 +73,13 @@ def _row(run: Run, number: int, summary: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bounds: dict[str, float | None]) -> str:
     protocol, group = first["protocol"], first["interval"]["group"]
-    share = f"{100 * accuracy.mean():.1f} % of the test images were classified right"
+    share = f"{100 * accuracy.mean():.1f} % of the test images were classified correctly"
     folds = [*protocol["folds_present"], *protocol["folds_missing"]]
     how = design(protocol | {"folds_present": folds, "folds_missing": []})
     if sd is None:
-        return f"{share} in {how}, in the one repeat that ended."
+        return f"{share} in {how}, in the one repeat that finished."
     return (
-        f"{share} on average over {len(accuracy)} repeats of {how} with other split and initial seeds "
+        f"{share} on average over {len(accuracy)} repeats of {how} with different split and training seeds "
         f"({100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %, standard deviation {100 * sd:.1f} points; "
         f"{_bounds(bounds, group)})."
     )
@@ -86,19 +87,24 @@ def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bou
 
 def _bounds(bounds: dict[str, float | None], group: str) -> str:
     if bounds["low"] is None or bounds["high"] is None:
-        return f"no interval over {group}s"
-    return f"95 % interval of the mean over {group}s {100 * bounds['low']:.1f} to {100 * bounds['high']:.1f} %"
+        return "no confidence interval of the mean"
+    ends = f"{100 * bounds['low']:.1f} to {100 * bounds['high']:.1f} %"
+    return f"95 % confidence interval of the mean {ends}, {resampling(group)}"
 
 
-def _warnings(summaries: dict[int, dict[str, Any]], missing: list[int]) -> list[str]:
+def _warnings(summaries: dict[int, dict[str, Any]], missing: list[int]) -> list[dict[str, str]]:
     """Return the warnings of the repeats, each once; one that not all repeats share names its repeat."""
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     for number, summary in summaries.items():
-        for text in summary["warnings"]:
-            shared = all(text in other["warnings"] for other in summaries.values())
-            found.append(text if shared else f"Repeat {number}: {text}")
-    unique = [text for text in dict.fromkeys(found) if ONE_SEED not in text]
+        for caution in summary["warnings"]:
+            if caution["kind"] == Kind.SEEDS:
+                continue  # the repeats are the other seeds
+            shared = all(caution in other["warnings"] for other in summaries.values())
+            prefix = "" if shared else f"Repeat {number}: "
+            found.append((caution["kind"], prefix + caution["text"]))
     if missing:
         which = "Repeat" if len(missing) == 1 else "Repeats"
-        unique.append(f"{which} {', '.join(map(str, missing))} did not end: these numbers are without.")
-    return [*unique, ONE_SEED] if len(summaries) == 1 else unique
+        numbers = ", ".join(map(str, missing))
+        found.append((Kind.INCOMPLETE, f"{which} {numbers} did not finish and are excluded from these numbers."))
+    unique = [{"kind": kind, "text": text} for kind, text in dict.fromkeys(found)]
+    return [*unique, *to_json([ONE_SEED])] if len(summaries) == 1 else unique

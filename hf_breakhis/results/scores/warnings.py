@@ -1,18 +1,70 @@
-"""Sentences: what a summary says in words, the measurement first and every reason for doubt."""
+"""The headline of a summary in words, and the warnings to read before its scores."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import percent, things
-from hf_breakhis.results.scores.intervals import MIN_GROUPS
+from hf_breakhis.results.scores.intervals import MIN_GROUPS, resampling
 
-ONE_SEED = (
-    "One split seed and one initial seed: how far the scores move with other seeds is not in these numbers; "
-    "`repeats` measures it."
+
+class Kind(StrEnum):
+    """What a warning is about; pages select and order warnings by it, never by their words."""
+
+    LEAK = "leak"
+    SELECTED_ON_TEST = "selected_on_test"
+    INCOMPLETE = "incomplete"
+    GENERATED = "generated"
+    BASELINE = "baseline"
+    DATA = "data"
+    INTERVAL = "interval"
+    SEVERAL_CLASSES = "several_classes"
+    THIN_FOLDS = "thin_folds"
+    OFFICIAL = "official"
+    UNKNOWN_GROUPS = "unknown_groups"
+    SEEDS = "seeds"
+    PAPER = "paper"
+    DESIGN = "design"
+
+
+OPTIMISTIC = (Kind.LEAK, Kind.SELECTED_ON_TEST)  # the scores are higher than those of new patients
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One warning: its kind, and a text that can be understood without context."""
+
+    kind: Kind
+    text: str
+
+
+THIN = 3  # groups of a class in a test set
+ONE_SEED = Caution(
+    Kind.SEEDS,
+    "This run uses one split seed and one training seed. Use `--repeats` to measure variability across seeds.",
+)
+GENERATED = Caution(
+    Kind.GENERATED,
+    "These scores are for a synthetic twin: generated images with the groups and counts of a real data set. They say "
+    "nothing about BreakHis or real tissue.",
 )
 
 
-THIN = 3  # groups of a class in a test part
+def to_json(cautions: list[Caution]) -> list[dict[str, str]]:
+    """Return warnings as summary.json and comparison.json hold them."""
+    return [asdict(caution) for caution in cautions]
+
+
+def texts_of(summary: Mapping[str, Any], *kinds: Kind) -> list[str]:
+    """Return the texts of a summary's warnings that are of one of these kinds, in the order of the summary."""
+    return [caution["text"] for caution in summary["warnings"] if caution["kind"] in kinds]
+
+
+def texts_without(summary: Mapping[str, Any], *kinds: Kind) -> list[str]:
+    """Return the texts of all other warnings of a summary."""
+    return [caution["text"] for caution in summary["warnings"] if caution["kind"] not in kinds]
 
 
 def headline(summary: dict[str, Any]) -> str:
@@ -21,13 +73,14 @@ def headline(summary: dict[str, Any]) -> str:
     tested = sum(row["test_images"] for row in summary["leakage"]["per_fold"])
     different = summary["protocol"].get("num_tested") or tested
     tests = f"{tested:,} test images" if different == tested else f"{tested:,} tests of {different:,} images"
-    sentence = f"{100 * accuracy['value']:.1f} % of {tests} were classified right"
+    sentence = f"{100 * accuracy['value']:.1f} % of {tests} were classified correctly"
     if accuracy["low"] is None:
-        sentence += " (no interval)"
+        sentence += " (no confidence interval)"
     else:
         bounds = f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %"
-        sentence += f" (95 % interval {bounds}, bootstrap over {things(interval['num_groups'], interval['group'])})"
-    return f"{sentence} in {design(summary['protocol'])}{_kept_apart(summary['leakage'])}."
+        groups = f"{things(interval['num_groups'], interval['group'])}, {interval['resamples']:,} resamples"
+        sentence += f" (95 % confidence interval {bounds}; {resampling(interval['group'])}: {groups})"
+    return f"{sentence} in {design(summary['protocol'])}{_overlap(summary['leakage'])}."
 
 
 def design(protocol: dict[str, Any]) -> str:
@@ -44,93 +97,98 @@ def design(protocol: dict[str, Any]) -> str:
     return f"{_folds(protocol['folds_present'])} of {whole}" if protocol["folds_missing"] else whole
 
 
-def warnings(summary: dict[str, Any]) -> list[str]:
+def warnings(summary: dict[str, Any]) -> list[Caution]:
     """Return what must be read before the scores, leaks first."""
     protocol, data = summary["protocol"], summary["data"]
-    found = [*_leaks(summary["leakage"], protocol)]
+    found = _leaks(summary["leakage"], protocol)
     if protocol["selected_on"] == "test":
         found.append(
-            "Selected on the test part: a checkpoint, an early stop or a learning rate was chosen by the same images "
-            "that give the scores, so the scores flatter. `validation_size` gives a part for choosing."
+            Caution(
+                Kind.SELECTED_ON_TEST,
+                "Selected on the test set: a checkpoint, the stopping epoch or a learning rate was chosen on the "
+                "images that give the scores. The scores are optimistic. Set `validation_size` to select on a "
+                "validation set.",
+            )
         )
     if protocol["folds_missing"]:
         count = len(protocol["folds_missing"]) + len(protocol["folds_present"])
-        found.append(
-            f"{_folds(protocol['folds_missing']).capitalize()} of {count} did not end: the scores are those of "
-            f"{_folds(protocol['folds_present'])} alone."
+        text = (
+            f"{_folds(protocol['folds_missing']).capitalize()} of {count} did not finish. The scores are those of "
+            f"{_folds(protocol['folds_present'])}."
         )
-    is_twin = source_of(data).is_generated
-    if is_twin:
-        found.append("These numbers are about the twin, a data set of generated pictures, not about BreakHis.")
-    found += _unbeaten(summary)
-    found += [text for text in data["warnings"] if not (is_twin and "twin" in text)]  # said above
-    found += _doubtful_intervals(summary["interval"])
-    found += _several_classes(summary["patient"])
-    found += _thin_folds(summary["image"]["per_fold"], summary["interval"]["group"])
+        found.append(Caution(Kind.INCOMPLETE, text))
+    if source_of(data).is_generated:
+        found.append(GENERATED)
+    found += [Caution(Kind.BASELINE, text) for text in _unbeaten(summary)]
+    found += [Caution(Kind.DATA, text) for text in data["warnings"]]
+    found += [Caution(Kind.INTERVAL, text) for text in _doubtful_intervals(summary["interval"])]
+    found += [Caution(Kind.SEVERAL_CLASSES, text) for text in _several_classes(summary["patient"])]
+    thin = _thin_folds(summary["image"]["per_fold"], summary["interval"]["group"])
+    found += [Caution(Kind.THIN_FOLDS, text) for text in thin]
     if protocol["split_by"] == "official" and not protocol["covers_all_images_once"]:
-        found.append(_official(protocol.get("never_tested")))
+        found.append(Caution(Kind.OFFICIAL, _official(protocol.get("never_tested"))))
     return [*found, ONE_SEED]
 
 
 def _several_classes(patient: dict[str, Any] | None) -> list[str]:
-    """Return a warning where a patient has no class of its own."""
     several = sum(row["label"] is None for row in (patient or {}).get("table") or [])
     if not several:
         return []
     who = "1 patient has" if several == 1 else f"{several} patients have"
     return [
-        f"{who} images of more than one class. The recognition rate counts them; the accuracy of the mean probability "
-        "per patient is not defined, and sensitivity and specificity per patient leave them out."
+        f"{who} images of more than one class. The recognition rate includes them. The patient accuracy of the mean "
+        "probability is undefined. The sensitivity and specificity per patient exclude them."
     ]
 
 
 def _thin_folds(reports: list[dict[str, Any]], group: str) -> list[str]:
-    """Return a warning where a class of a fold's test part is one group, or two."""
-    thin = [
-        f"fold {report['fold']} {things(count, group)} of {name}"
+    """Return a warning where a class of a fold's test set is one group, or two."""
+    counts = [
+        (report["fold"], [f"{count} {name}" for name, count in classes.items() if 0 < count < THIN])
         for report in reports
-        for name, count in report.get("num_groups_by_class", {}).items()
-        if 0 < count < THIN and group != "image"
+        for classes in [report.get("num_groups_by_class", {})]
     ]
-    if not thin:
+    thin = [f"fold {fold} has {' and '.join(few)}" for fold, few in counts if few]
+    if not thin or group == "image":
         return []
-    return [f"Of few {group}s a fold tells little: to test with, {', '.join(thin)}."]
+    return [f"Some test sets contain few {group}s: {', '.join(thin)}. Interpret per-fold scores with caution."]
 
 
 def _official(never: list[int] | None) -> str:
-    """Return what the official folds are."""
-    told = f"{never[0]} of {things(never[1], 'patient')} are never tested" if never else "others are never tested"
+    which = f"{never[0]} of {things(never[1], 'patient')} are never tested" if never else "others are never tested"
     what = "The official folds are repeated hold-outs, not a partition"
-    return f"{what}: some images are tested several times, and {told}."
+    return f"{what}: some images are tested several times, and {which}."
 
 
-def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[str]:
+def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[Caution]:
     total = sum(row["test_images"] for row in leakage["per_fold"])
     found = []
     for group in ("patient", "specimen"):
         count = _sum(leakage, f"same_{group}")
         if count and not (group == "specimen" and count == _sum(leakage, "same_patient")):
             found.append(
-                f"{count:,} of {total:,} test images ({percent(count / total)}) show a {group} whose other images the "
-                f"model was trained on; the scores say how well known {group}s are recognised, not new ones."
+                f"{count:,} of {total:,} test images ({percent(count / total)}) show a {group} whose other images are "
+                f"in the training set. The scores do not measure performance on new {group}s."
             )
     seen = sum(row["seen_in_training"] for row in leakage["per_fold"])
+    share = percent(seen / total)
     if protocol["carry_over"] != "none":
         found.append(
-            f"The model was carried from fold to fold: {seen:,} of {total:,} test images ({percent(seen / total)}) "
-            "are images it had been trained on in an earlier fold, and later folds were trained for longer."
+            f"The model was carried over from fold to fold: {seen:,} of {total:,} test images ({share}) were training "
+            "images of an earlier fold. Later folds were also trained for longer."
         )
     elif seen:
-        share = percent(seen / total)
-        found.append(f"{seen:,} of {total:,} test images ({share}) are images that the model was trained on.")
+        found.append(f"{seen:,} of {total:,} test images ({share}) are also training images of the model.")
+    cautions = [Caution(Kind.LEAK, text) for text in found]
     if leakage["share_same_patient"] is None and leakage["share_same_specimen"] is None:
-        found.append("The source names neither patients nor specimens: whether they were kept apart is unknown.")
-    return found
+        text = "The source names no patients and no specimens. Training and test sets may share patients."
+        cautions.append(Caution(Kind.UNKNOWN_GROUPS, text))
+    return cautions
 
 
 def _unbeaten(summary: dict[str, Any]) -> list[str]:
-    """Return a warning for each baseline, which knows nothing of tissue, that the model does not clearly beat."""
-    names = {"majority": "answering the majority class", "mean_color": "a logistic regression on mean colour"}
+    """Return a warning for each baseline that the model does not clearly beat."""
+    names = {"majority": "majority-class", "mean_color": "mean-colour"}
     pooled = summary["image"]["pooled"]
     found = []
     for name, words in names.items():
@@ -140,53 +198,57 @@ def _unbeaten(summary: dict[str, Any]) -> list[str]:
             ours, theirs = pooled.get(score) or {}, baseline.get(score)
             if theirs is None or ours.get("value") is None:
                 continue
-            told = f"{short} {ours['value']:.3f} against {theirs:.3f}"
+            both = f"{short} {ours['value']:.3f} (baseline {theirs:.3f})"
             if theirs >= ours["value"]:
-                below.append(told)
+                below.append(both)
             elif ours["low"] is not None and theirs >= ours["low"]:
-                near.append(told)
+                near.append(both)
         if below:
-            found.append(f"The model is no better than {words}: {', '.join(below)}.")
+            found.append(f"The model does not beat the {words} baseline: {', '.join(below)}.")
         elif near:
-            found.append(f"The model is not clearly better than {words}, within the interval: {', '.join(near)}.")
+            found.append(
+                f"The model does not clearly beat the {words} baseline, which is within the confidence interval: "
+                f"{', '.join(near)}."
+            )
     return found
 
 
 def _doubtful_intervals(interval: dict[str, Any]) -> list[str]:
     if interval["reason"] is not None:
-        of_what = "intervals" if interval["num_groups"] < MIN_GROUPS else "interval of the accuracy"
-        return [f"No {of_what}: {interval['reason']}"]
+        of_what = "" if interval["num_groups"] < MIN_GROUPS else " for the accuracy"
+        return [f"No confidence interval{of_what}: {interval['reason']}"]
     found = []
     few = {name: count for name, count in interval["num_groups_by_class"].items() if count < MIN_GROUPS}
     if few:
         plural = f"{interval['group']}s"
-        told = ", ".join(f"{count} of {name}" for name, count in few.items())
+        counts = ", ".join(f"{count} {name}" for name, count in few.items())
         found.append(
-            f"The test parts have few {plural} of a class ({told}); scores that hang on fewer than {MIN_GROUPS} "
-            f"{plural} have no interval."
+            f"The test sets contain few {plural} of a class ({counts}). Scores based on fewer than {MIN_GROUPS} "
+            f"{plural} have no confidence interval."
         )
     if interval["group"] == "image":
-        found += [
-            "The intervals resample single images, since no groups are known; where images share a patient they are "
-            "too narrow."
-        ]
+        found.append(
+            "The confidence intervals resample single images because no groups are known. They are too narrow if "
+            "images share a patient."
+        )
     return found
 
 
-def _kept_apart(leakage: dict[str, Any]) -> str:
+def _overlap(leakage: dict[str, Any]) -> str:
+    """Return what training and test sets share, as the end of the headline."""
     patient, specimen = leakage["share_same_patient"], leakage["share_same_specimen"]
     seen = leakage["share_seen"]
     if seen:
-        return f", although {percent(seen)} of them are images the model was trained on"
+        return f", although {percent(seen)} of them are also training images of the model"
     if patient:
-        return f", although {percent(patient)} of them show a patient whose other images the model was trained on"
+        return f", although {percent(patient)} of them show a patient whose other images are in the training set"
     if specimen:
         return (
             ", with no patient on both sides of a split, although "
-            f"{percent(specimen)} of them show a specimen whose other images the model was trained on"
+            f"{percent(specimen)} of them show a specimen whose other images are in the training set"
         )
     if patient is None and specimen is None:
-        return "; the source names no patients, so whether they were kept apart is unknown"
+        return "; the source names no patients, so training and test sets may share patients"
     return f", with no {'specimen' if specimen is not None else 'patient'} on both sides of a split"
 
 
