@@ -265,4 +265,4 @@ def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
     assert warned(0.71, 0.65) == [near]
     assert warned(0.8, 0.75) == []
     assert warned(0.8, None) == [], "without an interval only what is lower is told"
-    assert warned(0.8, 0.75, area=0.4) == [f"The model is no better than {majority}: ROC AUC 0.400 against 0.500."]
+    assert warned(0.8, 0.75, area=0.4) == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]
