@@ -1,10 +1,13 @@
 """What a BreakHis file name says: SOB_M_DC-14-13412-100-001.png."""
 
 import hashlib
+import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError
 
 CLASSES = ("benign", "malignant")
@@ -20,8 +23,14 @@ TUMOR_TYPES = BENIGN_TYPES | MALIGNANT_TYPES
 
 _PATTERN = re.compile(
     rf"(?P<method>SOB)_(?P<letter>[BM])_(?P<tumor_type>{'|'.join(TUMOR_TYPES)})-(?P<year>[0-9]{{2}})"
-    r"-(?P<slide>[0-9]{1,6}[A-Z]{0,3})-(?P<magnification>40|100|200|400)-(?P<number>[0-9]{3})\.png"
+    r"-(?P<slide>[0-9]{1,6}[A-Z]{0,3})-(?P<magnification>40|100|200|400)-(?P<number>[0-9]{3})"
 )
+_SLIDE_FOLDER = re.compile(r"sob_[bm]_[a-z]{1,2}_[0-9]{2}_[0-9]+[a-z]*")
+PART_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _FORM = "METHOD_CLASS_TYPE-YEAR-SLIDE-MAGNIFICATION-NUMBER.png, such as SOB_M_DC-14-13412-100-001.png"
 
 
@@ -71,12 +80,15 @@ class BreakHisName:
 
 
 def parse_file_name(name: str) -> BreakHisName:
-    """Read a BreakHis file name (no folders).
+    """Read a BreakHis file name (no folders), with any accepted extension in any case, as copies have.
+
+    `str()` of the result is the name of the original image, with `.png`: it stands for the image everywhere.
 
     Raises:
         InputError: the name has another form, or its class and tumour type disagree.
     """
-    match = _PATTERN.fullmatch(name)
+    stem, extension = os.path.splitext(name)
+    match = _PATTERN.fullmatch(stem) if extension.lower() in EXTENSIONS else None
     if match is None or match["number"] == "000":
         raise InputError(f"{name!r} is not a BreakHis file name; one looks like {_FORM}.")
     label = "BM".index(match["letter"])
@@ -92,6 +104,40 @@ def parse_file_name(name: str) -> BreakHisName:
         magnification=match["magnification"] + "X",
         number=int(match["number"]),
     )
+
+
+def is_breakhis(name: str) -> bool:
+    """Tell whether a file name (no folders) is one that `parse_file_name` reads."""
+    try:
+        return bool(parse_file_name(name))
+    except InputError:
+        return False
+
+
+def part_of(folders: Iterable[str]) -> str | None:
+    """Return the part of a split that folders suggest: train, validation or test; None if they suggest none."""
+    return next((PART_FOLDERS[name.lower()] for name in folders if name.lower() in PART_FOLDERS), None)
+
+
+def contradicts(folders: Iterable[str], name: BreakHisName) -> bool:
+    """Tell whether a folder names another class, tumour type, magnification or slide than the file name."""
+    for folder in folders:
+        words = folder.lower().replace(" ", "_").replace("-", "_")
+        for values, own in (
+            (CLASSES, CLASSES[name.label]),
+            ([value.lower() for value in MAGNIFICATIONS], name.magnification.lower()),
+            ([value.replace(" ", "_") for value in TUMOR_TYPES.values()], _words_of_type(name)),
+        ):
+            if words in values and words != own:
+                return True
+        slide = name.patient_id.lower().replace("-", "_")
+        if _SLIDE_FOLDER.fullmatch(words) and words != slide:
+            return True
+    return False
+
+
+def _words_of_type(name: BreakHisName) -> str:
+    return TUMOR_TYPES[name.tumor_type].replace(" ", "_")
 
 
 def picture_name(file_name: str) -> str:

@@ -1,5 +1,6 @@
 """One form for the images of every source: seven columns, read from the file names, and what is odd about them."""
 
+import filecmp
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,17 +10,29 @@ from pathlib import PurePosixPath
 import datasets
 import pyarrow as pa
 
-from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, parse_file_name
+from hf_breakhis.data.filenames import (
+    CLASSES,
+    MAGNIFICATIONS,
+    TUMOR_TYPES,
+    BreakHisName,
+    contradicts,
+    parse_file_name,
+    part_of,
+)
 from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
-from hf_breakhis.data.open_image import PILLOW_ERRORS
+from hf_breakhis.data.open_image import EXTENSIONS, PILLOW_ERRORS
 from hf_breakhis.data.sources.about import Source, find_source
 from hf_breakhis.data.twin.twin import is_twin
+from hf_breakhis.data.walk import normal
 from hf_breakhis.files import InputError, printable
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
 ODD_PLACES = {
     "unnamed": "Left out, since not named as BreakHis images are",
+    "unsupported": f"Left out, since not of an accepted format ({' '.join(EXTENSIONS)})",
+    "link": "Links to folders that are read already, not followed",
+    "copy": "There more than once (one file of each image is used), left out",
     "misplaced": "In a folder that disagrees with the file name (the name is believed)",
     "surplus": "Not in the inventory of BreakHis, but used",
 }
@@ -38,7 +51,7 @@ class Images:
         location: the folder or archive they were read from.
         warnings: sentences that belong into every report of these images.
         findings: what is odd about the files, though they can be used.
-        places: all places behind three of the findings: "unnamed" (left out), "misplaced", "surplus" (used).
+        places: all places behind the findings of `ODD_PLACES`, and "other": files that are no images.
         stamp: path, size and time of an archive in short; empty for a folder, whose files have their own.
         revision: the commit of a data set from the Hub, None for other sources.
         is_unchanged: tells whether the files still are as they were when they were listed; None if nobody looks.
@@ -90,7 +103,10 @@ def placeless(sentences: Iterable[str], location: str) -> list[str]:
     if not os.path.isabs(location) or len(PurePosixPath(location).parts) < 2:
         return list(sentences)
     short = PurePosixPath(location).name
-    return [text.replace(f"{location}/", "").replace(location, short) for text in sentences]
+    found = list(sentences)
+    for place in {location, normal(location)}:
+        found = [text.replace(f"{place}/", "").replace(place, short) for text in found]
+    return found
 
 
 def arrange(
@@ -98,7 +114,7 @@ def arrange(
     places: Sequence[str],
     location: str,
     stamp: str = "",
-    others: Sequence[str] = (),
+    unused: Mapping[str, list[str]] | None = None,
 ) -> Images:
     """Give images their seven columns, from the file names alone.
 
@@ -107,13 +123,15 @@ def arrange(
         places: where each image was found: a path, or a member of an archive.
         location: what the user gave.
         stamp: see `Images`.
-        others: where pictures were found that are no PNG, and so none of BreakHis.
+        unused: places of other files, by kind (see `walk`).
 
     Raises:
-        InputError: a name is there twice, or none is that of a BreakHis image.
+        InputError: two images have one name, or none has that of a BreakHis image.
     """
-    columns, odd = _read_names(places)
-    odd["unnamed"].extend(others)
+    places = [normal(place) for place in places]
+    folders = [_folders(place, location) for place in places]
+    columns, odd, names = _read_names(places, folders, _SameImage(images))
+    odd |= unused or {}
     file_names = columns["file_name"]
     chosen = [row for row, name in enumerate(file_names) if name]
     if not chosen:
@@ -122,7 +140,12 @@ def arrange(
             "dataset=imagefolder."
         )
     text = datasets.Value("string")
-    features = {"label": datasets.ClassLabel(names=list(CLASSES))} | dict.fromkeys(COLUMNS[2:], text)
+    warnings = _warn_of_places(places, folders, names, set(odd["misplaced"]))
+    parts = [None if name is None else part_of(above) for name, above in zip(names, folders, strict=True)]
+    if any(parts):
+        columns[PART_COLUMN] = parts
+        warnings.append(suggested_split(parts))
+    features = {"label": datasets.ClassLabel(names=list(CLASSES))} | dict.fromkeys(list(columns)[1:], text)
     told = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     order = sorted(chosen, key=file_names.__getitem__)
     dataset = in_order(datasets.concatenate_datasets([images, told], axis=1), order)
@@ -130,8 +153,8 @@ def arrange(
     odd["surplus"] = sorted(set(file_names) - set(expected_file_names()))
     findings = tell(odd)
     if _is_generated(dataset):
-        return Images(dataset, "twin", location, [], findings, stamp, odd)
-    return Images(dataset, "breakhis", location, [], findings, stamp, odd)
+        return Images(dataset, "twin", location, warnings, findings, stamp, odd)
+    return Images(dataset, "breakhis", location, warnings, findings, stamp, odd)
 
 
 def in_order(
@@ -154,48 +177,109 @@ def in_order(
     return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order, fingerprint=name)
 
 
-def _read_names(places: Sequence[str]) -> tuple[dict[str, list], dict[str, list[str]]]:
-    """Return the six columns beside the image, and the places that have no name or lie in the wrong folder.
+def suggested_split(parts: Iterable[str | None]) -> str:
+    """Return the sentence about a split that folders suggest, given the part of each image."""
+    counts = Counter(parts)
+    told = ", ".join(f"{counts[part]:,} {part}" for part in ("train", "validation", "test") if counts[part])
+    return f"The folders suggest a split ({told}); it is used only with split_by=folders."
 
-    Rows without a name hold None. Equal texts are one object: of a hundred thousand images, the lists are pointers.
+
+def _folders(place: str, location: str) -> list[str]:
+    """Return the folders of a normal place from `location` on; those above belong to the user's machine."""
+    return place.removeprefix(f"{normal(location)}/").split("/")[:-1]
+
+
+class _SameImage:
+    """Tells whether two rows hold the same file, by its bytes."""
+
+    def __init__(self, images: datasets.Dataset) -> None:
+        self.images = images.cast_column("image", datasets.Image(decode=False))
+
+    def __call__(self, first: int, second: int) -> bool:
+        one, other = self.images[first]["image"], self.images[second]["image"]
+        if one["bytes"] is not None or other["bytes"] is not None:
+            return one["bytes"] == other["bytes"]
+        try:
+            return filecmp.cmp(one["path"], other["path"], shallow=False)
+        except OSError:
+            return False
+
+
+def _read_names(
+    places: Sequence[str], folders: Sequence[Sequence[str]], is_same: Callable[[int, int], bool]
+) -> tuple[dict[str, list], dict[str, list[str]], list[BreakHisName | None]]:
+    """Return the six columns after the image, odd places, and the name of each row that is used.
+
+    Rows that are not used hold None. Of files of one name, a PNG is used before copies in other formats, and one of
+    several equal files. Equal texts are one object: of a hundred thousand images, the lists are pointers.
 
     Raises:
-        InputError: a name is there twice.
+        InputError: two different images have one name.
     """
-    columns: dict[str, list] = {name: [] for name in COLUMNS[1:]}
-    odd: dict[str, list[str]] = {"unnamed": [], "misplaced": []}
-    seen: set[str] = set()
-    shared: dict[str, str] = {}
-    for place in places:
-        parts = place.replace(os.sep, "/").split("/")
-        if parts[-1] in seen:
-            raise _twice(places, parts[-1])
-        seen.add(parts[-1])
+    odd: dict[str, list[str]] = {"unnamed": [], "copy": [], "misplaced": []}
+    names: list[BreakHisName | None] = [None] * len(places)
+    rows: dict[str, int] = {}
+    for row, place in enumerate(places):
         try:
-            name = parse_file_name(parts[-1])
+            name = parse_file_name(place.rpartition("/")[2])
         except InputError:
             odd["unnamed"].append(place)
-            for column in columns.values():
-                column.append(None)
             continue
-        # From the folder of the class down; a copy with fewer folders above has nothing to disagree with.
-        if parts[-6:] != name.path.split("/")[-6:]:
-            odd["misplaced"].append(place)
-        columns["label"].append(name.label)
-        for kind in COLUMNS[2:-1]:
-            value = getattr(name, kind)
-            columns[kind].append(shared.setdefault(value, value))
-        columns["file_name"].append(parts[-1])
-    return columns, odd
+        before = rows.get(str(name))
+        if before is not None:
+            is_png, was_png = (places[one].lower().endswith(".png") for one in (row, before))
+            if is_png == was_png and not is_same(before, row):
+                raise _twice(places, str(name))
+            odd["copy"].append(places[before] if is_png and not was_png else place)
+            if was_png or not is_png:
+                continue
+            names[before] = None
+        rows[str(name)], names[row] = row, name
+    odd["misplaced"] = [
+        place for place, above, name in zip(places, folders, names, strict=True) if name and contradicts(above, name)
+    ]
+    shared: dict[str, str] = {}
+    columns: dict[str, list] = {"label": [name and name.label for name in names]}
+    for kind in COLUMNS[2:-1]:
+        values = [name and getattr(name, kind) for name in names]
+        columns[kind] = [value and shared.setdefault(value, value) for value in values]
+    columns["file_name"] = [name and str(name) for name in names]
+    return columns, odd, names
+
+
+def _warn_of_places(
+    places: Sequence[str], folders: Sequence[Sequence[str]], names: Sequence[BreakHisName | None], misplaced: set[str]
+) -> list[str]:
+    """Say how many images lie elsewhere than in the official archive, and how many are copies in another format."""
+    found = [(place, above, name) for place, above, name in zip(places, folders, names, strict=True) if name]
+    # From the folder of the class down; what the user gave may begin further down.
+    elsewhere = [
+        place
+        for place, above, name in found
+        if list(above[-5:]) != name.path.split("/")[-6:-1][-max(1, len(above)) :] and place not in misplaced
+    ]
+    other = [place for place, _, _ in found if not place.lower().endswith(".png")]
+    warnings = []
+    if elsewhere:
+        warnings.append(
+            f"{len(elsewhere):,} images do not lie where the official archive has them: {few(elsewhere)}. Class, "
+            "patient and magnification are taken from the file names."
+        )
+    if other:
+        warnings.append(
+            f"{len(other):,} images are copies in another format than PNG: {few(other)}. Their pixels may differ from "
+            "the originals."
+        )
+    return warnings
 
 
 def _twice(places: Sequence[str], name: str) -> InputError:
-    """Name two places of an image, and say how many more there are of this kind."""
-    names = [place.replace(os.sep, "/").rpartition("/")[2] for place in places]
-    first, second = [place for place, found in zip(places, names, strict=True) if found == name][:2]
-    more = sum(count > 1 for count in Counter(names).values()) - 1
-    others = f" and {more:,} more name{'s are' if more > 1 else ' is'} there twice" if more else ""
-    return InputError(f"The image {name} is there twice, as {first} and {second}{others}; delete one of each.")
+    """Name two places of an image."""
+    stem = name.removesuffix(".png")
+    first, second = [place for place in places if place.rpartition("/")[2].rpartition(".")[0] == stem][:2]
+    return InputError(
+        f"Two different images are named {name}: {first} and {second}; delete or rename one of each such pair."
+    )
 
 
 def tell(places: Mapping[str, Sequence[str]]) -> list[str]:

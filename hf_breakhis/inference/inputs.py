@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
-from hf_breakhis.data.sources.breakhis_folder import is_text
+from hf_breakhis.data.images import few
+from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.columns import OPTIONAL
 from hf_breakhis.data.sources.hub import fetch_published
-from hf_breakhis.data.sources.imagefolder import ENDINGS
 from hf_breakhis.data.sources.members import walk_archive
+from hf_breakhis.data.walk import IMAGE, LINK, UNSUPPORTED, is_text, kind_of, normal, walk
 from hf_breakhis.files import InputError
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -59,6 +60,10 @@ class Unreadable:
     reason: str
 
 
+class Unused(Unreadable):
+    """A file in a folder that is no image, and a link that is not followed: reported, but no fault."""
+
+
 Found = Iterator[Item | Unreadable]
 
 
@@ -89,9 +94,11 @@ def _open(path: str, tell: Callable[[str], None]) -> Callable[[], Found]:
         return _open_published(path, tell)
     place = os.path.expanduser(path)
     if os.path.isdir(place):
-        if next(_walk(place), None) is None:
-            raise InputError(f"No image ({', '.join(ENDINGS)}) and no .parquet file in {path}; give {_FORMS}.")
-        return lambda: (item for file in _walk(place) for item in _read(file))
+        if not any(_may_be_scored(file) for file, _ in _walk(place)):
+            found = few([os.path.relpath(file, place) for file, kind in _walk(place) if kind == UNSUPPORTED])
+            has = f" (it has {found})" if found else ""
+            raise InputError(f"No image ({' '.join(EXTENSIONS)}) and no .parquet file in {path}{has}; give {_FORMS}.")
+        return lambda: _read_folder(place)
     if os.path.lexists(place):
         return partial(_read, place)
     if glob.has_magic(place):
@@ -99,12 +106,10 @@ def _open(path: str, tell: Callable[[str], None]) -> Callable[[], Found]:
         if "**" in place:  # names the files within a folder beside the folder
             matches = [match for match in matches if not os.path.isdir(match)]
 
-        def files() -> Iterator[str]:
-            return (file for match in matches for file in (_walk(match) if os.path.isdir(match) else [match]))
-
-        if next(files(), None) is None:
+        folders = [match for match in matches if os.path.isdir(match)]
+        if len(folders) == len(matches) and not any(_may_be_scored(file) for one in folders for file, _ in _walk(one)):
             raise InputError(f"Nothing matches {path}; give {_FORMS}.")
-        return lambda: (item for file in files() for item in _read(file))
+        return lambda: (item for match in matches for item in _read_match(match))
     raise InputError(f"There is no {path}; give {_FORMS}.")
 
 
@@ -129,15 +134,35 @@ def _open_standard_input(tell: Callable[[str], None]) -> Callable[[], Found]:
     return lambda: (found for one in opened for found in one())
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Yield the pictures and Parquet files below a folder, sorted within each; one that cannot be listed too."""
+def _walk(folder: str) -> Iterator[tuple[str, str]]:
+    """Yield path and kind of the files below a folder, and at the end the folders that cannot be listed."""
     faults: list[str] = []
-    for parent, folders, names in os.walk(folder, onerror=lambda error: faults.append(str(error.filename))):
-        folders.sort()
-        for name in sorted(names):
-            if name.lower().endswith((*ENDINGS, ".parquet")) and not name.startswith("._"):
-                yield os.path.join(parent, name)
-    yield from faults
+    yield from walk(folder, lambda error: faults.append(str(error.filename)))
+    yield from ((path, IMAGE) for path in faults)
+
+
+def _may_be_scored(path: str) -> bool:
+    return kind_of(os.path.basename(path)) == IMAGE or path.lower().endswith(".parquet")
+
+
+def _read_match(path: str) -> Found:
+    return _read_folder(path) if os.path.isdir(path) else _read(path)
+
+
+def _read_folder(folder: str) -> Found:
+    for path, kind in _walk(folder):
+        if kind == IMAGE or path.lower().endswith(".parquet"):
+            yield from _read(path)
+        elif kind == UNSUPPORTED:
+            yield _unsupported(path)
+        elif kind == LINK:
+            yield Unused(path, "it is a link to a folder that is read already.")
+        else:
+            yield Unused(path, "it is no image.")
+
+
+def _unsupported(path: str) -> Unreadable:
+    return Unreadable(path, f"its extension is none of {' '.join(EXTENSIONS)}.")
 
 
 def _read(path: str) -> Found:
@@ -148,8 +173,13 @@ def _read(path: str) -> Found:
         yield Unreadable(path, "it is no file, or is not to be read; give yourself rights there.")
     elif path.lower().endswith(ARCHIVES):
         try:
-            for name, content in walk_archive(Path(path), _is_picture):
-                yield Item(f"{path}/{name}", content, describe(name))
+            for name, content in walk_archive(Path(path), _is_image, lambda name: not _is_image(name)):
+                place = f"{path}/{name}"
+                kind = kind_of(PurePosixPath(name).name)
+                if kind == IMAGE:
+                    yield Item(place, content, describe(name))
+                else:
+                    yield _unsupported(place) if kind == UNSUPPORTED else Unused(place, "it is no image.")
         except InputError as error:  # what stood before the damage has been scored
             yield Unreadable(path, str(error))
     elif path.lower().endswith(".parquet"):
@@ -158,14 +188,14 @@ def _read(path: str) -> Found:
         yield Item(path, None, describe(path))
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(ENDINGS) and not name.startswith("._")
+def _is_image(name: str) -> bool:
+    return kind_of(name) == IMAGE
 
 
 def describe(path: str) -> dict[str, Any]:
     """Return what a BreakHis file name says of an image; nothing for another name."""
     try:
-        name = parse_file_name(PurePosixPath(path.replace(os.sep, "/")).name)
+        name = parse_file_name(PurePosixPath(normal(path)).name)
     except InputError:
         return {}
     return {

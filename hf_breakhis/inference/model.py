@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hf_breakhis.checksums import checksum
+from hf_breakhis.data.filenames import is_breakhis, parse_file_name
+from hf_breakhis.data.walk import normal
 from hf_breakhis.files import InputError, expand_home, read_json
 from hf_breakhis.inference.hub_model import KINDS, RECORDS, fetch_model, require_classifier
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
@@ -38,10 +40,38 @@ class Seen:
     Attributes:
         images: as in folds.csv.
         specimens: of these images, where they are known.
+        others: names of the run's other images, which the model was not trained on.
     """
 
     images: frozenset[str]
     specimens: frozenset[str]
+    others: frozenset[str] = frozenset()
+
+    def holds(self, path: str) -> bool | None:
+        """Return whether an image is one that the model was trained on, by its name; None if that is not known.
+
+        A name that the run does not list says nothing: the image may be a renamed copy. Only a BreakHis name, which
+        belongs to one image, is known to be another one.
+        """
+        place = normal(path)
+        try:
+            own = {str(parse_file_name(PurePosixPath(place).name))}
+        except InputError:
+            own = set()
+        names = own | _ends_of(place)
+        if names & self.images:
+            return True
+        return False if names & self.others or (own and self._is_of_breakhis) else None
+
+    @cached_property
+    def _is_of_breakhis(self) -> bool:
+        return any(is_breakhis(PurePosixPath(name).name) for name in self.images)
+
+
+def _ends_of(path: str) -> set[str]:
+    """Return the ends of a path, since folds.csv may have an image with folders or without."""
+    parts = PurePosixPath(path).parts
+    return {"/".join(parts[i:]) for i in range(max(0, len(parts) - 8), len(parts))}
 
 
 @dataclass(frozen=True)
@@ -194,7 +224,9 @@ def _read_seen(run: Run, fold: str) -> Seen:
     else:
         earlier = table["fold"] < int(fold) if run.field("carry_over") != "none" else False
         used = table[(table["part"] == "train") & ((table["fold"] == int(fold)) | earlier)]
-    return Seen(frozenset(used["file_name"]), frozenset(used["specimen_id"]) - {""})
+    images = frozenset(map(normal, used["file_name"]))
+    others = frozenset(map(normal, table["file_name"])) - images
+    return Seen(images, frozenset(used["specimen_id"]) - {""}, others)
 
 
 def load_classifier(weights: Weights) -> "PreTrainedModel":

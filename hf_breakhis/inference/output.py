@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -66,14 +65,8 @@ class Rows:
             if labels and row["label"] is None and len(self.foreign) < MAX_FOREIGN:
                 self.foreign.add(labels[0])
             if self.seen is not None:
-                row["seen_in_training"] = _ends_of(item.path) & self.seen.images != set()
+                row["seen_in_training"] = self.seen.holds(item.path)
             yield {name: row[name] for name in self.columns}
-
-
-def _ends_of(path: str) -> set[str]:
-    """Return the ends of a path, since folds.csv may have an image with folders or without."""
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    return {"/".join(parts[i:]) for i in range(max(0, len(parts) - 8), len(parts))}
 
 
 def csv_lines(rows: Sequence[dict[str, Any]], header: Sequence[str] = ()) -> str:

@@ -15,13 +15,14 @@ from hf_breakhis.files import InputError
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size
 from hf_breakhis.inference.decode import decode_all
-from hf_breakhis.inference.inputs import Item, Unreadable, find_images
+from hf_breakhis.inference.inputs import Item, Unreadable, Unused, find_images
 from hf_breakhis.inference.model import Seen, find_model
 from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
 from hf_breakhis.settings import restored_settings
 
 MAX_NAMED = 1000
 ROW_GROUP = 10_000
+FEW_NAMED = 3
 
 
 @restored_settings()
@@ -64,6 +65,7 @@ class Prediction:
         unreadable: what could not be scored, the first `MAX_NAMED`.
         num_unreadable: how many these are in all.
         num_scored: how many images have a row.
+        unused: the first files that are no images; `num_unused` says how many these are.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class Prediction:
     ) -> None:
         self.classifier, self.rows, self.found, self.batch_size = classifier, rows, found, batch_size
         self.unreadable: list[Unreadable] = []
+        self.unused: list[str] = []
+        self.num_unused = self.num_unlabelled = self.num_unknown = 0
         self.num_unreadable = self.num_scored = self.num_repeated = self.num_kin = 0
         self.digests: set[bytes] = set()  # of the images that count in a rate
-        self.tallies: dict[tuple[bool, str], Tally] = {}
+        self.tallies: dict[tuple[bool | None, str], Tally] = {}
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each batch, in the order of the images; threads decode the next one meanwhile."""
@@ -121,8 +125,11 @@ class Prediction:
         yield f"{count(self.num_scored, 'image')} scored"
         own = "" if self.rows.seen is None else ", which was fitted on test images of this run"
         by = {"predicted": "most probable class", "decision": f"locked threshold{own}"}
-        for (seen, column), tally in sorted(self.tallies.items()):
-            where = "; on images the model was TRAINED on: no test" if seen else ""
+        where_seen = {True: "; on images the model was TRAINED on: no test", False: "", None: ""}
+        if self.rows.seen is not None:
+            where_seen[None] = "; whether the model was trained on these images is unknown"
+        for (seen, column), tally in sorted(self.tallies.items(), key=lambda one: (str(one[0][0]), one[0][1])):
+            where = where_seen[seen]
             yield f"{tally.sentence()} ({by[column]}{where})"
         if self.rows.foreign:
             yield (
@@ -132,6 +139,16 @@ class Prediction:
         if self.num_repeated:
             copies = count(self.num_repeated, "copy", "copies")
             yield f"{copies} of images given before (equal files): each image counts once in these rates"
+        if self.tallies and self.num_unlabelled:
+            yield f"the class of {count(self.num_unlabelled, 'image')} is unknown: these numbers are without them"
+        if self.num_unknown:
+            yield (
+                f"whether the model was trained on {count(self.num_unknown, 'image')} is unknown: the run lists no "
+                "image of that name"
+            )
+        if self.num_unused:
+            more = f" and {self.num_unused - len(self.unused):,} more" * (self.num_unused > len(self.unused))
+            yield f"not used, since no images: {count(self.num_unused, 'file')} ({', '.join(self.unused)}{more})"
         if self.num_kin:
             yield (
                 f"not in the training part, but of specimens in it: {count(self.num_kin, 'image')}; "
@@ -141,21 +158,28 @@ class Prediction:
             yield "what this model was trained on is not known here: if these images were among it, this is no test"
 
     def _note(self, one: Unreadable) -> None:
+        if isinstance(one, Unused):
+            self.num_unused += 1
+            if len(self.unused) < FEW_NAMED:
+                self.unused.append(one.path)
+            return
         self.num_unreadable += 1
         if len(self.unreadable) < MAX_NAMED:
             self.unreadable.append(one)
 
     def _count(self, row: dict[str, Any], digest: bytes) -> None:
         self.num_scored += 1
-        seen = bool(row.get("seen_in_training"))
+        seen = row.get("seen_in_training")
         known: Seen | None = self.rows.seen
+        self.num_unlabelled += row["label"] is None
+        self.num_unknown += known is not None and seen is None
         if known is None and row["label"] is None:
             return  # it counts nowhere, so it need not be remembered
         if digest in self.digests:
             self.num_repeated += 1
             return
         self.digests.add(digest)
-        self.num_kin += known is not None and not seen and row["specimen_id"] in known.specimens
+        self.num_kin += known is not None and seen is False and row["specimen_id"] in known.specimens
         if row["label"] is None:
             return
         for column in ("predicted", *(["decision"] if self.rows.decides else [])):

@@ -152,7 +152,7 @@ def test_the_same_member_twice_is_refused(pack, data_args):
     path = parse_file_name("SOB_B_A-14-22549AB-40-001.png").path
     message = refusal(data_args(pack([(tarfile.TarInfo(f"copy/{path}"), b"")])))
     assert f"copy/{path}" in message
-    assert f"as {path}" in message
+    assert f" {path}" in message
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_an_archive_of_something_else_is_refused(tmp_path, data_args):
     path = tmp_path / "BreaKHis_v1.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("notes.txt"))
-    assert "holds no PNG image" in refusal(data_args(path))
+    assert "holds no image" in refusal(data_args(path))
 
 
 def test_a_failed_reading_leaves_nothing_that_is_taken_for_whole(pack, data_args):

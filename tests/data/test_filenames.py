@@ -82,7 +82,8 @@ def test_a_damaged_name_is_never_read_as_another_one(name, data):
     "name",
     [
         "",
-        "SOB_M_DC-14-13412-100-001.PNG",
+        "SOB_M_DC-14-13412-100-001.gif",
+        "SOB_M_DC-14-13412-100-001",
         "SOB_M_DC-14-13412-100-001.png\n",
         "\x00SOB_M_DC-14-13412-100-001.png",
         " SOB_M_DC-14-13412-100-001.png",

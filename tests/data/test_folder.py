@@ -155,7 +155,7 @@ def test_what_is_no_class_folder_is_refused(tmp_path, folder, args, draw_png):
     draw_png(tmp_path / "one/benign/a.png")
     assert "holds one class folder, benign; two or more are needed" in refusal(args(tmp_path / "one"))
     (tmp_path / "empty").mkdir()
-    assert "No picture (.png, .jpg" in refusal(args(tmp_path / "empty"))
+    assert "No image (.png .jpg" in refusal(args(tmp_path / "empty"))
     draw_png(folder / "loose.png")
     assert "outside of a class folder: loose.png" in refusal(args())
 
@@ -163,7 +163,14 @@ def test_what_is_no_class_folder_is_refused(tmp_path, folder, args, draw_png):
 def test_parts_of_a_split_are_not_taken_for_classes(tmp_path, args, draw_png):
     for part in ("train", "Test"):
         draw_png(tmp_path / "split" / part / "benign/a.png")
-    assert "holds the parts Test, train of a split, not classes" in refusal(args(tmp_path / "split"))
+        draw_png(tmp_path / "split" / part / "malignant/b.png")
+    images = load_images(args(tmp_path / "split"))
+    assert images.classes == ("benign", "malignant")
+    assert dict(zip(images.dataset["file_name"], images.dataset["folder_part"], strict=True)) == {
+        "Test/benign/a.png": "test", "Test/malignant/b.png": "test",
+        "train/benign/a.png": "train", "train/malignant/b.png": "train",
+    }  # fmt: skip
+    assert images.warnings == ["The folders suggest a split (2 train, 2 test); it is used only with split_by=folders."]
 
 
 def test_hidden_files_and_those_of_other_kinds_are_no_pictures(folder, args, draw_png):

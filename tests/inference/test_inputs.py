@@ -29,7 +29,7 @@ def test_a_folder_is_walked_in_order_and_shadow_files_are_left_out(tmp_path, dra
     for name in ("b/2.png", "b/10.png", "a/1.png", "z.png", "b/c/0.png", "b/._2.png"):
         draw_png(tmp_path / name)
     (tmp_path / "b" / "notes.txt").write_text("no image")
-    found = [path.removeprefix(f"{tmp_path}/") for path in paths_of(tmp_path)]
+    found = [one.path.removeprefix(f"{tmp_path}/") for one in find_images([str(tmp_path)]) if type(one) is inputs.Item]
     assert found == ["z.png", "a/1.png", "b/10.png", "b/2.png", "b/c/0.png"]
 
 

@@ -40,17 +40,25 @@ def test_three_classes_have_no_decision():
     assert row["label"] == "DC"
 
 
+NAME = "SOB_M_DC-14-13412-100-001.png"
+
+
 @pytest.mark.parametrize(
     ("path", "names", "seen"),
     [
         ("/far/away/a.png", {"a.png"}, True),
         ("/far/benign/1.png", {"benign/1.png"}, True),
-        ("/far/malignant/1.png", {"benign/1.png"}, False),
-        ("/far/ba.png", {"a.png"}, False),
+        ("/far/malignant/1.png", {"benign/1.png"}, None),
+        ("/far/test/2.png", {"benign/1.png"}, False),
+        ("/far/ba.png", {"a.png"}, None),
+        (f"x/{NAME.replace('png', 'JPG')}", {NAME}, True),
+        (f"zip\\x\\{NAME.upper()}", {NAME}, True),
+        (f"x\\{NAME}", {NAME.replace("-001", "-002")}, False),
+        (f"x\\{NAME}", {"a.png"}, None),
     ],
 )
 def test_images_of_the_training_part_are_known_by_their_names(path, names, seen):
-    rows = Rows(["no", "yes"], None, Seen(frozenset(names), frozenset()))
+    rows = Rows(["no", "yes"], None, Seen(frozenset(names), frozenset(), frozenset({"test/2.png"})))
     (row,) = rows.make([Item(path)], np.zeros((1, 2)))
     assert row["seen_in_training"] is seen
 

@@ -91,7 +91,7 @@ def _check_each(images: Images, num_threads: int | None) -> Findings:
     bad = table.filter(pc.not_equal(table["problem"], "")).select(["file_name", "problem"]).to_pydict()
     unusable = dict(zip(bad["file_name"], bad["problem"], strict=True))
     manifest = manifest_sha256(images.dataset, _Texts(table["content_sha256"]))
-    return Findings(_judge(table, images.about.is_generated), unusable, table, manifest)
+    return Findings(_judge(table, images.about.is_generated, images.source == "breakhis"), unusable, table, manifest)
 
 
 class _Texts:
@@ -143,7 +143,7 @@ def _keys(images: Images, rows: datasets.Dataset) -> np.ndarray:
     return np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(images.dataset))
 
 
-def _judge(table: pa.Table, twin: bool) -> list[Finding]:
+def _judge(table: pa.Table, twin: bool, is_breakhis: bool) -> list[Finding]:
     """Compare the usable images with each other."""
     good = table.filter(pc.equal(table["problem"], ""))
     width, height = (good[name].to_numpy().astype(np.int64) for name in ("width", "height"))
@@ -172,7 +172,7 @@ def _judge(table: pa.Table, twin: bool) -> list[Finding]:
             ),
             Finding(
                 "format",
-                "Named .png, but of another format",
+                "Of another format than PNG" if is_breakhis else "Named .png, but of another format",
                 {name: form for name, form in foreign.items() if name.lower().endswith(".png")},
             ),
             Finding("generated", what, mixed),

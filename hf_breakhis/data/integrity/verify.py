@@ -15,6 +15,7 @@ from hf_breakhis.data.integrity.findings import Finding, those_with_images
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import BITS, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
+from hf_breakhis.data.walk import OTHER
 from hf_breakhis.files import InputError
 
 FORMAT = 1
@@ -60,10 +61,15 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
         "num_found": len(table),
         "counts": _count(table, images.classes, expected),
         "findings": told,
-        "known": known,
+        "known": [*known, *_other_files(images)],
         "near_copy_threshold": THRESHOLD,
         "copies": pairs.to_dict("records"),
     }
+
+
+def _other_files(images: Images) -> list[str]:
+    other = images.places.get(OTHER, [])
+    return [f"{len(other):,} other files are no images: {few(other)}."] if other else []
 
 
 def expected_names(images: Images) -> list[BreakHisName] | None:

@@ -15,9 +15,10 @@ import pyarrow as pa
 from hf_breakhis import __version__
 from hf_breakhis.data.images import Images, in_order
 from hf_breakhis.data.sources.datasets_cache import cache_folder
+from hf_breakhis.data.walk import walk_folders
 from hf_breakhis.files import InputError, write_whole
 
-FORMAT = 1  # raised whenever the same files would be arranged, or remembered, otherwise
+FORMAT = 2  # raised whenever the same files would be arranged, or remembered, otherwise
 _NAME = "arranged-"  # begins the fingerprint of data sets that hold all of a source as it was arranged
 _ORDER = "order"
 _ABOUT, _PLACES = b"hf_breakhis", b"hf_breakhis places"
@@ -88,28 +89,22 @@ def folder_state(folder: Path, more: Sequence[Path] = ()) -> str:
     for path in more:
         found = path.stat()
         whole.update(f"{path.resolve()}|{found.st_size}|{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    for lines in _states(str(folder)):
+    for parent, entries in walk_folders(str(folder), _raise):
+        lines = [parent, *map(_state, entries), ""]
         whole.update("\n".join(lines).encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 
-def _states(folder: str) -> Iterator[list[str]]:
-    """Yield a line for each file, a folder at a time; links to folders are not followed, as in `os.walk`."""
-    inner, lines = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                if not entry.is_symlink():
-                    inner.append(entry.path)
-                continue
-            try:
-                found = entry.stat()
-                lines.append(f"{entry.name}|{found.st_size}|{found.st_mtime_ns}")
-            except FileNotFoundError:  # a link to nothing
-                lines.append(f"{entry.name}|absent")
-    yield [folder, *sorted(lines), ""]
-    for path in sorted(inner):
-        yield from _states(path)
+def _state(entry: os.DirEntry[str]) -> str:
+    try:
+        found = entry.stat()
+    except FileNotFoundError:  # a link to nothing
+        return f"{entry.name}|absent"
+    return f"{entry.name}|{found.st_size}|{found.st_mtime_ns}"
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 class _Places(Mapping[str, list[str]]):

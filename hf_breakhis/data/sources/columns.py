@@ -8,7 +8,8 @@ from typing import Any
 import datasets
 
 from hf_breakhis.data.filenames import CLASSES
-from hf_breakhis.data.images import Images, few, in_order
+from hf_breakhis.data.groups import PART_COLUMN
+from hf_breakhis.data.images import Images, few, in_order, tell
 from hf_breakhis.files import InputError
 
 _FORMULA = ("=", "+", "-", "@")
@@ -24,18 +25,20 @@ def describe(
     location: str,
     stamp: str = "",
     warnings: Sequence[str] = (),
+    places: Mapping[str, list[str]] | None = None,
 ) -> Images:
     """Give images the seven columns from what a source tells of them.
 
     Args:
         images: one column, `image`.
-        columns: `file_name`, unique, and `label`, an index into `classes`; and any of `OPTIONAL`. An empty
-            text counts as unknown.
+        columns: `file_name`, unique, and `label`, an index into `classes`; and any of `OPTIONAL` and
+            `PART_COLUMN`. An empty text counts as unknown.
         classes: names of the classes.
         source: see `Images`.
         location: see `Images`.
         stamp: see `Images`.
         warnings: see `Images`.
+        places: see `Images`.
 
     Raises:
         InputError: a name is there twice or would do harm in a table.
@@ -45,14 +48,17 @@ def describe(
     file_names, labels = [str(name) for name in columns["file_name"]], list(columns["label"])
     require_once(file_names, location)
     _require_plain({"file_name": file_names, "class": classes, **table}, location)
+    parts = {name: list(columns[name]) for name in (PART_COLUMN,) if name in columns}
     text = datasets.Value("string")
     features = datasets.Features(
-        {"label": datasets.ClassLabel(names=list(classes))} | dict.fromkeys([*OPTIONAL, "file_name"], text)
+        {"label": datasets.ClassLabel(names=list(classes))} | dict.fromkeys([*OPTIONAL, "file_name", *parts], text)
     )
-    beside = datasets.Dataset.from_dict({"label": labels} | table | {"file_name": file_names}, features=features)
+    table |= {"file_name": file_names} | parts
+    beside = datasets.Dataset.from_dict({"label": labels} | table, features=features)
     order = sorted(range(len(file_names)), key=file_names.__getitem__)
     dataset = in_order(datasets.concatenate_datasets([images, beside], axis=1), order)
-    return Images(dataset, source, location, list(warnings), stamp=stamp)
+    places = places or {}
+    return Images(dataset, source, location, list(warnings), tell(places), stamp, places)
 
 
 def label_classes(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:

@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 from hf_breakhis.data.images import few
 from hf_breakhis.data.inventory import expected_file_names
-from hf_breakhis.data.sources.breakhis_folder import is_picture
 from hf_breakhis.data.sources.fetch import fetch
 from hf_breakhis.data.sources.members import walk_archive
+from hf_breakhis.data.walk import IMAGE, kind_of
 from hf_breakhis.files import InputError
 
 URL = "http://www.inf.ufpr.br/vri/databases/BreaKHis_v1.tar.gz"
@@ -28,7 +28,7 @@ def require_breakhis(path: Path) -> None:
         InputError: it is damaged, or an image is missing or too many.
     """
     places = [PurePosixPath(place).name for place, _ in walk_archive(path)]
-    found, expected = set(filter(is_picture, places)), set(expected_file_names())
+    found, expected = {name for name in places if kind_of(name) == IMAGE}, set(expected_file_names())
     for kind, names in (("misses", sorted(expected - found)), ("has besides", sorted(found - expected))):
         if names:
             count = f"{len(names):,} image{'s' * (len(names) > 1)}"

@@ -1,7 +1,8 @@
-"""Any pictures in a folder for each class, and a `metadata.csv` that may say whose they are."""
+"""Any images in a folder for each class, and a metadata.csv or metadata.jsonl that may say whose they are."""
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,16 +11,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.images import Images, few
+from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, is_breakhis, part_of
+from hf_breakhis.data.groups import PART_COLUMN
+from hf_breakhis.data.images import Images, few, suggested_split
+from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.arranged import arrange_once, folder_state
-from hf_breakhis.data.sources.breakhis_folder import is_text
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, label_classes
+from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal, walk
 from hf_breakhis.files import InputError, expand_home, nearest_name
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-METADATA = "metadata.csv"
-_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+METADATA = ("metadata.csv", "metadata.jsonl")
 
 
 def load_folder(data: DataArguments) -> Images:
@@ -41,87 +42,104 @@ def load_folder(data: DataArguments) -> Images:
 
 
 def _load(folder: Path) -> Images:
-    names = _list_pictures(folder)
-    labels, classes = label_classes([PurePosixPath(name).parts[0] for name in names])
+    paths, unused = _list_images(folder)
+    names = list(paths)
+    levels = [PurePosixPath(name).parts for name in names]
+    parts = [part_of(level[:1]) for level in levels]
+    if all(parts):  # train/CLASS/... and test/CLASS/...
+        levels = [level[1:] for level in levels]
+    _require_classes(folder, names, levels)
+    labels, classes = label_classes([level[0] for level in levels])
     columns: dict[str, Sequence[Any]] = {"file_name": names, "label": labels}
     warnings = []
-    if (folder / METADATA).is_file():
-        more, unread = read_metadata(folder / METADATA, names)
+    if all(parts):
+        columns[PART_COLUMN] = parts
+        warnings.append(suggested_split(parts))
+    metadata = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(metadata) > 1:
+        raise InputError(f"{folder} has {' and '.join(METADATA)}; keep one of them.")
+    for path in metadata:
+        more, unread = read_metadata(path, names)
         columns |= more
         warnings += unread
         if "patient_id" in more and "specimen_id" not in more:
             columns["specimen_id"] = more["patient_id"]
-            warnings.append(f"{METADATA} has no column specimen_id: every patient counts as one specimen.")
-    if _is_breakhis(names[0]):
+            warnings.append(f"{path.name} has no column specimen_id: every patient counts as one specimen.")
+    if "patient_id" not in columns:
+        warnings += _warn_of_patients(levels, classes)
+    if is_breakhis(PurePosixPath(names[0]).name):
         warnings.append("These files are named as BreakHis images are: dataset=breakhis would know their patients.")
-    paths = [str(folder / name) for name in names]
-    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
-    return describe(images, columns, classes, "imagefolder", str(folder), warnings=warnings)
+    rows = {"image": list(paths.values())}
+    images = datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image(decode=False)}))
+    return describe(images, columns, classes, "imagefolder", str(folder), warnings=warnings, places=unused)
 
 
-def _list_pictures(folder: Path) -> list[str]:
-    """Return the paths of all pictures below the class folders, from `folder` on, sorted.
+def _list_images(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return name -> path of all images, sorted by name, and the places of other files by kind.
+
+    A name is the path from `folder` on, as every system writes it (see `normal`).
 
     Raises:
-        InputError: there are none, or not two class folders, or these are parts of a split.
+        InputError: there are none, two have one name, or a part of the folder cannot be read.
     """
-    try:
-        names = sorted(_walk(folder))
-    except OSError as error:
-        raise InputError(f"Cannot read {error.filename}: {error.strerror}. Give yourself rights there.") from error
-    if not names:
+    paths: dict[str, str] = {}
+    unused: dict[str, list[str]] = {UNSUPPORTED: [], LINK: [], OTHER: []}
+    with tqdm(desc="Indexing", unit=" images", disable=None) as bar:
+        for path, kind in walk(str(folder)):
+            inner = os.path.relpath(path, folder)
+            if inner != os.path.basename(path) and os.path.basename(path) in METADATA:
+                raise InputError(f"{path} lies below {folder}; give one {METADATA[0]}, in {folder}.")
+            if not is_text(path):
+                raise InputError(f"The name {path!r} is not UTF-8; rename the file.")
+            if kind != IMAGE:
+                unused[kind].append(path)
+                continue
+            name = normal(inner)
+            if name in paths:
+                raise InputError(f"Two files are named {name}: {paths[name]} and {path}; rename one.")
+            paths[name] = path
+            bar.update()
+    if not paths:
+        found = f"; it has {few(unused[UNSUPPORTED])}" if unused[UNSUPPORTED] else ""
         raise InputError(
-            f"No picture ({', '.join(ENDINGS)}) in {folder}; give a folder that holds one for each class."
+            f"No image ({' '.join(EXTENSIONS)}) in {folder}{found}; give a folder that holds one for each class."
         )
-    loose = [name for name in names if "/" not in name]
+    return dict(sorted(paths.items())), unused
+
+
+def _require_classes(folder: Path, names: Sequence[str], levels: Sequence[Sequence[str]]) -> None:
+    """Refuse images outside of a class folder, and fewer than two class folders."""
+    loose = [name for name, level in zip(names, levels, strict=True) if len(level) < 2]
     if loose:
         raise InputError(f"In {folder}, outside of a class folder: {few(loose)}; move them into one.")
-    classes = sorted({name.partition("/")[0] for name in names})
-    if {name.lower() for name in classes} <= _PARTS:
-        raise InputError(
-            f"{folder} holds the parts {', '.join(classes)} of a split, not classes; give one of them, "
-            "or put their class folders together: this package splits by itself."
-        )
+    classes = sorted({level[0] for level in levels})
     if len(classes) < 2:
         raise InputError(f"{folder} holds one class folder, {classes[0]}; two or more are needed.")
-    return names
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    with tqdm(desc="Indexing", unit=" images", disable=None) as bar:
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            top = Path(entry.path)
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            places = os.walk(top, onerror=_raise) if top.is_dir() else [(str(folder), [], [entry.name])]
-            for parent, inner, files in places:
-                inner[:] = [name for name in inner if not name.startswith(".")]
-                if METADATA in files and Path(parent) != folder:
-                    raise InputError(
-                        f"{Path(parent) / METADATA} lies below {folder}; give one {METADATA}, in {folder}."
-                    )
-                for name in files:
-                    if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                        path = os.path.join(parent, name)
-                        if not is_text(path):
-                            raise InputError(f"The name {path!r} is not UTF-8; rename the file.")
-                        bar.update()
-                        yield Path(path).relative_to(folder).as_posix()
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _is_breakhis(name: str) -> bool:
-    try:
-        return bool(parse_file_name(PurePosixPath(name).name))
-    except InputError:
-        return False
+def _warn_of_patients(levels: Sequence[Sequence[str]], classes: Sequence[str]) -> list[str]:
+    """Warn of folders that seem to be those of patients: above the folders of the classes, or below them."""
+    inner: dict[str, set[str]] = {}
+    for level in levels:
+        inner.setdefault(level[0], set()).update(level[1:2] if len(level) > 2 else [])
+    below = set().union(*inner.values())
+    if len(below) < 2 or {name.upper() for name in below} <= set(MAGNIFICATIONS):
+        return []
+    known = {name.lower() for name in below} <= {*CLASSES, "0", "1"}
+    repeated = sum(len(names) for names in inner.values()) > len(below)
+    if known or (repeated and len(below) < len(inner)):
+        return [
+            f"The {len(classes)} classes look like patients ({few(classes)}): their folders hold the same folders, "
+            f"{few(sorted(below))}. Arrange the images as CLASS/PATIENT/FILE and name the patients in {METADATA[0]}."
+        ]
+    return [
+        f"The class folders hold {len(below):,} folders ({few(sorted(below))}). If these are patients, name them in "
+        f"{METADATA[0]} (columns file_name, patient_id): otherwise a split may divide patients."
+    ]
 
 
 def read_metadata(path: Path, names: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the columns of `OPTIONAL` that a metadata.csv has, one value for each of `names`, and warnings.
+    """Return the columns of `OPTIONAL` that a metadata file has, one value for each of `names`, and warnings.
 
     Args:
         path: has the column file_name: a path below its folder, or a bare name where that is unique.
@@ -131,10 +149,7 @@ def read_metadata(path: Path, names: Sequence[str]) -> tuple[dict[str, list[str]
         InputError: it is no table, names a file that is absent, ambiguous or named before, leaves a picture out, or
             leaves a cell of such a column empty.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no CSV table ({' '.join(str(error).split())}); write it again.") from error
+    table = _read_table(path)
     if "file_name" not in table.columns:
         raise InputError(f"{path} has no column file_name; it has {', '.join(map(str, table.columns[:8]))}.")
     table["file_name"] = _resolve(table["file_name"].tolist(), names, path)
@@ -150,10 +165,29 @@ def read_metadata(path: Path, names: Sequence[str]) -> tuple[dict[str, list[str]
         empty = [file for file, value in zip(names, values, strict=True) if not value]
         if empty and len(empty) < len(values):
             raise InputError(f"{path} has an empty {name} for {few(empty)}; fill it in, or leave the column out.")
-    return {name: values for name, values in columns.items() if any(values)}, _warn_of_others(list(table.columns))
+    unread = _warn_of_others(list(table.columns), path.name)
+    return {name: values for name, values in columns.items() if any(values)}, unread
 
 
-def _warn_of_others(columns: Sequence[str]) -> list[str]:
+def _read_table(path: Path) -> pd.DataFrame:
+    """Return a metadata file as text, with "" for empty cells; blanks around column names do not count."""
+    try:
+        if path.suffix == ".jsonl":
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            rows = [json.loads(line) for line in lines if line.strip()]
+            if not all(isinstance(row, dict) for row in rows):
+                raise ValueError("a line is no JSON object")
+            table = pd.DataFrame(rows, dtype=object)
+            table = table.map(lambda value: "" if value is None or value != value else str(value))
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        form = "JSON lines" if path.suffix == ".jsonl" else "CSV"
+        raise InputError(f"{path} is no {form} table ({' '.join(str(error).split())}); write it again.") from error
+    return table.rename(columns=lambda name: str(name).strip())
+
+
+def _warn_of_others(columns: Sequence[str], called: str) -> list[str]:
     """Name the columns that nobody reads, each with the one that may be meant."""
     told = []
     for column in columns:
@@ -161,7 +195,7 @@ def _warn_of_others(columns: Sequence[str]) -> list[str]:
         if column not in OPTIONAL:
             told.append(f"{column} (did you mean {near}?)" if near and near not in columns else column)
     known = f"it knows file_name, {', '.join(OPTIONAL)}"
-    return [f"Columns of {METADATA} that this package does not read: {few(told)}; {known}."] if told else []
+    return [f"Columns of {called} that this package does not read: {few(told)}; {known}."] if told else []
 
 
 def _resolve(given: Sequence[str], names: Sequence[str], path: Path) -> list[str]:
@@ -172,7 +206,7 @@ def _resolve(given: Sequence[str], names: Sequence[str], path: Path) -> list[str
     there = set(names)
     found, absent = [], []
     for text in given:
-        name = PurePosixPath(text.strip().replace("\\", "/")).as_posix()
+        name = PurePosixPath(normal(text.strip())).as_posix()
         places = [name] if name in there else bare.get(name, [])
         if len(places) > 1:
             raise InputError(f"{path} names {name}, which is in several folders: {few(places)}; write the folder too.")

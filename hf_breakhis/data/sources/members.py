@@ -15,8 +15,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from hf_breakhis.data.sources.breakhis_folder import is_picture, is_text
 from hf_breakhis.data.sources.kaggle import FOLDS_CSV
+from hf_breakhis.data.walk import IMAGE, is_text, kind_of, normal
 from hf_breakhis.files import InputError
 
 MAX_MEMBER_BYTES = 64 * 2**20
@@ -66,10 +66,10 @@ def is_web_page(start: bytes) -> bool:
 
 def walk_archive(
     path: Path,
-    is_wanted: Callable[[str], bool] = lambda name: is_picture(name) or name == FOLDS_CSV,
+    is_wanted: Callable[[str], bool] = lambda name: kind_of(name) == IMAGE or name == FOLDS_CSV,
     is_listed: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield place and content of every PNG in the archive, in its order, and of a `Folds.csv` at the end.
+    """Yield place and content of every image in the archive, in its order, and of a `Folds.csv` at the end.
 
     Args:
         path: the archive.
@@ -97,7 +97,7 @@ def walk_archive(
             f"The archive {path} is cut short or damaged ({error}); fetch it again and compare its length."
         ) from error
     if not pictures:
-        raise InputError(f"The archive {path} holds no PNG image; give the official {_FORMS}.")
+        raise InputError(f"The archive {path} holds no image; give the official {_FORMS}.")
     yield from tables
 
 
@@ -139,11 +139,12 @@ def _walk_tar(
                 total += member.size
                 _require_small(member.name, member.size, total, path, is_wanted)
                 metered.left = member.size + MAX_HEADER_BYTES
-                if member.isfile() and is_wanted(PurePosixPath(member.name).name):
+                place = normal(member.name)
+                if member.isfile() and is_wanted(PurePosixPath(place).name):
                     content = archive.extractfile(member)
-                    yield member.name, content.read() if content else b""
-                elif member.isfile() and is_listed(PurePosixPath(member.name).name):
-                    yield member.name, b""
+                    yield place, content.read() if content else b""
+                elif member.isfile() and is_listed(PurePosixPath(place).name):
+                    yield place, b""
                 bar.update(raw.tell() - bar.n)
             # Only the end of the gzip stream proves that nothing is missing: a cut between members looks whole to tar.
             while metered.read(2**16):
@@ -185,10 +186,12 @@ def _walk_zip(
             _require_small(member.filename, member.file_size, total, path, is_wanted)
         with _bar(sum(member.compress_size for member in members)) as bar:
             for member in members:
-                if not member.is_dir() and is_wanted(PurePosixPath(member.filename).name):
-                    yield member.filename, _read(archive, member, path)
-                elif not member.is_dir() and is_listed(PurePosixPath(member.filename).name):
-                    yield member.filename, b""
+                place = normal(member.filename)
+                is_file = not place.endswith("/")
+                if is_file and is_wanted(PurePosixPath(place).name):
+                    yield place, _read(archive, member, path)
+                elif is_file and is_listed(PurePosixPath(place).name):
+                    yield place, b""
                 bar.update(member.compress_size)
 
 
@@ -239,7 +242,7 @@ def _require_small(name: str, size: int, total: int, path: Path, is_wanted: Call
     """Refuse a member that would not fit into memory, and an archive that would fill the disk."""
     if size < 0:
         raise _refuse(name, path, "has a size below zero")
-    if size > MAX_MEMBER_BYTES and is_wanted(PurePosixPath(name).name):
+    if size > MAX_MEMBER_BYTES and is_wanted(PurePosixPath(normal(name)).name):
         raise _refuse(name, path, f"is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
     if total > MAX_TOTAL_BYTES:
         raise InputError(

@@ -88,15 +88,12 @@ def load_breakhis(data: DataArguments) -> Images:
 
 
 def _load_folder(folder: Path, data: DataArguments) -> Images:
-    """Read a folder that holds the tree, or else Parquet files, or else the archive."""
-    try:
-        find_tree(folder)
-    except InputError:
+    """Read a folder that holds the tree, or else Parquet files, or else the archive, or else images by their names."""
+    if find_tree(folder) is None:
         if files := find_parquet(folder, data.magnifications):
             return load_parquet(files, folder)
         if (folder / ARCHIVE).is_file():
             return load_archive(folder / ARCHIVE)
-        raise
     return load_tree(folder)
 
 
