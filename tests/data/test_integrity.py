@@ -113,7 +113,7 @@ def test_another_size_is_told_and_used(check, one, draw_png):
 
 def test_a_jpeg_named_png_is_told(check, one, draw_png):
     Image.new("RGB", (70, 46)).save(one, "JPEG")
-    assert check().findings == [f"Named .png, but of another format: {one.name} (JPEG)."]
+    assert check().findings == [f"Of another format than PNG: {one.name} (JPEG)."]
 
 
 def test_a_generated_image_among_real_ones_is_told(check, small_breakhis):
