@@ -93,8 +93,8 @@ def test_breakhis_and_rcl_are_read_at_a_commit(hub, table):
     assert newest["stamp"] != pinned["stamp"]
     assert [parse_file_name(name).label for name in pinned["names"]] == pinned["labels"]
     assert (pinned["source"], pinned["location"], pinned["findings"]) == ("breakhis", "user/breakhis", [])
-    assert newest["warnings"][-1].startswith("`dataset_revision` was not given: user/breakhis was read at its newest")
-    assert second in newest["warnings"][-1]
+    start = "`dataset_revision` was not given: user/breakhis was read at its newest"
+    assert any(text.startswith(start) and second in text for text in newest["warnings"])
     assert not any("dataset_revision" in sentence for sentence in pinned["warnings"])
     assert some["names"] == names_at("200X")
     assert (rcl["source"], rcl["revision"], rcl["labels"]) == ("rcl7500", third, [0, 1])

@@ -46,4 +46,4 @@ def test_what_cannot_be_compiled_says_so_in_one_line(folder, monkeypatch):
 def test_another_backend_is_not_compiled(folder, tmp_path, capsys, draw_png):
     picture = draw_png(tmp_path / "a.png")
     assert main(["predict", str(folder), str(picture), "--compile", "--backend", "onnx"]) == 2
-    assert "--compile is for --backend torch, not onnx" in capsys.readouterr().err
+    assert "--compile needs --backend torch, not onnx" in capsys.readouterr().err

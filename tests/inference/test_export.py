@@ -99,7 +99,8 @@ def test_a_file_that_says_something_else_is_noticed(run, exported):
 
 
 def test_a_model_alone_is_exported_without_scores(run, tmp_path):
-    assert main(["export", str(run / "fold-0" / "model"), "--to", str(tmp_path / "onnx")]) == 0
+    model = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
+    assert main(["export", str(model), "--to", str(tmp_path / "onnx")]) == 0
     told = read_json(tmp_path / "onnx" / "export.json")
     assert told["scored_on"] is None
     assert "accuracy" not in told["files"]["model.onnx"]
@@ -108,15 +109,16 @@ def test_a_model_alone_is_exported_without_scores(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "neither a run"),
-        (["{run}", "--fold", "7"], "has no fold-7/model, but fold-0, fold-1"),
+        (["nowhere"], "There is no nowhere; give a run"),
+        (["{run}", "--fold", "7"], "has weights of 0, 1 only"),
         (["{run}", "--fold", "refit"], "train --fold refit"),
         (["{run}", "--fold", "one"], "number of a fold, or refit"),
-        (["{run}/fold-0/model", "--int8"], "Give a run and the number of a fold"),
+        (["{model}", "--int8"], "Give a run and the number of a fold"),
     ],
 )
-def test_what_cannot_be_exported_is_told_in_one_line(run, arguments, said, capsys):
-    assert main(["export", *(argument.format(run=run) for argument in arguments)]) == 2
+def test_what_cannot_be_exported_is_told_in_one_line(run, arguments, said, tmp_path, capsys):
+    model = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
+    assert main(["export", *(argument.format(run=run, model=model) for argument in arguments)]) == 2
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1

@@ -150,7 +150,7 @@ def test_unreadable_images_are_listed_and_the_others_scored(write_model, twin, p
         assert f"{name}.png: " in listed
     assert "is grey, not RGB" in listed
     assert "not used, since no images: 1 file" in err
-    assert "60,000 x 60,000" in listed
+    assert "is far too large" in listed
     assert "notes" not in listed
 
 
