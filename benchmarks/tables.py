@@ -312,6 +312,11 @@ def main() -> None:
     put(HERE.parent / "docs" / "study.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
     put(HERE.parent / "docs" / "study.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
+    put(
+        HERE.parent / "docs" / "statistics.md",
+        "coverage_training",
+        coverage_training(read_json(HERE / "coverage_training.json")),
+    )
 
 
 if __name__ == "__main__":

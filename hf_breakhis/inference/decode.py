@@ -81,7 +81,7 @@ def _read(path: str) -> bytes:
         with Path(path).open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"it cannot be read ({error.strerror}); give yourself rights there.") from error
+        raise InputError(f"it cannot be read ({error.strerror}); check the permissions.") from error
     if len(content) > MAX_BYTES:
         raise InputError(f"its file is larger than {MAX_BYTES // 10**6} MB and is not read.")
     return content

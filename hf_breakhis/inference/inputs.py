@@ -170,7 +170,7 @@ def _read(path: str) -> Found:
     if not is_text(path):
         yield Unreadable(path, "its name is not UTF-8; rename it.")
     elif not os.path.isfile(path):
-        yield Unreadable(path, "it is no file, or is not to be read; give yourself rights there.")
+        yield Unreadable(path, "it is not a file, or permission is denied; check the permissions.")
     elif path.lower().endswith(ARCHIVES):
         try:
             for name, content in walk_archive(Path(path), _is_image, lambda name: not _is_image(name)):

@@ -42,7 +42,7 @@ def read_rgb(image: bytes | str | Path) -> torch.Tensor:
     try:
         content = Path(image).read_bytes()
     except OSError as error:
-        raise InputError(f"{called} cannot be read ({error.strerror}); give yourself rights there.") from error
+        raise InputError(f"{called} cannot be read ({error.strerror}); check the permissions.") from error
     return _colors_first(decode_rgb(content, called))
 
 

@@ -72,5 +72,5 @@ def _refuse(place: str, error: OSError) -> InputError:
         return _damaged(place, error)
     return InputError(
         f"Cannot write to the datasets cache {datasets.config.HF_DATASETS_CACHE}: {error.strerror or error}. "
-        "Make room or rights there, or set HF_DATASETS_CACHE to another folder."
+        "Free some space, check the permissions, or set HF_DATASETS_CACHE to another folder."
     )

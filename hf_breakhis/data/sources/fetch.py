@@ -86,7 +86,7 @@ def fetch(url: str, path: Path, check: Callable[[Path], None]) -> Path:
             lock.release()
     except OSError as error:
         raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. Give another folder, or make room or rights there."
+            f"Cannot write {path}: {error.strerror or error}. Free some space, check the permissions, or give another folder."
         ) from error
     return path
 

@@ -43,7 +43,7 @@ def archive_form(path: Path) -> str:
         with path.open("rb") as stream:
             start = stream.read(_BLOCK)
     except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}. Give yourself rights there.") from error
+        raise InputError(f"Cannot read {path}: {error.strerror}. Check the permissions.") from error
     if start.startswith(b"\x1f\x8b"):
         return "tar.gz"
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
