@@ -34,7 +34,7 @@ class Facts:
         headline: the score with its interval and how it was measured.
         leak: sentences about leakage, empty where none was found.
         warnings: every other sentence to read before the score.
-        twin: the model knows generated pictures only.
+        twin: the model was trained on generated images only.
         expects: a sentence about the images that the model was made for.
         licence: of the weights, as the Hub names it; "unknown" where that of the images is.
     """

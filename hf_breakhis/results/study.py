@@ -148,7 +148,7 @@ def study_table(study: dict[str, Any]) -> str:
         "One split seed and one initial seed: how far others would move a premium is in no interval here.",
     ]
     if source_of(study["data"]).is_generated:
-        lines.append("These numbers are about the twin, generated pictures, not about BreakHis.")
+        lines.append("These numbers are about the synthetic twin (generated images), not about BreakHis.")
     return "\n".join([*lines, "Research software: not for diagnosis."])
 
 

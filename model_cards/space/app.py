@@ -87,7 +87,7 @@ def warning() -> str:
     """Return what stands above everything else."""
     lines = ["**Research software: not for diagnosis.** Nothing here replaces a pathologist."]
     if FACTS["twin"]:
-        lines.append("**This model knows generated pictures only.** What it says of real tissue means nothing.")
+        lines.append("**This model was trained on generated images only.** Its output for real tissue is meaningless.")
     lines += [f"**Leak:** {text}" for text in FACTS["leak"]]
     return "\n\n".join(lines)
 

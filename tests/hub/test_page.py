@@ -64,7 +64,7 @@ def frames(tmp_path_factory):
 def test_the_page_tells_what_to_believe(site):
     html = (site / "index.html").read_text()
     assert "not for diagnosis" in html
-    assert "knows generated pictures only" in html
+    assert "was trained on generated images only" in html
     assert re.search(r"trained on the training part of fold 0 of [\d,]+ generated images", html)
     assert "test images were classified correctly" in html
 

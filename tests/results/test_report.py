@@ -106,7 +106,7 @@ def test_the_answer_comes_first(run, page):
     assert all(caution["text"].replace("`", "") in page.prose for caution in summary["warnings"])
     assert "Split by image" in start
     assert "not for diagnosis" in start
-    assert start.index("About the twin, not BreakHis") < start.index("Accuracy, all test images")
+    assert start.index("About the synthetic twin, not BreakHis") < start.index("Accuracy, all test images")
 
 
 def test_a_leak_is_an_alarm_and_a_clean_run_has_none(run, write_run, tmp_path, one_figure):
@@ -115,7 +115,7 @@ def test_a_leak_is_an_alarm_and_a_clean_run_has_none(run, write_run, tmp_path, o
     clean = write_report(tmp_path).read_text()
     assert 'class="box alarm"' not in clean
     assert 'class="box care"' in clean
-    assert "About the twin" not in clean
+    assert "About the synthetic twin" not in clean
 
 
 def test_every_number_of_every_fold_is_in_the_page(run, page):

@@ -86,7 +86,8 @@ def fetch(url: str, path: Path, check: Callable[[Path], None]) -> Path:
             lock.release()
     except OSError as error:
         raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. Free some space, check the permissions, or give another folder."
+            f"Cannot write {path}: {error.strerror or error}. Free some space, check the permissions, or give another "
+            "folder."
         ) from error
     return path
 
