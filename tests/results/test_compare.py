@@ -14,7 +14,7 @@ from hf_breakhis.results.formatting import signed
 from hf_breakhis.results.paper import CLASSIFIERS
 from hf_breakhis.results.report.comparison import comparison_table
 from hf_breakhis.results.scores.warnings import Kind, texts_of
-from tests.results.test_premium import worse
+from tests.results.test_study import worse
 
 REPEATS = 3
 

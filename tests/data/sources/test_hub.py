@@ -11,7 +11,7 @@ import pytest
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
 
-_spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parents[1] / "hub/loopback.py")
+_spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parents[2] / "hub/loopback.py")
 loopback = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(loopback)
 

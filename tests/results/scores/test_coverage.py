@@ -11,7 +11,7 @@ from scipy import stats
 from hf_breakhis.results.scores.intervals import Replicates
 from hf_breakhis.results.scores.resampling import Images
 
-_spec = importlib.util.spec_from_file_location("coverage", Path(__file__).parents[2] / "benchmarks" / "coverage.py")
+_spec = importlib.util.spec_from_file_location("coverage", Path(__file__).parents[3] / "benchmarks" / "coverage.py")
 coverage = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(coverage)
 
