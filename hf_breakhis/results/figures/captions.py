@@ -7,9 +7,9 @@ from hf_breakhis.results.formatting import count, group_words, percent, things
 
 CAPTIONS = {
     "baselines": (
-        "Accuracy beside two baselines. Points: all test images pooled; {interval}. Ticks below: single folds. "
+        "Accuracy compared with two baselines. Points: all test images pooled; {interval}. Ticks below: single folds. "
         "Mean colour is a logistic regression on the mean and spread of red, green and blue; majority class always "
-        "answers with the most frequent class of its training part."
+        "predicts the most frequent class of the training set."
     ),
     "confusion_mean": (
         "Mean confusion matrix over {folds}: number of test images of each true class (rows) that were given each "
@@ -46,14 +46,14 @@ CAPTIONS = {
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "
         "malignant images predicted malignant, specificity the share of benign images predicted benign, recognition "
-        "rate the mean over patients of the share of their images predicted right; {patient}.{behind}"
+        "rate the mean over patients of the share of their images classified correctly; {patient}.{behind}"
     ),
     "tumor_types": (
-        "Share of test images predicted right, by tumour type, pooled over folds; {interval}. Right: numbers of "
+        "Share of test images classified correctly, by tumour type, pooled over folds; {interval}. Right: numbers of "
         "images and of specimens behind each point; {specimen}."
     ),
     "patients": (
-        "Patient scores: one point a patient, the share of the patient's test images predicted right, sorted within "
+        "Patient scores: one point per patient, the share of the patient's test images classified correctly, sorted within "
         "tumour type. The dashed line is their mean, the recognition rate. Some of the lowest are named; {patient}."
     ),
     "repeats": (
@@ -91,7 +91,7 @@ MANY_CLASSES = {
     ),
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Recognition rate: mean over "
-        "patients of the share of their images predicted right; {patient}.{behind}"
+        "patients of the share of their images classified correctly; {patient}.{behind}"
     ),
 }
 TUMOR_LETTERS = (

@@ -126,7 +126,7 @@ def magnifications(run: Run) -> Figure | None:
 
 
 def tumor_types(run: Run) -> Figure | None:
-    """Share of images predicted right for each tumour type."""
+    """Share of images classified correctly for each tumour type."""
     slices = run.summary.get("by_tumor_type") or {}
     slices = {name: part for name, part in slices.items() if name and value_of(part.get("accuracy")) is not None}
     if not slices:
@@ -143,7 +143,7 @@ def tumor_types(run: Run) -> Figure | None:
     parts = [(count(slices[n]["num_images"]), count(slices[n].get("num_specimens"))) for n in order]
     _right(ax, [f"{images} / {specimens}" for images, specimens in parts])
     note(ax, 1.02, 0.98, "images /\nspecimens", va="bottom", color=MUTED, fontsize=6)
-    ax.set_xlabel("share of images predicted right")
+    ax.set_xlabel("share of images classified correctly")
     return figure
 
 

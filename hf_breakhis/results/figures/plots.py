@@ -223,7 +223,7 @@ def reliability(run: Run) -> Figure | None:
         top.legend(loc="upper left")
     share_axis(top, "x")
     share_axis(top, "y")
-    top.set_ylabel(f"share that is {positive}" if positive else "share predicted right")
+    top.set_ylabel(f"share that is {positive}" if positive else "share classified correctly")
     top.set_title(f"ECE {score(calibration['ece'])}, Brier score {score(calibration['brier'])}", weight="normal")
     middle = [(part["low"] + part["high"]) / 2 for part in bins]
     below.bar(middle, [part["count"] for part in bins], [0.9 * (p["high"] - p["low"]) for p in bins], color=LINE)
