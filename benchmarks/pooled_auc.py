@@ -3,9 +3,9 @@
     python benchmarks/pooled_auc.py [--cohorts 400] [--json benchmarks/pooled_auc.json]
 
 Each cohort has the 70 specimens of BreakHis with a fifth of their images and ten features of each image, which depend
-on the class, on the specimen and on chance. A linear discriminant with the prior of the train part is fitted in every
-fold. The truth is the score of the same models on 20,000 images of new specimens, averaged over the folds. A constant
-predictor, which answers the prior of the train part, has a true AUC of .5. Half a minute on one core.
+on the class, on the specimen and on chance. A linear discriminant with the prior of the training set is fitted in
+every fold. The truth is the score of the same models on 20,000 images of new specimens, averaged over the folds. A
+constant predictor, which answers the prior of the training set, has a true AUC of .5. Half a minute on one core.
 """
 
 import argparse

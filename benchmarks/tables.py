@@ -257,7 +257,7 @@ def controls_in_short(found: dict[str, Any]) -> str:
         rows.append([way, *cells, bounded("carried", f"{way} test climb")])
     came = "as declared" if found["carried"]["holds"] else "one criterion not as declared (docs/study.md)"
     second = table(
-        ["RCL-7500's twin, 3 folds", "test accuracy, first to last fold", "set aside", "climb of the test part"], rows
+        ["RCL-7500's twin, 3 folds", "test accuracy, first to last fold", "set aside", "climb of the test set"], rows
     )
     return f"{text}\n\n{second}\n\nMeans over {len(found['carried']['rows'])} twins, {came}."
 

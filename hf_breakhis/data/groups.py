@@ -81,7 +81,7 @@ def least_groups(num_folds: int, validation: bool) -> int:
 
 
 def official_parts(patient_ids: Sequence[str | None]) -> np.ndarray:
-    """Return (num_images, 5) bool: whether an image is in the test part of each official fold.
+    """Return (num_images, 5) bool: whether an image is in the test set of each official fold.
 
     Raises:
         InputError: a patient is none of the 82.

@@ -82,7 +82,7 @@ def make_folds(
 ) -> list[Fold]:
     """Split rows into folds that keep related images together.
 
-    First the reserve is set aside, then the rest is divided into test parts, then each fold gives a share of its
+    First the reserve is set aside, then the rest is divided into test sets, then each fold gives a share of its
     training groups to validation. With `stratify`, groups are shuffled within each class and dealt, and the best
     balanced of many draws is kept (`deal_folds`, `deal_part`). Where a draw leaves a part without a class, the whole
     is drawn again with a seed derived from `seed`, up to `MAX_DRAWS` times.
@@ -97,7 +97,7 @@ def make_folds(
         num_folds: number of folds; 1 is a hold-out of `test_size`.
         test_size: share of the images (or as near as groups allow) held out when `num_folds` is 1.
         reserve_size: share set aside first, the same rows in every fold.
-        validation_size: share of each fold's training part.
+        validation_size: share of each fold's training set.
         stratify: keep the shares of the classes; without, parts are drawn at random.
         seed: the same seed and row order give the same folds.
         classes: names for messages.
@@ -178,7 +178,7 @@ class _Splitter:
         return folds
 
     def divide(self, rows: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Divide `rows` into (train, test) pairs whose test parts are a partition."""
+        """Divide `rows` into (train, test) pairs whose test sets are a partition."""
         if self.grouped and self.stratify:
             number, counts = count_images(self.groups[rows], self.labels[rows])
             dealt = deal_folds(counts, num_folds, self.seed)[number]
@@ -236,7 +236,8 @@ def find_missing_class(folds: Sequence[Fold], labels: np.ndarray, classes: Seque
             rows = getattr(fold, part)
             lacking = np.setdiff1d(labels, labels[rows])
             if len(lacking) and (len(rows) or part in ("train", "test")):
-                return f"Fold {fold.index} has no {classes[lacking[0]]} image in its {part} part"
+                name = "training" if part == "train" else part
+                return f"Fold {fold.index} has no {classes[lacking[0]]} image in its {name} set"
     return ""
 
 
@@ -260,7 +261,7 @@ def check_folds(folds: Sequence[Fold], groups: np.ndarray, covers: bool = False)
     if covers:
         tested = np.concatenate([fold.test for fold in folds])
         if not np.array_equal(np.sort(tested), np.setdiff1d(np.arange(len(groups)), folds[0].reserve)):
-            raise ValueError("The test parts are no partition.")
+            raise ValueError("The test sets are no partition.")
 
 
 def thin_parts(folds: Sequence[Fold], labels: np.ndarray, groups: np.ndarray, classes: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ _TAGS = ("histopathology", "breast-cancer", "breakhis")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture of the published fold's test part, and what the model says of it.
+    """A picture of the published fold's test set, and what the model says of it.
 
     Attributes:
         file_name: PNG in `examples/`.

@@ -96,8 +96,8 @@ def _share(weights: Weights, carry_over: str) -> str:
     """Return "all of", or which part of them the model was trained on."""
     if weights.fold != REFIT:
         if carry_over in ("model", "all") and weights.fold != "0":  # one model that goes on from fold to fold
-            return f"the training parts of folds 0 to {weights.fold} of"
-        return f"the training part of fold {weights.fold} of"
+            return f"the training sets of folds 0 to {weights.fold} of"
+        return f"the training set of fold {weights.fold} of"
     counts = parts_of(weights)["part"].value_counts()
     kept = [f"{counts[part]:,} for {part}" for part in ("validation", "reserve") if part in counts]
     return f"all but {sum(counts.drop('train')):,} images ({' and '.join(kept)}) of" if kept else "all of"
@@ -106,7 +106,7 @@ def _share(weights: Weights, carry_over: str) -> str:
 def parts_of(weights: Weights) -> pd.DataFrame:
     """Return the rows of folds.csv for the weights of a run, `part` being what an image was to them.
 
-    A refit trains on the train and test parts of the first fold, and leaves its validation part and the reserve.
+    A refit trains on the train and test sets of the first fold, and leaves its validation part and the reserve.
     """
     folds = weights.require_run().read_folds()
     if weights.fold != REFIT:

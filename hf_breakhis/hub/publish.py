@@ -141,7 +141,7 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
     """Copy the fold's example pictures, and ask the model what it says of each as it stands there."""
     fold = weights.require_run().fold(weights.fold)
     rows = fold.read_examples() if _may_be_shown(weights) else []
-    if not rows:  # a refit has no test part
+    if not rows:  # a refit has no test set
         return []
     (folder / EXAMPLES).mkdir()
     # `pipeline` as a visitor calls it, on the files as a visitor finds them

@@ -32,13 +32,13 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     Args:
         weights: of a fold of a run.
         num_images: of the most confident right ones, and as many of the wrong ones, that get pictures.
-        num_curves: test images, evenly spread over the test part, whose deletion curves are averaged.
+        num_curves: test images, evenly spread over the test set, whose deletion curves are averaged.
 
     Raises:
         InputError: the weights are of no fold, or no method fits the model.
     """
     if weights.run is None or weights.fold == "refit":
-        raise InputError(f"{weights.folder} has no test part; give a run and the number of a fold.")
+        raise InputError(f"{weights.folder} has no test set; give a run and the number of a fold.")
     require_replaceable(weights.output / EXPLAINED, EXPLAIN)
     model, images = load_classifier(weights), FoldImages(weights)
     table = pd.read_csv(weights.output / PREDICTIONS)

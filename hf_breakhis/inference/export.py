@@ -25,7 +25,7 @@ TOLERANCE = 1e-4  # in probability, between torch and the file
 FRAME = (460, 700)  # of BreakHis
 BATCH = 16
 EXPORT = FolderKind("ONNX export", ("model.onnx", "model_fp16.onnx", "model_int8.onnx", "export.json"), "export.json")
-CALIBRATION_IMAGES = 128  # of the training part: what is tested calibrates nothing
+CALIBRATION_IMAGES = 128  # of the training set: what is tested calibrates nothing
 
 
 class Logits(nn.Module):
@@ -47,13 +47,13 @@ def export_model(
     """Write `model.onnx`, smaller forms of it if asked for, and `export.json`; return what is in the latter.
 
     Each file takes `image`, (batch, height, width, 3) uint8, and gives `logits` and `probabilities`, (batch, classes)
-    float32. Scores are of the test part of the fold whose weights these are, where there is one.
+    float32. Scores are of the test set of the fold whose weights these are, where there is one.
 
     Args:
         weights: of a finished run, or of a model folder.
         folder: a new or empty folder, or that of an earlier export.
         fp16: the network in half precision, half the size.
-        int8: the network in 8-bit integers, a quarter of the size; calibrated on images of the training part.
+        int8: the network in 8-bit integers, a quarter of the size; calibrated on images of the training set.
         score: false leaves the images alone, and tells no scores.
 
     Raises:
@@ -84,7 +84,7 @@ def export_model(
         "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
         "outputs": ["logits", "probabilities"], "parity": {"largest_difference": apart, "frame": list(FRAME)},
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "scored_on": None if images is None else f"test part of fold {weights.fold}",
+        "scored_on": None if images is None else f"test set of fold {weights.fold}",
         "files": _judged(whole, images),
     }  # fmt: skip
 

@@ -151,7 +151,7 @@ class Prediction:
             yield f"not used, since no images: {count(self.num_unused, 'file')} ({', '.join(self.unused)}{more})"
         if self.num_kin:
             yield (
-                f"not in the training part, but of specimens in it: {count(self.num_kin, 'image')}; "
+                f"not in the training set, but of specimens in it: {count(self.num_kin, 'image')}; "
                 "these are too easy to be a test"
             )
         if self.tallies and self.rows.seen is None:

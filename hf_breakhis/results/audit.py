@@ -1,4 +1,4 @@
-"""The audit of folds: what of a fold's test part its model could know from its train part."""
+"""The audit of folds: what of a fold's test set its model could know from its training set."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ FORMAT = 1
 def audit_folds(
     folds: pd.DataFrame, carry_over: str, pairs: pd.DataFrame | None, without: str | None = None
 ) -> dict[str, Any]:
-    """Count, for each fold, the test images that have something in common with the train part.
+    """Count, for each fold, the test images that have something in common with the training set.
 
     An image counts once for each kind, however many relations it has; a near copy counts only without an exact one.
 
     Args:
         folds: a run's folds.csv: `file_name`, `patient_id`, `specimen_id` ("" where unknown), `fold`, `part`.
-        carry_over: of the recipe; unless it is "none" a model has also seen the train parts of earlier folds.
+        carry_over: of the recipe; unless it is "none" a model has also seen the training sets of earlier folds.
         pairs: of `find_copies`, or None where the images could not be looked at.
         without: why `pairs` is None.
 
@@ -118,7 +118,7 @@ def _copies(across: pd.DataFrame | None, fold: int, test: set[str]) -> dict[str,
         found["near_copy"] |= set(beside[one][near])
         found["exact_copy"] |= set(beside[one][~near])
     if not set().union(*found.values()) <= test:
-        raise InputError(f"The copies of fold {fold} are not of its test part; train the run again with --restart.")
+        raise InputError(f"The copies of fold {fold} are not of its test set; train the run again with --restart.")
     return {"exact_copy": len(found["exact_copy"]), "near_copy": len(found["near_copy"] - found["exact_copy"])}
 
 

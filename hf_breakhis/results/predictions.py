@@ -1,4 +1,4 @@
-"""Predictions of a run: read, checked, and the test parts of all folds put together."""
+"""Predictions of a run: read, checked, and the test sets of all folds put together."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
 
 def gather(run: Run, parts: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
-    """Put the test parts of all folds that ended together, by fold and file name, and write them to the run.
+    """Put the test sets of all folds that ended together, by fold and file name, and write them to the run.
 
     Args:
         run: the run.

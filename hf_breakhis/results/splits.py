@@ -65,7 +65,7 @@ def read_split(given: str) -> Split:
     """Read a split: a name of `PUBLISHED`, a file or a folder.
 
     Raises:
-        InputError: it is none of them, or has no train and test part.
+        InputError: it is none of them, or has no train and test set.
     """
     if given in PUBLISHED:
         published = PUBLISHED[given]
@@ -310,7 +310,7 @@ def _require_parts(rows: pd.DataFrame, given: str) -> None:
     for number, fold in by_fold(rows):
         for part in ("train", "test"):
             if not (fold["part"] == part).any():
-                raise InputError(f"{given}: fold {number} has no {part} part. Give train and test of every fold.")
+                raise InputError(f"{given}: fold {number} has no {part} set. Give train and test of every fold.")
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,6 @@ def _never_tested(folds: pd.DataFrame) -> list[int] | None:
 
 
 def _covers_once(folds: pd.DataFrame, test: pd.DataFrame) -> bool:
-    """Say whether the test parts hold every image that is not set aside exactly once."""
+    """Say whether the test sets hold every image that is not set aside exactly once."""
     offered = set(folds.loc[folds["part"] != "reserve", "file_name"])
     return not test["file_name"].duplicated().any() and set(test["file_name"]) == offered

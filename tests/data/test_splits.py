@@ -203,7 +203,7 @@ def test_what_no_draw_gives_is_refused():
     labels = np.repeat([0, 1], [400, 12])
     message = refusal(labels, {}, split_by="image", num_folds=12, stratify=False)
     assert message.startswith("No split by image fits: Fold ")
-    assert "has no malignant image in its test part; set fewer folds" in message
+    assert "has no malignant image in its test set; set fewer folds" in message
 
 
 def test_a_share_that_leaves_nothing_is_refused(breakhis):
@@ -277,7 +277,7 @@ def test_the_folders_of_the_images_are_one_hold_out():
         ([None] * 6, "do not lie in folders train/ and test/"),
         (["train"] * 6, "do not lie in folders train/ and test/"),
         (["train", "train", "test", "test", None, None], "2 of 6 images lie outside of train/, val/ and test/"),
-        (["train", "train", "test", "train", "train", "train"], "Fold 0 has no malignant image in its test part"),
+        (["train", "train", "test", "train", "train", "train"], "Fold 0 has no malignant image in its test set"),
     ],
 )
 def test_folders_that_are_no_split_are_refused(parts, told):

@@ -96,7 +96,7 @@ class Doubling(StratifiedKFold):
 
 def test_a_splitter_that_tests_images_twice_is_noticed(monkeypatch):
     monkeypatch.setattr(splits, "StratifiedKFold", Doubling)
-    with pytest.raises(ValueError, match=r"^The test parts are no partition\.$"):
+    with pytest.raises(ValueError, match=r"^The test sets are no partition\.$"):
         make_folds(THREE, {}, "image", num_folds=2)
 
 

@@ -145,12 +145,12 @@ BOTH = np.array([0, 0, 0, 1, 1, 1])
         ),
         (
             BOTH, FOLDERS, {"num_folds": 1, "split_by": "patient", "test_patients": ["p1A", "p2B"]},
-            "No split by patient fits: Fold 0 has no malignant image in its test part; name other patients in "
+            "No split by patient fits: Fold 0 has no malignant image in its test set; name other patients in "
             "test_patients.",
         ),
         (
             [0, 1], {"patient_id": ["SOB_B_F-14-14134", "SOB_M_DC-14-2523"]}, {"split_by": "official"},
-            "No split by official fits: Fold 0 has no malignant image in its train part; give all of BreakHis, or "
+            "No split by official fits: Fold 0 has no malignant image in its training set; give all of BreakHis, or "
             "use split_by=specimen.",
         ),
         (
@@ -178,13 +178,14 @@ def test_a_refusal_is_told_word_for_word(labels, columns, asked, told):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_without_a_class_is_named(part):
+    name = "training" if part == "train" else part
     labels = np.array([0, 1] * 4)
-    rows = {name: np.array([2 * k, 2 * k + 1]) for k, name in enumerate(PARTS)}
+    rows = {one: np.array([2 * k, 2 * k + 1]) for k, one in enumerate(PARTS)}
     assert find_missing_class([Fold(0, **rows)], labels, ["no", "yes"]) == ""
     whole, lame = Fold(0, **rows), Fold(1, **rows | {part: rows[part][:1]})
-    assert find_missing_class([whole, lame], labels, ["no", "yes"]) == f"Fold 1 has no yes image in its {part} part"
+    assert find_missing_class([whole, lame], labels, ["no", "yes"]) == f"Fold 1 has no yes image in its {name} set"
     empty = Fold(1, **rows | {part: np.array([], int)})
-    told = f"Fold 1 has no no image in its {part} part" if part in ("train", "test") else ""
+    told = f"Fold 1 has no no image in its {name} set" if part in ("train", "test") else ""
     assert find_missing_class([whole, empty], labels, ["no", "yes"]) == told
 
 
@@ -193,7 +194,7 @@ def test_a_part_without_a_class_is_named(part):
     [
         (Fold(3, np.array([0, 1]), np.array([2])), "Fold 3 loses or doubles rows."),
         (Fold(3, np.array([0, 2]), np.array([1, 3])), "Fold 3 has one group in two parts."),
-        (Fold(3, np.array([0, 1]), np.array([2, 3])), "The test parts are no partition."),
+        (Fold(3, np.array([0, 1]), np.array([2, 3])), "The test sets are no partition."),
     ],
 )
 def test_what_is_wrong_with_a_fold_is_told_word_for_word(fold, told):

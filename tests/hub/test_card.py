@@ -49,7 +49,7 @@ def test_the_card_is_valid_and_complete(ready, trained_run):
         assert (ready.folder / "examples" / entry["src"].rpartition("/")[2]).is_file()
         assert sum(one["score"] for one in entry["output"]) == pytest.approx(1, abs=2e-4)
     text = card.text
-    assert text.index("generated pictures only") < text.index("How to use")
+    assert text.index("generated images only") < text.index("How to use")
     assert "not for diagnosis" in text
     assert "None" not in text
     assert "nan" not in text.lower().split()
@@ -115,7 +115,7 @@ def test_the_card_of_a_refit_tells_what_it_was_not_trained_on(refitted, tmp_path
     told = f"all but {left} images ({rows['validation']} for validation and {rows['reserve']} for reserve) of 328"
     assert told in text
     assert "on everything" not in text
-    assert "no test part was held out" in text
+    assert "no test set was held out" in text
     assert "examples/" not in text
 
 
@@ -137,12 +137,12 @@ def test_a_refit_that_is_not_finished_is_not_published(refitted, tmp_path):
 
 def test_a_model_that_went_on_from_fold_to_fold_was_trained_on_them_all(trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    assert "the training part of fold 1 of" in read_facts(find_model(run, "1")).trained_on
+    assert "the training set of fold 1 of" in read_facts(find_model(run, "1")).trained_on
     recipe = yaml.safe_load((run / "recipe.yaml").read_text()) | {"carry_over": "all"}
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     Run(run).seal()
-    assert "the training part of fold 0 of" in read_facts(find_model(run, "0")).trained_on
-    assert "the training parts of folds 0 to 1 of" in read_facts(find_model(run, "1")).trained_on
+    assert "the training set of fold 0 of" in read_facts(find_model(run, "0")).trained_on
+    assert "the training sets of folds 0 to 1 of" in read_facts(find_model(run, "1")).trained_on
 
 
 def sourced(run, folder, source, **fields):

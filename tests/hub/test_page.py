@@ -65,7 +65,7 @@ def test_the_page_tells_what_to_believe(site):
     html = (site / "index.html").read_text()
     assert "not for diagnosis" in html
     assert "was trained on generated images only" in html
-    assert re.search(r"trained on the training part of fold 0 of [\d,]+ generated images", html)
+    assert re.search(r"trained on the training set of fold 0 of [\d,]+ generated images", html)
     assert "test images were classified correctly" in html
 
 

@@ -57,13 +57,13 @@ def test_a_malformed_name_is_refused_before_anything_heavy_is_imported(hub, comm
     assert (done.returncode, done.stdout) == (2, "[]\n")
     assert "is no name of a repository" in done.stderr
     # with a name that may be, the next thing is looked at
-    assert "is neither a run" in hub.run("-c", code, *command, NAME).stderr
+    assert "There is no run" in hub.run("-c", code, *command, NAME).stderr
 
 
 @pytest.mark.parametrize(
     ("which", "message"),
     [
-        ("fold:9", "has no fold-9/model"),
+        ("fold:9", "has weights of 0, 1 only"),
         ("fold:x", "has to be the number of a fold"),
         ("best", "--weights is 'best'"),
         ("refit", "`train --fold refit` trains one"),

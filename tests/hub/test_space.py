@@ -59,7 +59,7 @@ def test_the_card_is_a_spaces_card_and_warns(app):
     assert card.data.sdk == "gradio"
     assert yaml.safe_load((app / "README.md").read_text().split("---")[1])["app_file"] == "app.py"
     assert "not for diagnosis" in card.text
-    assert "generated pictures only" in card.text
+    assert "generated images only" in card.text
     # of Markdown, as the app shows it too
     assert "Use `--repeats` to measure" in card.text
     assert "Use `--repeats` to measure" in str(json.loads((app / "facts.json").read_text())["warnings"])

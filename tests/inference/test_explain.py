@@ -105,7 +105,7 @@ def test_a_refit_has_no_test_images(run, capsys):
     shutil.copyfile(run / "fold-0" / "metrics.json", run / "refit" / "metrics.json")
     Run(run).seal()
     assert main(["explain", str(run), "--fold", "refit"]) == 2
-    assert "has no test part" in capsys.readouterr().err
+    assert "has no test set" in capsys.readouterr().err
 
 
 def test_a_difference_that_rounds_to_nothing_is_not_called_smaller():

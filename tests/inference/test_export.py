@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_test_part(run, exported):
     told = read_json(exported / "export.json")
     table = pd.read_csv(run / "fold-1" / "predictions.csv")
     test = table[table["part"] == "test"]
-    assert told["scored_on"] == "test part of fold 1"
+    assert told["scored_on"] == "test set of fold 1"
     assert told["files"]["model.onnx"]["num_images"] == len(test)
     assert told["files"]["model.onnx"]["accuracy"] == pytest.approx(accuracy_score(test["label"], test["predicted"]))
     weights = find_model(run, "1")

@@ -211,7 +211,7 @@ def test_images_of_specimens_that_were_trained_on_are_counted(copied_with_image_
     code, table, err = predict(run, twin)
     assert code == 0
     assert list(table[~table["seen_in_training"]]["file_name"]) == [name]
-    assert "not in the training part, but of specimens in it: 1 image;" in err
+    assert "not in the training set, but of specimens in it: 1 image;" in err
 
 
 @pytest.fixture

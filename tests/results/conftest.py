@@ -124,7 +124,7 @@ def write_examples(folder: Path, table: pd.DataFrame, classes: list[str], seed: 
 
 
 def fold_parts(images: pd.DataFrame, split_by: str, num_folds: int, test_size: float, seed: int) -> list[np.ndarray]:
-    """Row numbers of each fold's test part; one fold is a hold-out."""
+    """Row numbers of each fold's test set; one fold is a hold-out."""
     count = num_folds if num_folds > 1 else round(1 / test_size)
     if split_by == "image":
         parts = KFold(count, shuffle=True, random_state=seed).split(images)

@@ -116,7 +116,7 @@ def test_copies_that_are_not_of_the_folds_are_refused(monkeypatch):
     monkeypatch.setattr("hf_breakhis.results.audit.copies_across_parts", lambda pairs, folds: across)
     with pytest.raises(InputError) as refused:
         audit_folds(SWAPPED, "none", copies())
-    assert str(refused.value) == "The copies of fold 0 are not of its test part; train the run again with --restart."
+    assert str(refused.value) == "The copies of fold 0 are not of its test set; train the run again with --restart."
 
 
 def test_official_folds_are_counted_from_one():

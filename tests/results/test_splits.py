@@ -170,7 +170,7 @@ def test_a_run_is_no_split(tmp_path):
         ("file_name,part\n", "has a header and no rows"),
         ("name,value\nx,y\n", "has the columns name, value, but needs file_name, and part"),
         ("file_name,part\nx,train\ny,tset\n", "`part` is 'tset', but has to be one of train,"),
-        ("file_name,part\nx,train\ny,train\n", "fold 0 has no test part"),
+        ("file_name,part\nx,train\ny,train\n", "fold 0 has no test set"),
         ("file_name,part\nx,train\nx,train\ny,test\n", "names x twice in one part of a fold"),
         ("file_name,fold\nx,1\ny,a\n", "`fold` is 'a', but has to be a whole number"),
         ("file_name,part\nx,train\ny,test,3,4,5\n", "is not a table"),

@@ -103,7 +103,7 @@ def test_longer_training_is_compared_with_longer_training(write_run, tmp_path):
         "specimen-2x": None,
         "specimen-3x": None,
     }
-    expected = premium(gather(folder / "image-2x"), gather(folder / "specimen-2x"))
+    expected = premium(gather(Run(folder / "image-2x")), gather(Run(folder / "specimen-2x")))
     assert rows["image-2x"]["premium"] == expected
     assert rows["specimen-2x"]["premium"] is None, "longer training leaks nothing"
 
@@ -117,7 +117,7 @@ def simulated_premium(stratify, seed):
     """Return the premium in accuracy, {"value", "low", "high"}, where specimens cannot be recognised.
 
     Each image has one feature, which depends on its class alone. The model is the likelihood ratio with the prior of
-    the train part, so only the shares of the classes can make the score by specimen differ from that by image.
+    the training set, so only the shares of the classes can make the score by specimen differ from that by image.
     """
     rng = np.random.default_rng(seed)
     specimen = np.repeat(np.arange(len(LABEL_OF_SPECIMEN)), np.maximum(1, SIZE_OF_SPECIMEN // 8))

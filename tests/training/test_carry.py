@@ -63,7 +63,7 @@ def test_fresh_folds_have_seen_no_test_image(runs):
 
 @pytest.mark.parametrize("carry", ["model", "all"])
 def test_carried_folds_have_seen_every_test_image_but_the_firsts(carry, runs):
-    """Every later test part was in the train part of the first fold."""
+    """Every later test set was in the training set of the first fold."""
     assert seen(runs[carry]) == [0, 1, 1]
 
 

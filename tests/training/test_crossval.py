@@ -282,7 +282,7 @@ def test_names_are_checked_before_anything_is_read(fields, message, tmp_path):
 
 
 def test_short_batches_left_out_of_training_are_not_left_out_of_scores(tmp_path):
-    """The Trainer leaves the last images of a test part out too: `dataloader_drop_last` is one field for both."""
+    """The Trainer leaves the last images of a test set out too: `dataloader_drop_last` is one field for both."""
     assert run(tmp_path / "run", num_folds=2, fold="0", num_train_epochs=1, dataloader_drop_last=True, batch_size=16)
     folds = pd.read_csv(tmp_path / "run" / "folds.csv")
     tested = set(folds.loc[(folds["fold"] == 0) & (folds["part"] == "test"), "file_name"])

@@ -29,7 +29,7 @@ CAPTIONS = {
         "Sensitivity is the share of {positive} images found; dashed is chance."
     ),
     "learning_curves": (
-        "Learning curves, one line a fold: loss on the training part as the mean over the epoch; loss and accuracy on "
+        "Learning curves, one line a fold: loss on the training set as the mean over the epoch; loss and accuracy on "
         "the {watched} part after the epoch; learning rate of its last update."
     ),
     "reliability": (
@@ -53,8 +53,9 @@ CAPTIONS = {
         "images and of specimens behind each point; {specimen}."
     ),
     "patients": (
-        "Patient scores: one point per patient, the share of the patient's test images classified correctly, sorted within "
-        "tumour type. The dashed line is their mean, the recognition rate. Some of the lowest are named; {patient}."
+        "Patient scores: one point per patient, the share of the patient's test images classified correctly, sorted "
+        "within tumour type. The dashed line is their mean, the recognition rate. Some of the lowest are named; "
+        "{patient}."
     ),
     "repeats": (
         "Accuracy of each repeat of the recipe with other split and initial seeds, all test images pooled. Bars: "

@@ -27,7 +27,7 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images by class; `official` holds the test parts of the official folds, empty where it has none."""
+    """Images by class; `official` holds the test sets of the official folds, empty where it has none."""
 
     name: str
     counts: Counts
@@ -130,7 +130,7 @@ def _kept(number: int) -> Iterator[tuple[str, int]]:
 
 
 def _rules(number: int, sizes: list[int], whole: bool) -> Iterator[str]:
-    """Yield the ways to take test parts of these sizes from `number` images, which are a data set's `whole` or not.
+    """Yield the ways to take test sets of these sizes from `number` images, which are a data set's `whole` or not.
 
     Of what is left after a part was set aside only hold-outs and folds are tried: with every way there would hardly be
     a size that fits none.
@@ -193,7 +193,7 @@ def _reasons(data: DataSet, rows: list[Counts], off_balance: str | None) -> list
     for name, number in data.counts.items():
         tested = sum(row[name] for row in rows)
         if max(row[name] for row in rows) > number:
-            reasons.append(f"it has {number:,} {name} images, fewer than one test part")
+            reasons.append(f"it has {number:,} {name} images, fewer than one test set")
         elif k > 1 and tested > number:
             reasons.append(f"it has {number:,} {name} images, and the folds test {tested:,}")
     if off_balance is None and k > 1:

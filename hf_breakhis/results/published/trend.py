@@ -16,7 +16,7 @@ def spread(table: Table) -> dict[str, Any] | None:
     """Compare the accuracies of the folds with what the sampling of test images alone would make of one accuracy.
 
     The test of homogeneity (chi-square) is given every benefit of rounding: within what each accuracy may have been
-    rounded from, the values nearest to a common one are taken. What else may make folds differ: their training parts,
+    rounded from, the values nearest to a common one are taken. What else may make folds differ: their training sets,
     patients kept together, one model that is trained on from fold to fold.
     """
     rows = _accuracies(table)

@@ -42,7 +42,7 @@ def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
         Stage("Optimizer", _optimizer(recipe), "train"),
         Stage("Schedule", _schedule(recipe), "train"),
         Stage("Training", _training(recipe, summary["protocol"]), "train"),
-        Stage("Test", ("the model of each fold predicts its own test part",), "test"),
+        Stage("Test", ("the model of each fold predicts its own test set",), "test"),
         Stage("Scores", _scores(summary), "after"),
     ]
     return [stage for stage in told if stage.lines]
@@ -137,7 +137,7 @@ def _training(recipe: dict[str, Any], protocol: dict[str, Any]) -> tuple[str, ..
     if recipe.get("sampler") not in (None, "none"):
         lines.append(f"{recipe['sampler']} sampler")
     if protocol.get("selected_on"):
-        lines.append(f"checkpoint selected on the {protocol['selected_on']} part")
+        lines.append(f"checkpoint selected on the {protocol['selected_on']} set")
     return tuple(line for line in lines if line)
 
 

@@ -13,7 +13,7 @@ from hf_breakhis.metrics import image_report
 
 
 def baselines(folds: pd.DataFrame, colors: pd.DataFrame, present: list[int], classes: list[str]) -> dict[str, Any]:
-    """Score both baselines on the same train and test parts as the model.
+    """Score both baselines on the same train and test sets as the model.
 
     Args:
         folds: folds.csv.
@@ -34,7 +34,7 @@ def _parts(folds: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _majority(train: pd.DataFrame, test: pd.DataFrame, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels and, for each test image, the shares of the classes in the train part."""
+    """Return the labels and, for each test image, the shares of the classes in the training set."""
     share = np.bincount(train["label"], minlength=num_classes) / len(train)
     return test["label"].to_numpy(), np.tile(share, (len(test), 1))
 

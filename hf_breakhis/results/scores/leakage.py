@@ -9,14 +9,14 @@ from hf_breakhis.results.predictions import by_fold, known
 
 
 def leakage(folds: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
-    """Count the test images that show a patient or a specimen of their own fold's train part.
+    """Count the test images that show a patient or a specimen of their own fold's training set.
 
     Args:
         folds: folds.csv.
         test: test predictions; only their folds are counted.
 
     Raises:
-        InputError: a fold's predictions are not those of its test part.
+        InputError: a fold's predictions are not those of its test set.
     """
     rows = [_fold(folds[folds["fold"] == fold], fold, part) for fold, part in by_fold(test)]
     return {

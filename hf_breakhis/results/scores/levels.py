@@ -42,7 +42,7 @@ def image_level(test: pd.DataFrame) -> dict[str, Any]:
 
 
 def part_level(rows: pd.DataFrame) -> dict[str, Any] | None:
-    """Return the image report of each fold on another part than the test part; None where there is none."""
+    """Return the image report of each fold on another part than the test set; None where there is none."""
     if rows.empty:
         return None
     reports = [

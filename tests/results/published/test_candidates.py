@@ -21,7 +21,7 @@ WHOLE = "BreakHis, all images"
 
 
 def table_of(*tests, classes=CLASSES):
-    """A table with the class counts of these test parts, given as labels or counts."""
+    """A table with the class counts of these test sets, given as labels or counts."""
     counts = [
         dict(zip(classes, np.bincount(one) if isinstance(one, np.ndarray) else one, strict=True)) for one in tests
     ]
@@ -113,7 +113,7 @@ def test_few_hold_outs_of_other_sizes_fit_by_chance():
 
 def test_a_class_with_more_images_than_there_are_is_named():
     checked = check_supports(table_of([2600, 5000]))
-    assert "it has 2,480 benign images, fewer than one test part" in checked["data_sets"][0]["reasons"]
+    assert "it has 2,480 benign images, fewer than one test set" in checked["data_sets"][0]["reasons"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_classifier_3_is_told_from_data_to_scores():
         "Optimizer": "AdamW | learning rate 0.0075, weight decay 0.01 | betas 0.92 0.999",
         "Schedule": "plateau | patience 3, factor 0.1",
         "Training": "3 epochs, batches of 64 | cross-entropy",
-        "Test": "the model of each fold predicts its own test part",
+        "Test": "the model of each fold predicts its own test set",
         "Scores": "per fold, their mean and standard deviation | pooled: each image tested once | "
         "95 % interval: t interval, standard error by bootstrap over specimens",
     }
@@ -64,7 +64,7 @@ def test_classifier_3_is_told_from_data_to_scores():
         ({}, {"reserve_size": 0.15}, "Split", "15 % reserved first"),
         ({}, {"validation_size": 0.1}, "Split", "10 % of the training groups"),
         ({}, {"split_by": "image"}, "Split", "patients on both sides"),
-        ({}, {"selected_on": "test"}, "Training", "selected on the test part"),
+        ({}, {"selected_on": "test"}, "Training", "selected on the test set"),
     ],
 )
 def test_each_setting_shows(recipe, protocol, stage, words):

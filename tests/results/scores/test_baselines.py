@@ -1,4 +1,4 @@
-"""Baselines are trained on each fold's train part alone and scored on its test part."""
+"""Baselines are trained on each fold's training set alone and scored on its test set."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ def run(write_run, tmp_path):
     return write_run(tmp_path / "c3")
 
 
-def test_majority_is_the_train_parts_most_frequent_class(run):
-    folds = Run(run).read_folds()
-    result = baselines(folds, None, [0, 1, 2], CLASSES)["majority"]
+def test_majority_is_the_most_frequent_class_of_the_training_set(run):
+    folds, colors = Run(run).read_folds(), Run(run).read_colors()
+    result = baselines(folds, colors, [0, 1, 2], CLASSES)["majority"]
     for row in result["per_fold"]:
         one = folds[folds["fold"] == row["fold"]]
         guess = one.loc[one["part"] == "train", "label"].mode()[0]
