@@ -112,8 +112,7 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
     from hf_breakhis.run import RECIPE
 
     fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
-    names = ("dataset", "data_dir", "dataset_revision", "twin_kwargs", "target", "magnifications", "tumor_types")
-    names = (*names, "positive_class")
+    names = "dataset data_dir dataset_revision twin_kwargs target magnifications tumor_types positive_class".split()
     wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
     given = build_recipe(wanted, parse_flags(flags), str(run.folder / RECIPE))
     try:

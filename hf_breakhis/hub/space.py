@@ -56,7 +56,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
             shutil.copyfile(weights.folder / name, beside / MODEL / name)
         write_text(beside / "app.py", card_text("space/app.py"))
         for module in (heatmap, open_image):
-            shutil.copyfile(module.__file__, beside / f"{module.__name__.rpartition('.')[2]}.py")
+            shutil.copyfile(str(module.__file__), beside / f"{module.__name__.rpartition('.')[2]}.py")
         write_json(beside / "facts.json", {"made_by": SPACE.made_by} | dataclasses.asdict(facts))
         # the versions here, without the suffix of a build for one kind of machine
         lines = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]
