@@ -318,8 +318,10 @@ class Run:
 
         So a killed command leaves a file without a checksum, and never a file with a wrong one.
         """
-        kept = {name: value for name, value in self._checksums().items() if name not in names}
-        self._write_checksums(kept)
+        before = self._checksums()
+        kept = {name: value for name, value in before.items() if name not in names}
+        if kept != before:  # the first file of a new run is its recipe
+            self._write_checksums(kept)
         yield
         written = {name: checksum(self.folder / name) for name in names}
         self._write_checksums({**self._checksums(), **written})
