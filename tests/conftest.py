@@ -35,6 +35,23 @@ RUN_FIELDS = {
 }  # fmt: skip
 
 
+# Files that take more than ten seconds in all; `make quick` leaves them out.
+SLOW = (
+    "training", "hub", "data/integrity/test_verify_twin.py", "data/pixels/test_cache.py", "data/sources/test_hub.py",
+    "inference/test_bf16.py", "results/report/test_page_names.py", "results/report/test_sibling.py",
+    "results/test_compare.py", "results/test_split_by_folders.py", "test_as_published.py", "test_cli.py",
+    "test_eva.py", "test_folder_commands.py", "test_python_docs.py", "test_run.py", "test_start.py",
+    "test_start_of_commands.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of slow files."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def datasets_cache(tmp_path_factory):
     """Keep what tests prepare out of the user's cache, in this process and in those it starts."""
