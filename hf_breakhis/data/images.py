@@ -36,6 +36,7 @@ ODD_PLACES = {
     "misplaced": "In a folder that disagrees with the file name (the name is believed)",
     "surplus": "Not in the inventory of BreakHis, but used",
 }
+STRANGE = ("unnamed", "unsupported", "link")  # kinds of files that are not of the data set
 TARGETS = {"malignancy": CLASSES, "tumor_type": tuple(TUMOR_TYPES)}
 
 
@@ -280,6 +281,12 @@ def _twice(places: Sequence[str], name: str) -> InputError:
     return InputError(
         f"Two different images are named {name}: {first} and {second}; delete or rename one of each such pair."
     )
+
+
+def without_strange_names(findings: Iterable[str]) -> list[str]:
+    """Return the findings that may be published: they do not name files that are not of the data set."""
+    kinds = [ODD_PLACES[kind] for kind in STRANGE]
+    return [next((f"{kind}." for kind in kinds if text.startswith(f"{kind}: ")), text) for text in findings]
 
 
 def tell(places: Mapping[str, Sequence[str]]) -> list[str]:

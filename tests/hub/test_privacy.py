@@ -181,3 +181,17 @@ def test_homes_and_tokens_are_found_wherever_they_are(tmp_path, text, told):
         require_impersonal(tmp_path, Run(tmp_path / "run"))
     assert told in str(caught.value)
     assert "hf_abcdefghijkl" not in str(caught.value)
+
+
+def test_a_public_run_does_not_publish_the_names_of_stray_files(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    names = "Left out, since not named as BreakHis images are: patient_Kowalska.png, thesis.png and 4 more."
+    for name, inside in (("data.json", False), ("summary.json", True)):
+        content = json.loads((run / name).read_text())
+        (content["data"] if inside else content)["findings"] = [names, "Grey: 2 images."]
+        (run / name).write_text(json.dumps(content))
+    Run(run).seal()
+    assert main(["publish", str(run), "--repo_id", "user/model", "--dry_run", "--folder", str(tmp_path / "out")]) == 0
+    assert holding(tmp_path / "out", "Kowalska") == []
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())["data"]["findings"]
+    assert found == ["Left out, since not named as BreakHis images are.", "Grey: 2 images."]
