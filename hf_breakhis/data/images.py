@@ -36,7 +36,6 @@ ODD_PLACES = {
     "misplaced": "In a folder that disagrees with the file name (the name is believed)",
     "surplus": "Not in the inventory of BreakHis, but used",
 }
-STRANGE = ("unnamed", "unsupported", "link")  # kinds of files that are not of the data set
 TARGETS = {"malignancy": CLASSES, "tumor_type": tuple(TUMOR_TYPES)}
 
 
@@ -92,6 +91,11 @@ def few(names: Sequence[str], limit: int = 3) -> str:
     """Return "a, b, c and 4 more"."""
     more = len(names) - limit
     return ", ".join(map(printable, names[:limit])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def names_of(places: Iterable[str]) -> list[str]:
+    """Return the last part of each place."""
+    return [place.replace(os.sep, "/").rpartition("/")[2] for place in places]
 
 
 def placeless(sentences: Iterable[str], location: str) -> list[str]:
@@ -263,13 +267,13 @@ def _warn_of_places(
     warnings = []
     if elsewhere:
         warnings.append(
-            f"{len(elsewhere):,} images do not lie where the official archive has them: {few(elsewhere)}. Class, "
-            "patient and magnification are taken from the file names."
+            f"{len(elsewhere):,} images do not lie where the official archive has them: {few(names_of(elsewhere))}. "
+            "Class, patient and magnification are taken from the file names."
         )
     if other:
         warnings.append(
-            f"{len(other):,} images are copies in another format than PNG: {few(other)}. Their pixels may differ from "
-            "the originals."
+            f"{len(other):,} images are copies in another format than PNG: {few(names_of(other))}. Their pixels may "
+            "differ from the originals."
         )
     return warnings
 
@@ -283,10 +287,15 @@ def _twice(places: Sequence[str], name: str) -> InputError:
     )
 
 
-def without_strange_names(findings: Iterable[str]) -> list[str]:
-    """Return the findings that may be published: they do not name files that are not of the data set."""
-    kinds = [ODD_PLACES[kind] for kind in STRANGE]
-    return [next((f"{kind}." for kind in kinds if text.startswith(f"{kind}: ")), text) for text in findings]
+def public_findings(images: Images) -> list[str]:
+    """Return the findings as a run and a card hold them: odd places are counted, since folders may name people."""
+    counted = {
+        named: f"{ODD_PLACES[kind]}: {len(places):,}."
+        for kind, places in images.places.items()
+        if places and kind in ODD_PLACES
+        for named in tell({kind: places})
+    }
+    return [counted.get(text, text) for text in images.findings]
 
 
 def tell(places: Mapping[str, Sequence[str]]) -> list[str]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hf_breakhis.data.counts import original_bytes
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
-from hf_breakhis.data.images import COLUMNS, Images, few, placeless, without_strange_names
+from hf_breakhis.data.images import COLUMNS, Images, few, placeless, public_findings
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, SPECIMEN_FOLDS, official_folds
@@ -77,8 +77,8 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
         about |= {"num_images": len(images.dataset)}
         about |= {"settings": twin_settings(images) or None} if images.about.is_generated else {}
         write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
-        sentences = placeless([*images.cautions, *images.findings, *findings.findings], images.location)
-        write_text(part / CARD, write_card(images, manifest, without_strange_names(sentences), repo_id))
+        sentences = [*images.cautions, *public_findings(images), *findings.findings]
+        write_text(part / CARD, write_card(images, manifest, placeless(sentences, images.location), repo_id))
 
     replace_folder(folder, fill, EXPORT)
     about = read_json(folder / ABOUT)

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import HfApi
 from transformers import AutoImageProcessor, pipeline
 
-from hf_breakhis.data.images import few, without_strange_names
+from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
@@ -115,10 +115,8 @@ def _fill(weights: Weights, place: Place, folder: Path) -> None:
         shutil.copyfile(weights.folder / name, folder / name)
     for name in RECORDS:
         shutil.copyfile(run.folder / name, folder / name)
-    data = run.summary["data"]
     about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
-    public = data | {"findings": without_strange_names(data["findings"])}
-    write_json(folder / SUMMARY, run.summary | about | {"data": public})
+    write_json(folder / SUMMARY, run.summary | about)
     write_text(folder / RECIPE, public_recipe(run))
     for name in FIGURES:
         if (run.folder / FIGURES_FOLDER / f"{name}.png").is_file():

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import yaml
 
-from hf_breakhis.data.images import placeless
+from hf_breakhis.data.images import placeless, public_findings
 from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.sources.table import Images
 from hf_breakhis.files import InputError, write_json, write_text
@@ -277,6 +277,6 @@ def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
         "num_images": len(table),
         **groups,
         "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
-        "findings": placeless([*images.findings, *findings.findings], images.location),
+        "findings": placeless([*public_findings(images), *findings.findings], images.location),
         "warnings": placeless(images.warnings, images.location),
     }

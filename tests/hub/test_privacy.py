@@ -10,7 +10,10 @@ import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
 
+from hf_breakhis.arguments import DataArguments
 from hf_breakhis.cli import main
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import privacy
 from hf_breakhis.hub.privacy import NAMES, RENAMED, publishable, require_impersonal
@@ -183,15 +186,36 @@ def test_homes_and_tokens_are_found_wherever_they_are(tmp_path, text, told):
     assert "hf_abcdefghijkl" not in str(caught.value)
 
 
-def test_a_public_run_does_not_publish_the_names_of_stray_files(trained_run, tmp_path):
-    run = shutil.copytree(trained_run, tmp_path / "run")
-    names = "Left out, since not named as BreakHis images are: patient_Kowalska.png, thesis.png and 4 more."
-    for name, inside in (("data.json", False), ("summary.json", True)):
-        content = json.loads((run / name).read_text())
-        (content["data"] if inside else content)["findings"] = [names, "Grey: 2 images."]
-        (run / name).write_text(json.dumps(content))
-    Run(run).seal()
-    assert main(["publish", str(run), "--repo_id", "user/model", "--dry_run", "--folder", str(tmp_path / "out")]) == 0
-    assert holding(tmp_path / "out", "Kowalska") == []
-    found = json.loads((tmp_path / "out" / "summary.json").read_text())["data"]["findings"]
-    assert found == ["Left out, since not named as BreakHis images are.", "Grey: 2 images."]
+@pytest.fixture
+def tree_of_a_user(tmp_path):
+    """BreakHis images in folders that name people: one odd place of each kind, and a copy as JPEG."""
+    folder = tmp_path / "images"
+    write_twin(folder, TwinSettings(scale=0.01, width=70, height=46))
+    (folder / "twin.json").unlink()
+    first, second, third, fourth = sorted(folder.rglob("*.png"))[:4]
+    people = folder / "BreaKHis_v1" / "histology_slides" / "breast" / "Kowalska" / "malignant"
+    people.mkdir(parents=True)
+    shutil.move(first, people / first.name)
+    Image.open(second).save(people / second.with_suffix(".jpg").name)
+    second.unlink()
+    shutil.copyfile(third, people / third.name)
+    shutil.copyfile(fourth, people / "scan_Kowalska.png")
+    (people / "scan_Kowalska.svg").write_text("<svg/>")
+    return folder
+
+
+def test_folders_that_name_people_do_not_leave_the_machine(tree_of_a_user, run_fields, tmp_path):
+    images = load_images(DataArguments(dataset="breakhis", data_dir=str(tree_of_a_user)))
+    assert any("Kowalska" in text for text in images.findings), "the user is shown the places"
+    fields = {name: value for name, value in run_fields.items() if name != "twin_kwargs"}
+    fields |= {"dataset": "breakhis", "data_dir": str(tree_of_a_user), "output_dir": str(tmp_path / "run")}
+    (tmp_path / "r.yaml").write_text(json.dumps(fields | {"num_train_epochs": 1}))
+    assert main(["train", str(tmp_path / "r.yaml")]) == 0
+    for name in ("data.json", "summary.json", "report.html"):
+        assert "Kowalska" not in (tmp_path / "run" / name).read_text(), name
+    assert any(text.endswith(": 1.") for text in json.loads((tmp_path / "run/data.json").read_text())["findings"])
+    out = tmp_path / "out"
+    assert main(["publish", str(tmp_path / "run"), "--repo_id", "user/model", "--dry_run", "--folder", str(out)]) == 0
+    assert holding(out, "Kowalska") == []
+    assert main(["data", "export", str(tmp_path / "export"), "--data_dir", str(tree_of_a_user)]) == 0
+    assert "Kowalska" not in (tmp_path / "export" / "README.md").read_text()

@@ -100,7 +100,9 @@ def test_what_is_left_tells_no_token_and_what_is_published_no_place(left, hub):
         assert not [name for name, content in repo.items() if str(place).encode() in content]
     # What is looked for is there where it may be, so that it would have been found.
     assert files_with(str(left), left / "run") >= ["data.json"]
-    assert "odd.png" in (left / "publish" / "summary.json").read_text()
+    summary = (left / "publish" / "summary.json").read_text()
+    assert "Left out, since not named as BreakHis images are: 1." in summary
+    assert "odd.png" not in summary
     assert "tiny-net" in (left / "publish" / "README.md").read_text()
     assert not [
         path for folder in public for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".pth")
