@@ -1,6 +1,7 @@
 """The card of a model: what it is, what its score is worth, on whom it fails, and how to call it."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from hf_breakhis.hub.facts import parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import Weights
+from hf_breakhis.results.formatting import rate_name
 
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "accuracy": ("accuracy", "Accuracy"),
@@ -92,8 +94,9 @@ def model_card(
         place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, decision=run.decision, cost=run.cost,
         environment=run.environment, examples=examples, fold=weights.fold,
         parts=_count(parts_of(weights), facts.labels),
-        scores=[(words, summary["image"]["pooled"][name]) for name, (_, words) in SCORES.items()
-                if name in summary["image"]["pooled"]],
+        scores=[(rate_name(name, words, facts.labels), summary["image"]["pooled"][name])
+                for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],
+        named=partial(rate_name, classes=facts.labels),
         words=paper_words(recipe), types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
@@ -141,7 +144,11 @@ def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
     patient = (summary["patient"] or {}).get("pooled") or {}
     results = []
     for part, scores in parts.items():
-        found = {key: (*SCORES[key], scores[key]["value"]) for key in SCORES if key in scores}
+        found = {
+            key: (metric, rate_name(key, words, summary["classes"]), scores[key]["value"])
+            for key, (metric, words) in SCORES.items()
+            if key in scores
+        }
         if part == "all magnifications" and "recognition_rate" in patient:
             found["recognition_rate"] = (
                 "recognition_rate", "Recognition rate (patient level)", patient["recognition_rate"]["value"],

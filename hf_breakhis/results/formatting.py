@@ -1,6 +1,6 @@
 """How numbers and names are written, the same in the report, the figures and the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS, TUMOR_TYPES
@@ -37,6 +37,19 @@ def group_words(data: Mapping[str, Any]) -> dict[str, str]:
         "patient": "a patient is one patient_id of the data",
         "specimen": "a specimen is one specimen_id of the data",
     }
+
+
+def rate_name(key: str, name: str, classes: Sequence[str]) -> str:
+    """The name of a rate with the class that it is the recall of: "Sensitivity (malignant)"; other names as they are.
+
+    Args:
+        key: name of the score in summary.json.
+        name: how it is written.
+        classes: names in the order of the labels; of two, the last is the positive one.
+    """
+    if key not in ("sensitivity", "specificity") or len(classes) != 2:
+        return name
+    return f"{name} ({classes[key == 'sensitivity']})"
 
 
 def score(value: float | None, digits: int = 3) -> str:

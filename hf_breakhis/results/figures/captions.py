@@ -45,8 +45,8 @@ CAPTIONS = {
     ),
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "
-        "malignant images predicted malignant, specificity the share of benign images predicted benign, recognition "
-        "rate the mean over patients of the share of their images classified correctly; {patient}.{behind}"
+        "{positive} images predicted {positive}, specificity the share of {negative} images predicted {negative}, "
+        "recognition rate the mean over patients of the share of their images classified correctly; {patient}.{behind}"
     ),
     "tumor_types": (
         "Share of test images classified correctly, by tumour type, pooled over folds; {interval}. Right: numbers of "
@@ -113,6 +113,7 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "folds": things(len(summary.get("protocol", {}).get("folds_present", [])), "fold"),
         "interval": bars(summary),
         "positive": summary.get("positive_class") or "such",
+        "negative": (summary.get("classes") or ["other"])[0],
         "watched": watched,
         **group_words(summary["data"]),
         "behind": _behind(summary.get("by_magnification") or {}),

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.figures.style import CELL, LINE, MUTED, PAPER, color_of_class, new_figure, note, share_axis
-from hf_breakhis.results.formatting import MEASURES, count, score, tumor_name, value_of
+from hf_breakhis.results.formatting import MEASURES, count, rate_name, score, tumor_name, value_of
 from hf_breakhis.run import Run
 
 SEVERAL = "several classes"
@@ -118,7 +118,7 @@ def magnifications(run: Run) -> Figure | None:
             _estimate(ax, part.get(measure), y, CELL)
         _rows(ax, list(merged) if i % 2 == 0 else [""] * len(merged), low, dense=False)
         _right(ax, [score(value_of(part.get(measure)), 2) for part in merged.values()])
-        ax.set_title(MEASURES[measure].lower())
+        ax.set_title(rate_name(measure, MEASURES[measure].lower(), run.summary["classes"]))
         ax.set_xlabel("share" if i >= len(shown) - 2 else "")
     for ax in panels[len(shown) :]:
         ax.set_visible(False)

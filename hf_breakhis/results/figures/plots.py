@@ -31,10 +31,8 @@ from hf_breakhis.results.figures.style import (
     note,
     share_axis,
 )  # fmt: skip
-from hf_breakhis.results.formatting import count, percent, score, things
+from hf_breakhis.results.formatting import count, percent, rate_name, score, things
 from hf_breakhis.run import Run
-
-FALSE_ALARMS = "1 \N{MINUS SIGN} specificity"
 
 
 def confusion_mean(run: Run) -> Figure | None:
@@ -94,11 +92,11 @@ def roc_mean(run: Run) -> Figure | None:
     """Mean ROC with a band of one standard deviation; more than two classes get a panel each, against the rest."""
     roc = run.summary["image"].get("roc") or {}
     if roc.get("one_vs_rest"):
-        return _panels([(name, curves, curves["mean"]) for name, curves in roc["one_vs_rest"].items()])
+        return _panels([(name, curves, curves["mean"]) for name, curves in roc["one_vs_rest"].items()], _rates(run))
     if not roc.get("mean"):
         return None
     figure = new_figure(76)
-    ax = _roc_axes(figure.subplots())
+    ax = _roc_axes(figure.subplots(), _rates(run))
     _curves(ax, roc["per_fold"], roc["mean"])
     lines = [f"AUC {score(roc['mean']['auc'])}"]
     if roc["mean"].get("sd"):
@@ -110,10 +108,17 @@ def roc_mean(run: Run) -> Figure | None:
 def roc_folds(run: Run) -> Figure | None:
     """ROC of each fold, the others in grey behind it."""
     roc = run.summary["image"].get("roc") or {}
-    return _panels([(f"fold {curve['fold']}", roc, curve) for curve in roc.get("per_fold", [])])
+    return _panels([(f"fold {curve['fold']}", roc, curve) for curve in roc.get("per_fold", [])], _rates(run))
 
 
-def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]]) -> Figure | None:
+def _rates(run: Run) -> tuple[str, str]:
+    """The names of the axes of a ROC, across and up, with the classes of the rates where there are two."""
+    classes = run.summary["classes"]
+    found, right = (rate_name(key, key, classes) for key in ("sensitivity", "specificity"))
+    return f"1 \N{MINUS SIGN} {right}", found
+
+
+def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], rates: tuple[str, str]) -> Figure | None:
     """A panel for each (title, curves in grey, curve in front) that has a curve."""
     shown = [(title, curves, front) for title, curves, front in told if front]
     if not shown:
@@ -123,12 +128,12 @@ def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]]) -> Fi
     figure = new_figure(rows * {3: 32, 2: 42, 1: 70}[columns] + 7)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for i, (ax, (title, curves, front)) in enumerate(zip(panels, shown, strict=False)):
-        _roc_axes(ax, sparse=columns == 3)
+        _roc_axes(ax, rates, sparse=columns == 3)
         _curves(ax, curves["per_fold"], front)
         ax.set_title(title)
         note(ax, 0.95, 0.08, f"AUC {score(front['auc'])}", ha="right", va="bottom")
         last = i + columns >= len(shown)
-        ax.set(ylabel="sensitivity" if i % columns == 0 else "", xlabel=FALSE_ALARMS if last else "")
+        ax.set(ylabel=rates[1] if i % columns == 0 else "", xlabel=rates[0] if last else "")
         ax.tick_params(labelbottom=last)
     _hide(panels[len(shown) :])
     return figure
@@ -144,13 +149,13 @@ def _curves(ax: Axes, folds: list[dict[str, Any]], front: dict[str, Any]) -> Non
     ax.plot(front["fpr"], front["tpr"], color=CELL, linewidth=1.4)
 
 
-def _roc_axes(ax: Axes, sparse: bool = False) -> Axes:
+def _roc_axes(ax: Axes, rates: tuple[str, str], sparse: bool = False) -> Axes:
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)))
     share_axis(ax, "x")
     share_axis(ax, "y")
     if sparse:
         ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"], yticklabels=["0", ".5", "1"])
-    ax.set(aspect="equal", xlabel=FALSE_ALARMS, ylabel="sensitivity")
+    ax.set(aspect="equal", xlabel=rates[0], ylabel=rates[1])
     return ax
 
 

@@ -129,7 +129,9 @@ def fill_page(template: str, run: Run, **values: Any) -> str:
         run=run,
         environment=flat(run.environment),
         summary=run.summary,
-        averages=AVERAGES,
+        averages={
+            key: formatting.rate_name(key, name, run.summary.get("classes", ())) for key, name in AVERAGES.items()
+        },
         patient_measures={name: formatting.MEASURES[name] for name in PATIENT_MEASURES},
         baseline_names=BASELINES,
         levels=formatting.LEVELS,

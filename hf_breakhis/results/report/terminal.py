@@ -4,7 +4,7 @@ import textwrap
 from typing import Any
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.results.formatting import ABSENT, MEASURES, count, interval, percent, score, value_of
+from hf_breakhis.results.formatting import ABSENT, MEASURES, count, interval, percent, rate_name, score, value_of
 
 WIDTH = 88
 AVERAGES = {
@@ -71,8 +71,7 @@ def _averages(summary: dict[str, Any]) -> list[str]:
         pooled = (scores.get("pooled") or {}).get(key)
         if mean is None and value_of(pooled) is None:
             continue
-        if key in ("sensitivity", "specificity") and len(summary["classes"]) == 2:
-            label = f"{label} ({summary['classes'][key == 'sensitivity']})"
+        label = rate_name(key, label, summary["classes"])
         both = score(mean) if sd is None else f"{score(mean)} +- {score(sd)}"
         lines.append(f"{label:<42}{both:>16}{score(value_of(pooled)):>11}{interval(pooled):>19}")
     return lines + _notes(summary)
