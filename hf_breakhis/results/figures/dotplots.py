@@ -1,5 +1,6 @@
 """Figures that set estimates side by side as points with intervals: baselines, patients, slices."""
 
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -118,7 +119,8 @@ def magnifications(run: Run) -> Figure | None:
             _estimate(ax, part.get(measure), y, CELL)
         _rows(ax, list(merged) if i % 2 == 0 else [""] * len(merged), low, dense=False)
         _right(ax, [score(value_of(part.get(measure)), 2) for part in merged.values()])
-        ax.set_title(rate_name(measure, MEASURES[measure].lower(), run.summary["classes"]))
+        name = rate_name(measure, MEASURES[measure].lower(), run.summary["classes"])
+        ax.set_title(fill(name, 26, break_long_words=False))
         ax.set_xlabel("share" if i >= len(shown) - 2 else "")
     for ax in panels[len(shown) :]:
         ax.set_visible(False)

@@ -1,6 +1,7 @@
 """The figures of a run: each takes its run and gives a figure, or None when there is nothing to show."""
 
 from collections.abc import Callable, Iterable
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -125,7 +126,7 @@ def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], rates
         return None
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure = new_figure(rows * {3: 32, 2: 42, 1: 70}[columns] + 7)
+    figure = new_figure(rows * {3: 35, 2: 42, 1: 70}[columns] + 7)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for i, (ax, (title, curves, front)) in enumerate(zip(panels, shown, strict=False)):
         _roc_axes(ax, rates, sparse=columns == 3)
@@ -133,7 +134,7 @@ def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], rates
         ax.set_title(title)
         note(ax, 0.95, 0.08, f"AUC {score(front['auc'])}", ha="right", va="bottom")
         last = i + columns >= len(shown)
-        ax.set(ylabel=rates[1] if i % columns == 0 else "", xlabel=rates[0] if last else "")
+        ax.set(ylabel=ax.get_ylabel() if i % columns == 0 else "", xlabel=ax.get_xlabel() if last else "")
         ax.tick_params(labelbottom=last)
     _hide(panels[len(shown) :])
     return figure
@@ -155,7 +156,8 @@ def _roc_axes(ax: Axes, rates: tuple[str, str], sparse: bool = False) -> Axes:
     share_axis(ax, "y")
     if sparse:
         ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"], yticklabels=["0", ".5", "1"])
-    ax.set(aspect="equal", xlabel=rates[0], ylabel=rates[1])
+    across, up = (fill(rate, 16 if sparse else 24, break_long_words=False) for rate in rates)
+    ax.set(aspect="equal", xlabel=across, ylabel=up)
     return ax
 
 
