@@ -31,6 +31,7 @@ COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnifi
 ODD_PLACES = {
     "unnamed": "Left out, since not named as BreakHis images are",
     "unsupported": f"Left out, since not of an accepted format ({' '.join(EXTENSIONS)})",
+    "outside": "Outside of the folder that has benign/ and malignant/, not used",
     "link": "Links to folders that are read already, not followed",
     "copy": "There more than once (one file of each image is used), left out",
     "misplaced": "In a folder that disagrees with the file name (the name is believed)",

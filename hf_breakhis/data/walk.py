@@ -9,6 +9,7 @@ from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError
 
 IMAGE, UNSUPPORTED, OTHER, LINK = "image", "unsupported", "other", "link"
+OUTSIDE = "outside"  # an image next to the folder that is read
 # Files of these kinds are expected next to images. Whatever is not listed here may be an image that is missed.
 _NOT_IMAGES = frozenset(
     ".txt .md .rst .pdf .html .htm .xml .rtf .doc .docx .odt .csv .tsv .json .jsonl .ndjson .yaml .yml .toml .ini "

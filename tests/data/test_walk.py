@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hf_breakhis.cli import main
+from hf_breakhis.data.images import public_findings
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import split_images
@@ -156,6 +158,44 @@ def test_what_is_left_out_is_counted_by_reason(copies, data_args):
         "unnamed": ["mine.png"], "unsupported": ["figure.gif", "scan"], "other": ["README.txt"],
     }  # fmt: skip
     assert len(images.findings) == 2
+
+
+@pytest.mark.parametrize("way", ["", "BreaKHis_v1", "BreaKHis_v1/histology_slides"])
+def test_images_next_to_the_official_tree_are_counted(small_breakhis, data_args, way, capsys):
+    """Whatever folder of the copy is given: images next to breast/ are not used, and not silently."""
+    given = small_breakhis / way
+    slides = small_breakhis / "BreaKHis_v1" / "histology_slides"
+    first, second = sorted(slides.rglob("*.png"))[:2]
+    (slides / "more").mkdir()
+    (slides / "more" / "SOB_B_A-14-22549AB-40-099.png").write_bytes(first.read_bytes())
+    (slides / "more" / "scan").write_bytes(b"x")
+    (slides / "more" / "again").symlink_to(slides / "breast", target_is_directory=True)
+    (slides / "elsewhere.png").symlink_to(second)  # the same file is read in breast/
+    if given == small_breakhis:
+        (given / "loose.jpg").write_bytes(b"x")
+        (given / "run").mkdir()
+        (given / "run" / "figure.png").write_bytes(b"x")
+    images = load_images(data_args(given))
+    assert len(images.dataset) == 24
+    assert {kind: sorted(Path(path).name for path in paths) for kind, paths in images.places.items() if paths} == {
+        "outside": ["SOB_B_A-14-22549AB-40-099.png", *(["loose.jpg"] if given == small_breakhis else [])],
+        "unsupported": ["scan"], "link": ["again"],
+    }  # fmt: skip
+    (sentence,) = [text for text in images.findings if text.startswith("Outside of the folder that has benign/")]
+    assert "SOB_B_A-14-22549AB-40-099.png" in sentence
+    assert "Outside of the folder that has benign/ and malignant/, not used: " in " ".join(public_findings(images))
+    assert main(["data", "verify", "--data_dir", str(given)]) == 1
+    assert "Finding: Outside of the folder that has benign/" in capsys.readouterr().out
+    (slides / "more" / "SOB_B_A-14-22549AB-40-099.png").unlink()  # the list is made again
+    assert len(load_images(data_args(given)).places.get("outside", [])) == (given == small_breakhis)
+
+
+def test_images_that_are_read_through_a_link_are_not_counted_as_unused(small_breakhis, data_args):
+    slides = small_breakhis / "BreaKHis_v1" / "histology_slides"
+    (slides / "breast" / "malignant").rename(slides / "kept")
+    (slides / "breast" / "malignant").symlink_to(slides / "kept", target_is_directory=True)
+    images = load_images(data_args(small_breakhis))
+    assert (len(images.dataset), images.findings) == (24, [])
 
 
 @pytest.mark.parametrize("kind", ["imagefolder", "breakhis"])

@@ -18,7 +18,7 @@ from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.data.walk import walk_folders
 from hf_breakhis.files import InputError, write_whole
 
-FORMAT = 2  # raised whenever the same files would be arranged, or remembered, otherwise
+FORMAT = 3  # raised whenever the same files would be arranged, or remembered, otherwise
 _NAME = "arranged-"  # begins the fingerprint of data sets that hold all of a source as it was arranged
 _ORDER = "order"
 _ABOUT, _PLACES = b"hf_breakhis", b"hf_breakhis places"

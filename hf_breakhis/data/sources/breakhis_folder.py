@@ -1,6 +1,7 @@
 """BreakHis as an unpacked folder: find the tree, list its images."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -10,12 +11,13 @@ from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.arranged import arrange_once, folder_state
 from hf_breakhis.data.sources.kaggle import find_folds_csv, read_folds_csv
-from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, walk
+from hf_breakhis.data.walk import IMAGE, LINK, OTHER, OUTSIDE, UNSUPPORTED, is_text, kind_of, walk
 from hf_breakhis.files import InputError
 
 # From `breast/` itself up to the parent of BreaKHis_v1, which the copy on Kaggle holds twice, one in the other.
+_ARCHIVE = "BreaKHis_v1"
 _SLIDES = "histology_slides/breast"
-_WAYS_DOWN = ("", "breast", _SLIDES, f"BreaKHis_v1/BreaKHis_v1/{_SLIDES}", f"BreaKHis_v1/{_SLIDES}")
+_WAYS_DOWN = ("", "breast", _SLIDES, f"{_ARCHIVE}/{_ARCHIVE}/{_SLIDES}", f"{_ARCHIVE}/{_SLIDES}")
 
 
 def find_tree(folder: Path) -> Path | None:
@@ -49,11 +51,46 @@ def index_tree(root: Path) -> tuple[list[str], dict[str, list[str]]]:
     return paths, unused
 
 
+def _outside(folder: Path, root: Path, used: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield path and kind of the files of a copy that lie outside of the folder whose images are used.
+
+    Args:
+        folder: what the user gave. If the copy is a folder in it, the other folders in it are not read, since they may
+            be anything, such as runs.
+        root: as `find_tree` returns it.
+        used: paths of the images below `root`, some of them perhaps through links.
+    """
+    yield from ((str(path), OUTSIDE) for path in _loose_images(folder, root))
+    if _copy_of(folder, root) == root:
+        return
+    found = [
+        (path, kind) for path, kind in walk(str(_copy_of(folder, root))) if not path.startswith(f"{root}{os.sep}")
+    ]
+    real = {os.path.realpath(path) for path in used} if any(kind == IMAGE for _, kind in found) else set()
+    for path, kind in found:
+        if kind != IMAGE:
+            yield path, kind
+        elif os.path.realpath(path) not in real:
+            yield path, OUTSIDE
+
+
+def _loose_images(folder: Path, root: Path) -> list[Path]:
+    """Return the images directly in a folder that a copy is in."""
+    if _copy_of(folder, root) == folder:
+        return []
+    return sorted(path for path in folder.iterdir() if kind_of(path.name) == IMAGE and path.is_file())
+
+
+def _copy_of(folder: Path, root: Path) -> Path:
+    """Return the uppermost folder of the copy that `root` is in."""
+    return folder / _ARCHIVE if root.relative_to(folder).parts[:1] == (_ARCHIVE,) else folder
+
+
 def load_tree(folder: Path) -> Images:
     """Read the images of an unpacked folder as paths, whose files are read when they are needed.
 
-    Where the tree of the official archive is found, it alone is read; otherwise every folder below is, and the file
-    names say which images are of BreakHis.
+    Where the tree of the official archive is found, it alone is read, and images of the copy outside of it are
+    findings; otherwise every folder below is read, and the file names say which images are of BreakHis.
 
     Raises:
         InputError: as `index_tree` and `arrange`.
@@ -63,9 +100,14 @@ def load_tree(folder: Path) -> Images:
 
     def make() -> Images:
         paths, unused = index_tree(root)
+        for path, kind in _outside(folder, root, paths):
+            unused.setdefault(kind, []).append(path)
         rows = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
         images = arrange(rows, paths, str(folder), unused=unused)
         images.findings.extend(read_folds_csv(folds) if folds else ())
         return images
 
-    return arrange_once(str(folder), ("tree",), lambda: folder_state(root, [folds] if folds else []), make)
+    def state() -> str:
+        return folder_state(_copy_of(folder, root), [*_loose_images(folder, root), *([folds] if folds else [])])
+
+    return arrange_once(str(folder), ("tree",), state, make)
