@@ -1,6 +1,5 @@
 """Figures that set estimates side by side as points with intervals: baselines, patients, slices."""
 
-from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -8,8 +7,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.results.figures.style import CELL, LINE, MUTED, PAPER, color_of_class, new_figure, note, share_axis
-from hf_breakhis.results.formatting import MEASURES, count, rate_name, score, tumor_name, value_of
+from hf_breakhis.results.figures.style import (
+    CELL,
+    LINE,
+    MUTED,
+    PAPER,
+    color_of_class,
+    new_figure,
+    note,
+    rate_label,
+    share_axis,
+)
+from hf_breakhis.results.formatting import count, score, tumor_name, value_of
 from hf_breakhis.run import Run
 
 SEVERAL = "several classes"
@@ -119,8 +128,7 @@ def magnifications(run: Run) -> Figure | None:
             _estimate(ax, part.get(measure), y, CELL)
         _rows(ax, list(merged) if i % 2 == 0 else [""] * len(merged), low, dense=False)
         _right(ax, [score(value_of(part.get(measure)), 2) for part in merged.values()])
-        name = rate_name(measure, MEASURES[measure].lower(), run.summary["classes"])
-        ax.set_title(fill(name, 26, break_long_words=False))
+        ax.set_title(rate_label(measure, run.summary["classes"], 26))
         ax.set_xlabel("share" if i >= len(shown) - 2 else "")
     for ax in panels[len(shown) :]:
         ax.set_visible(False)

@@ -1,7 +1,6 @@
 """The figures of a run: each takes its run and gives a figure, or None when there is nothing to show."""
 
 from collections.abc import Callable, Iterable
-from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -30,9 +29,10 @@ from hf_breakhis.results.figures.style import (
     marker_of_fold,
     new_figure,
     note,
+    rate_label,
     share_axis,
 )  # fmt: skip
-from hf_breakhis.results.formatting import count, percent, rate_name, score, things
+from hf_breakhis.results.formatting import count, percent, score, things
 from hf_breakhis.run import Run
 
 
@@ -93,11 +93,13 @@ def roc_mean(run: Run) -> Figure | None:
     """Mean ROC with a band of one standard deviation; more than two classes get a panel each, against the rest."""
     roc = run.summary["image"].get("roc") or {}
     if roc.get("one_vs_rest"):
-        return _panels([(name, curves, curves["mean"]) for name, curves in roc["one_vs_rest"].items()], _rates(run))
+        return _panels(
+            [(name, curves, curves["mean"]) for name, curves in roc["one_vs_rest"].items()], run.summary["classes"]
+        )
     if not roc.get("mean"):
         return None
     figure = new_figure(76)
-    ax = _roc_axes(figure.subplots(), _rates(run))
+    ax = _roc_axes(figure.subplots(), run.summary["classes"])
     _curves(ax, roc["per_fold"], roc["mean"])
     lines = [f"AUC {score(roc['mean']['auc'])}"]
     if roc["mean"].get("sd"):
@@ -109,17 +111,12 @@ def roc_mean(run: Run) -> Figure | None:
 def roc_folds(run: Run) -> Figure | None:
     """ROC of each fold, the others in grey behind it."""
     roc = run.summary["image"].get("roc") or {}
-    return _panels([(f"fold {curve['fold']}", roc, curve) for curve in roc.get("per_fold", [])], _rates(run))
+    return _panels(
+        [(f"fold {curve['fold']}", roc, curve) for curve in roc.get("per_fold", [])], run.summary["classes"]
+    )
 
 
-def _rates(run: Run) -> tuple[str, str]:
-    """The names of the axes of a ROC, across and up, with the classes of the rates where there are two."""
-    classes = run.summary["classes"]
-    found, right = (rate_name(key, key, classes) for key in ("sensitivity", "specificity"))
-    return f"1 \N{MINUS SIGN} {right}", found
-
-
-def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], rates: tuple[str, str]) -> Figure | None:
+def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], classes: list[str]) -> Figure | None:
     """A panel for each (title, curves in grey, curve in front) that has a curve."""
     shown = [(title, curves, front) for title, curves, front in told if front]
     if not shown:
@@ -129,7 +126,7 @@ def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], rates
     figure = new_figure(rows * {3: 35, 2: 42, 1: 70}[columns] + 7)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for i, (ax, (title, curves, front)) in enumerate(zip(panels, shown, strict=False)):
-        _roc_axes(ax, rates, sparse=columns == 3)
+        _roc_axes(ax, classes, sparse=columns == 3)
         _curves(ax, curves["per_fold"], front)
         ax.set_title(title)
         note(ax, 0.95, 0.08, f"AUC {score(front['auc'])}", ha="right", va="bottom")
@@ -150,14 +147,14 @@ def _curves(ax: Axes, folds: list[dict[str, Any]], front: dict[str, Any]) -> Non
     ax.plot(front["fpr"], front["tpr"], color=CELL, linewidth=1.4)
 
 
-def _roc_axes(ax: Axes, rates: tuple[str, str], sparse: bool = False) -> Axes:
+def _roc_axes(ax: Axes, classes: list[str], sparse: bool = False) -> Axes:
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)))
     share_axis(ax, "x")
     share_axis(ax, "y")
     if sparse:
         ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"], yticklabels=["0", ".5", "1"])
-    across, up = (fill(rate, 16 if sparse else 24, break_long_words=False) for rate in rates)
-    ax.set(aspect="equal", xlabel=across, ylabel=up)
+    across, up = (rate_label(key, classes, 16 if sparse else 24) for key in ("specificity", "sensitivity"))
+    ax.set(aspect="equal", xlabel=f"1 \N{MINUS SIGN} {across}", ylabel=up)
     return ax
 
 

@@ -1,13 +1,16 @@
 """How figures look, in one place: sizes, colours, and the bytes they become."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from hf_breakhis.results.formatting import MEASURES, rate_name
 
 MM = 1 / 25.4
 COLUMN = 85 * MM  # width of a journal's column, in inches; a phone shows it at about its own size
@@ -98,6 +101,12 @@ def share_axis(ax: Axes, axis: str, low: float = 0.0, step: float = 0.25) -> Non
 def note(ax: Axes, x: float, y: float, text: str, **kwargs: Any) -> None:
     """Write in axes coordinates: 0, 0 is the lower left corner."""
     ax.text(x, y, text, transform=ax.transAxes, **kwargs)
+
+
+def rate_label(key: str, classes: Sequence[str], width: int) -> str:
+    """Sensitivity or specificity with its class, in lines of `width` characters; a long name of a class is cut."""
+    short = [name if len(name) <= 14 else f"{name[:13]}\N{HORIZONTAL ELLIPSIS}" for name in classes]
+    return fill(rate_name(key, MEASURES[key].lower(), short), width, break_long_words=False)
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
