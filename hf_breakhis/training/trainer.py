@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
 
 from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.hardware import full_precision
@@ -87,6 +88,29 @@ class BreakHisTrainer(Trainer):
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)  # removes autocast from its forward
         with full_precision():
             return np.asarray(self.predict(images, metric_key_prefix=part).predictions)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Run the loop of the Trainer, and compute the loss again from the logits of all images, each counted once.
+
+        The Trainer averages over batches: it counts a short last batch as a whole one, and with several processes the
+        copies that fill it. A schedule, early stopping and the choice of a checkpoint read this loss.
+        """
+        # False, since the loss alone leaves no logits
+        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        name = f"{metric_key_prefix}_loss"
+        if output.label_ids is None or output.metrics is None or name not in output.metrics:
+            return output
+        logits, labels = (torch.from_numpy(np.asarray(part)) for part in (output.predictions, output.label_ids))
+        loss = self.compute_loss_func or CrossEntropy()
+        metrics = {**output.metrics, name: float(loss({"logits": logits.double()}, labels))}
+        return output._replace(metrics=metrics)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return a loader of every image of the part."""

@@ -180,3 +180,13 @@ def test_two_processes_train_as_one(name, order, tmp_path):
     expected = one.predict(toy.Toy(17, 5)).predictions
     assert two["logits"].shape == (17, 2)
     assert two["logits"] == pytest.approx(expected, abs=1e-5)
+
+    # Nor do 317: the loss that schedules and checkpoints read is that of plain torch, every image counted once.
+    images = toy.Toy(toy.NUM_RAGGED, 6)
+    model = toy.network(frozen_norm=True).eval()
+    model.load_state_dict(two["weights"][-1])
+    with torch.no_grad():
+        logits = model(pixel_values=images.pixels).logits
+    each = torch.nn.functional.cross_entropy(logits, torch.from_numpy(images.labels), weight=weights, reduction="none")
+    assert two["ragged_loss"] == pytest.approx(each.mean().item(), abs=1e-7)
+    assert one.evaluate(images)["eval_loss"] == pytest.approx(each.mean().item(), abs=1e-7)

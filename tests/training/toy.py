@@ -18,6 +18,7 @@ from hf_breakhis.training.trainer import BreakHisTrainer, CrossEntropy, EpochOfA
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 NUM_TRAIN, NUM_WATCHED, BATCH = 24, 8, 8
+NUM_RAGGED = 317  # images that no number of processes and no batch divides
 
 
 class Toy(torch.utils.data.Dataset):
@@ -81,12 +82,14 @@ if __name__ == "__main__":
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     watched = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     rows = trainer.predict(Toy(17, 5)).predictions  # an odd number, so that the last part is ragged
+    ragged = trainer.evaluate(Toy(NUM_RAGGED, 6))["eval_loss"]
     if trainer.is_world_process_zero():
         result = {
             "weights": after,
             "losses": losses,
             "eval_losses": watched,
             "logits": rows,
+            "ragged_loss": ragged,
             "steps": trainer.state.global_step,
         }
         write_whole(folder / "result.pt", lambda part: torch.save(result, part))
