@@ -18,9 +18,7 @@ from hf_breakhis.data.images import few
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text
 from hf_breakhis.inference.model import Weights
-from hf_breakhis.results.figures.plots import draw
-from hf_breakhis.results.figures.style import figure_bytes
-from hf_breakhis.run import COST, DATA, DECISION, FIGURES, FINISHED, FOLDS, RECIPE, SUMMARY, Run
+from hf_breakhis.run import COST, DATA, DECISION, FINISHED, FOLD_PREFIX, FOLDS, HISTORY, RECIPE, SUMMARY, Run
 
 NAMES = "published_names.json"
 RENAMED = (
@@ -28,7 +26,6 @@ RENAMED = (
     "known to be public."
 )
 _NOUNS = {"file_name": "image", "patient_id": "patient", "specimen_id": "specimen"}
-_FIGURE_WITH_NAMES = "patients"
 _TEXTS = (".json", ".yaml", ".csv", ".md", ".txt", ".py", ".html", ".js", ".svg")
 _HOMES = re.compile(r"(?<![\w.])(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[^\s/\\\"'`<>,;:)\]}]+")
 _TOKEN = re.compile(r"hf_(?!breakhis\b)[A-Za-z0-9]{8,}")
@@ -69,23 +66,18 @@ def _write_renamed(run: Run, folder: Path) -> None:
         folds[column] = [names[column][name] if name else "" for name in folds[column]]
     # The order of the rows would tell the order of the names.
     write_csv(folder / FOLDS, folds.sort_values(["fold", "file_name"]))
-    summary = _rename_summary(run.summary, names)
     write_json(folder / DATA, _rename_data(run.data, names))
-    write_json(folder / SUMMARY, summary)
+    write_json(folder / SUMMARY, _rename_summary(run.summary, names))
     recipe = run.recipe | {"environment": run.environment}
     if recipe.get("test_patients"):
         recipe["test_patients"] = sorted(names["patient_id"].get(name, "unknown") for name in recipe["test_patients"])
     write_text(folder / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=1000))
-    figure = folder / FIGURES / f"{_FIGURE_WITH_NAMES}.png"
-    drawn = draw(_FIGURE_WITH_NAMES, Run.holding(folder, summary=summary)) if figure.is_file() else None
-    if drawn is not None:
-        figure.write_bytes(figure_bytes(drawn, "png"))
 
 
 def _only_records(_folder: str, names: list[str]) -> set[str]:
-    """Leave out weights, predictions and pictures; figures are copied."""
-    kept = {FIGURES, SUMMARY, DECISION, COST, FINISHED}
-    return {name for name in names if name not in kept and not name.endswith(".png")}
+    """Leave out weights, predictions, pictures and figures; figures are drawn again."""
+    kept = {SUMMARY, DECISION, COST, FINISHED, HISTORY}
+    return {name for name in names if name not in kept and not name.startswith(FOLD_PREFIX)}
 
 
 def _random_names(path: Path, folds: pd.DataFrame) -> dict[str, dict[str, str]]:

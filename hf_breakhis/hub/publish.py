@@ -20,6 +20,8 @@ from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
 from hf_breakhis.inference.model import Weights, find_model, load_classifier
+from hf_breakhis.results.figures.plots import draw
+from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import DECISION, EXAMPLES, EXPLAINED, FOLD_PREFIX, FOLDS, INDEX, RECIPE, REFIT, SUMMARY, Run
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
 
@@ -118,10 +120,11 @@ def _fill(weights: Weights, place: Place, folder: Path) -> None:
     about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
     write_json(folder / SUMMARY, run.summary | about)
     write_text(folder / RECIPE, public_recipe(run))
-    for name in FIGURES:
-        if (run.folder / FIGURES_FOLDER / f"{name}.png").is_file():
-            (folder / FIGURES_FOLDER).mkdir(exist_ok=True)
-            shutil.copyfile(run.folder / FIGURES_FOLDER / f"{name}.png", folder / FIGURES_FOLDER / f"{name}.png")
+    (folder / FIGURES_FOLDER).mkdir()
+    for name in FIGURES:  # drawn, since the files of the run may have been changed
+        figure = draw(name, run)
+        if figure is not None:
+            (folder / FIGURES_FOLDER / f"{name}.png").write_bytes(figure_bytes(figure, "png"))
     examples = copy_examples(weights, folder)
     write_text(folder / "README.md", str(model_card(weights, place, examples, copy_maps(weights, folder))))
 

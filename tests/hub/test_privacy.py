@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
+from matplotlib.text import Text
 from PIL import Image
 
 from hf_breakhis.arguments import DataArguments
@@ -15,10 +16,12 @@ from hf_breakhis.cli import main
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 from hf_breakhis.files import InputError
-from hf_breakhis.hub import privacy
+from hf_breakhis.hub import publish
+from hf_breakhis.hub.card import Place
 from hf_breakhis.hub.privacy import NAMES, RENAMED, publishable, require_impersonal
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.results.figures.plots import draw
+from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import Run
 
 PATIENTS = [f"Kowalska{letter}" for letter in "ABCDEFGHIJKLMNOP"]
@@ -51,6 +54,9 @@ def private(run_fields, tmp_path_factory):
     return base / "run"
 
 
+PRIVATE = "Kowalska|scan_|hospital"
+
+
 def holding(folder, pattern):
     """Return the names of files that contain a text in their name or, whatever their format, in their bytes."""
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -68,18 +74,41 @@ def rows_of(path):
 
 @pytest.fixture(scope="module")
 def published(private, tmp_path_factory):
-    """What `publish`, `space` and `page` write of the private run."""
+    """What `publish` and `space` write of the private run, and the published figures once more, with their text."""
     base = tmp_path_factory.mktemp("published")
-    asked = ["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder"]
-    assert main([*asked, str(base / "model")]) == 0
+    (base / "drawn").mkdir()
+
+    def draw_twice(name, run):
+        figure = draw(name, run)
+        if figure is not None:
+            (base / "drawn" / f"{name}.svg").write_bytes(figure_bytes(figure, "svg"))
+        return figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "draw", draw_twice)
+        asked = ["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder"]
+        assert main([*asked, str(base / "model")]) == 0
     assert main(["space", str(private), str(base / "space")]) == 0
     return base
 
 
 def test_no_name_of_a_private_source_is_published(private, published):
-    assert {"folds.csv", "predictions.csv", "summary.json", NAMES} <= set(holding(private, "Kowalska"))
-    assert holding(published, "Kowalska|scan_|hospital") == []
+    found = set(holding(private, "Kowalska"))
+    assert {"folds.csv", "predictions.csv", "summary.json", "report.html", NAMES} <= found
+    assert holding(published, PRIVATE) == []
     assert not list(published.rglob("examples/*"))
+    drawn = {path.stem for path in (published / "drawn").iterdir()}
+    assert drawn == {path.stem for path in (published / "model" / "figures").iterdir()} >= {"patients", "roc_mean"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnx and onnxscript, about themselves
+def test_no_name_of_a_private_source_is_in_the_page_or_the_export(private, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    assert main(["page", str(private), str(tmp_path / "page")]) == 0
+    assert main(["export", str(private), "--to", str(tmp_path / "onnx")]) == 0
+    assert {"page/index.html", "page/model.onnx", "onnx/model.onnx"} <= set(holding(tmp_path, "healthy"))
+    assert holding(tmp_path, PRIVATE) == []
 
 
 def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_path, capsys):
@@ -129,6 +158,10 @@ def test_nothing_of_breakhis_is_claimed(private, published):
     assert (facts["licence"], "BreakHis" in facts["expects"]) == ("unknown", False)
 
 
+def texts_of(figure):
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
 def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_path, monkeypatch):
     run = shutil.copytree(trained_run, tmp_path / "run")
     data = json.loads((run / "data.json").read_text())
@@ -139,16 +172,17 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
     (run / "summary.json").write_text(json.dumps(summary))
     Run(run).seal()
     drawn = {}
-    monkeypatch.setattr(privacy, "draw", lambda name, record: drawn.setdefault(name, draw(name, record)))
-    with publishable(find_model(run)):
-        pass
+    monkeypatch.setattr(publish, "draw", lambda name, record: drawn.setdefault(name, draw(name, record)))
+    publish.write_publication(find_model(run), Place("user/model"), tmp_path / "model")
     patients = json.loads((run / NAMES).read_text())["patient_id"]
     plain = draw("patients", Run(run))
     own, random = ({name.split("-", 1)[1][:14] for name in names} for names in (patients, patients.values()))
     for figure, shown, hidden in ((drawn["patients"], random, own), (plain, own, random)):
-        said = {text.get_text() for axes in figure.axes for text in axes.texts}
+        said = texts_of(figure)
         assert said & shown
         assert not said & hidden
+    assert len(drawn) == len(publish.FIGURES)
+    assert not {text for figure in drawn.values() for text in texts_of(figure)} & own
 
 
 def test_a_public_run_keeps_its_names(trained_run):

@@ -171,6 +171,27 @@ def test_a_swin_is_exported_and_says_what_torch_says(swin):
     assert abs(found[0, 1] - found[1, 1]) > 1e-3
 
 
+def test_a_run_with_a_swin_has_an_export_and_a_page(swin, run_fields, tmp_path):
+    """Trained by the command; the export and the page say what `predict` says of the same images."""
+    fields = run_fields | {"model_name_or_path": str(swin), "model_kwargs": None, "init": "pretrained"}
+    fields |= {"num_train_epochs": 1, "learning_rate": 0.001, "output_dir": str(tmp_path / "run")}
+    (tmp_path / "r.yaml").write_text(json.dumps(fields))
+    assert main(["train", str(tmp_path / "r.yaml")]) == 0
+    assert main(["export", str(tmp_path / "run")]) == 0
+    assert main(["page", str(tmp_path / "run"), str(tmp_path / "page")]) == 0
+    images = sorted((tmp_path / "run" / "fold-0" / "examples").glob("*.png"))[:4]
+    tables = {}
+    for backend in ("torch", "onnx"):
+        output = ["--output", str(tmp_path / f"{backend}.csv"), "--backend", backend]
+        assert main(["predict", str(tmp_path / "run"), *map(str, images), *output]) == 0
+        tables[backend] = pd.read_csv(tmp_path / f"{backend}.csv")["prob_malignant"]
+    frames = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in images])
+    tables["page"] = ask(tmp_path / "page" / "model.onnx", frames)[:, 1]
+    assert np.ptp(tables["torch"]) > 1e-3
+    for backend in ("onnx", "page"):
+        np.testing.assert_allclose(tables[backend], tables["torch"], atol=1e-4)
+
+
 def test_a_network_that_cannot_be_converted_is_one_line(swin, monkeypatch, capsys):
     def fail(*given, **named):
         raise RuntimeError("a report\nof many lines") from ValueError("Cannot view\na tensor")
