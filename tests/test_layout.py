@@ -1,6 +1,7 @@
 """The package stays small and its imports point one way."""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -148,3 +149,20 @@ def test_the_check_sees_a_file_of_a_run(tmp_path):
     path = tmp_path / "plots.py"
     path.write_text('a = run / f"fold-{i}" / "model"\nb = "fold-0/metrics.json"\nc = "no recipe.yaml, no run"\n')
     assert sorted(run_names(path)) == ["fold-", "fold-0/metrics.json", "model"]
+
+
+def named_tests(text):
+    return set(re.findall(r"`((?:tests|benchmarks)/[\w/.*]*)`", text))
+
+
+def test_every_guarantee_names_tests_that_exist():
+    named = named_tests((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+    assert {"tests/test_run.py", "tests/inference/*_fuzz.py", "benchmarks/long.py"} <= named
+    assert [name for name in sorted(named) if not list(ROOT.glob(name))] == []
+
+
+def test_a_test_that_is_absent_would_be_noticed():
+    assert named_tests("| a file | `tests/absent.py`, hypothesis in `tests/data/*_fuzz.py` |") == {
+        "tests/absent.py", "tests/data/*_fuzz.py"
+    }  # fmt: skip
+    assert not list(ROOT.glob("tests/data/*_fuzz.py"))
