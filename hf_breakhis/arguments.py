@@ -36,6 +36,12 @@ class DataArguments:
         "Images on this machine: BreaKHis_v1.tar.gz, the folder BreaKHis_v1, a folder of Parquet files, or an "
         "imagefolder. Default: breakhis is downloaded once.",
     )
+    features: list[str] = described(
+        [],
+        "Files of feature vectors (.parquet, .csv, .npz, .h5, or a folder of .h5): only a head is trained on them. "
+        "With breakhis and no data_dir no images are needed. Default: the network sees the images.",
+    )
+    allow_missing: bool = described(False, "Leave out images that have no feature vector.")
     dataset_revision: str | None = described(None, "Commit of a data set on the Hub. Default: the latest.")
     twin_kwargs: dict | None = described(
         None,
@@ -74,6 +80,19 @@ class DataArguments:
     split_seed: int = described(42, "Random seed of the split.")
     fold: str = described("all", "Folds to train: all, one number from 0, or refit (train on all but the reserve).")
     image_size: int = described(224, "Side in pixels of the square that every image is resized to.")
+    crop: Literal["none", "center"] = described(
+        "none",
+        "Part of the image that is used: none (the whole frame is resized to the square) or center (the shorter side "
+        "is resized and the central square is kept).",
+    )
+    interpolation: Literal["bilinear", "bicubic", "backbone"] = described(
+        "bilinear", "Interpolation of the resize: bilinear, bicubic, or backbone (as the network's own preprocessing)."
+    )
+    normalization: Literal["backbone", "imagenet"] = described(
+        "backbone",
+        "Mean and standard deviation of the pixels: backbone (those of the network's own preprocessing; ImageNet's if "
+        "it has none or init is random) or imagenet.",
+    )
     cache: bool = described(True, "Decode the images once and keep their pixels in the datasets cache.")
     augmentation: str = described(
         "none", "Augmentation of the training images: none, flips, dihedral, stain, color, dihedral_stain."
@@ -128,7 +147,10 @@ class DataArguments:
 class ModelArguments:
     """Network and initial weights."""
 
-    model_name_or_path: str = described("microsoft/resnet-50", "Hub id or local folder of the network.")
+    model_name_or_path: str = described(
+        "microsoft/resnet-50",
+        "Hub id or local folder of the network: an image classifier of transformers, or of timm (extra timm).",
+    )
     model_revision: str = described("main", "Branch, tag or commit of the network on the Hub.")
     model_kwargs: dict | None = described(
         None, "Changes to the configuration of the network as JSON, for example to its size. Default: none."
@@ -140,5 +162,7 @@ class ModelArguments:
         "leak.",
     )
     freeze_backbone: bool = described(
-        False, "Train the classification head only; the statistics of batch normalization do not change."
+        False,
+        "Train the classification head only; everything else behaves as in evaluation, including batch normalization "
+        "and dropout.",
     )

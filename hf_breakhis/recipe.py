@@ -103,8 +103,16 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
         raise
     except REFUSALS as error:  # of TrainingArguments, for combinations of its fields
         raise InputError(f"{origin}: {' '.join(str(error).split())}") from error
+    if recipe.data.features:
+        recipe = Recipe(recipe.data, named_after_features(recipe), recipe.training)
     check_together(recipe)
     return recipe
+
+
+def named_after_features(recipe: Recipe) -> ModelArguments:
+    """Return the fields of the network for a run on feature vectors, whose head has no other settings."""
+    files = ", ".join(Path(path).name for path in recipe.data.features)
+    return ModelArguments(model_name_or_path=f"feature vectors ({files})", carry_over=recipe.model.carry_over)
 
 
 def check_together(recipe: Recipe) -> None:
@@ -118,6 +126,17 @@ def check_together(recipe: Recipe) -> None:
     require(model.carry_over == "none" or data.fold == "all", carried)
     frozen = "`freeze_backbone` with `init: random` trains a head on random features; use pretrained weights."
     require(not model.freeze_backbone or model.init == "pretrained", frozen)
+    if data.features:
+        require(
+            data.augmentation == "none",
+            f"`augmentation` is {data.augmentation}, but `features` are fixed; set augmentation to none.",
+        )
+        require(
+            model.carry_over == "none",
+            f"`carry_over` is {model.carry_over}, which is not supported with `features`; set carry_over to none.",
+        )
+    missing = "`allow_missing` is true, but it is for `features` only. Leave it out."
+    require(bool(data.features) or not data.allow_missing, missing)
     watches = (
         training.load_best_model_at_end or training.early_stopping_patience or training.scheduler_name == "plateau"
     )
@@ -150,6 +169,7 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     environment = values.get("environment")
     if isinstance(environment, dict) and "packages" in environment:  # the recipe that a run wrote
         values.pop("environment")
+        values.setdefault("normalization", "imagenet")  # of every run before the field
     for key in values:
         if key not in KNOWN:
             raise InputError(f"{path}: unknown key `{key}`.{_advice(str(key))}")

@@ -14,6 +14,7 @@ from hf_breakhis.cli.audit import audit
 from hf_breakhis.cli.check import check
 from hf_breakhis.cli.compare import compare
 from hf_breakhis.cli.data import app as data_app
+from hf_breakhis.cli.embed import embed
 from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
@@ -36,7 +37,7 @@ RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_na
 COMMAND_GROUPS = {
     "Run": ("train",),
     "Evaluate": ("report", "compare", "audit", "check"),
-    "Use": ("predict", "explain", "export"),
+    "Use": ("predict", "explain", "embed", "export"),
     "Share": ("publish", "space", "page"),
     "Data": ("data",),
     "Help": ("recipes",),
@@ -66,6 +67,7 @@ app.add_typer(recipes_app, name="recipes")
 app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
 app.command()(check)
 app.command()(compare)
+app.command()(embed)
 app.command()(explain)
 app.command()(export)
 app.command()(page)

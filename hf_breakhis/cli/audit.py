@@ -111,6 +111,8 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
     from hf_breakhis.results.audit import find_image_copies
     from hf_breakhis.run import RECIPE
 
+    if recipe.get("features") and recipe.get("data_dir") is None and "--data_dir" not in flags:
+        return None, "Copies were not searched: the run has feature vectors only. Give the images with --data_dir."
     fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
     names = "dataset data_dir dataset_revision twin_kwargs target magnifications tumor_types positive_class".split()
     wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
@@ -151,7 +153,9 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     folds = folds_table(split_images(images.dataset, data), images.dataset).fillna("")
     state = PartialState()
     if state.is_main_process:
-        found = audit_folds(folds, model.carry_over, find_image_copies(images, checked))
+        pairs = find_image_copies(images, checked) if images.has_files else None
+        without = None if images.has_files else "Copies were not searched: there are feature vectors only."
+        found = audit_folds(folds, model.carry_over, pairs, without)
         typer.echo(audit_table(_written(folder, found, data.split_by)))
     if train:
         _train_study(recipe, images, folder)

@@ -55,6 +55,7 @@ class Images:
         places: all places behind the findings of `ODD_PLACES`, and "other": files that are no images.
         stamp: path, size and time of an archive in short; empty for a folder, whose files have their own.
         revision: the commit of a data set from the Hub, None for other sources.
+        has_files: whether there are pixels; else only feature vectors.
         is_unchanged: tells whether the files still are as they were when they were listed; None if nobody looks.
     """
 
@@ -66,6 +67,7 @@ class Images:
     stamp: str = ""
     places: Mapping[str, list[str]] = field(default_factory=dict)
     revision: str | None = None
+    has_files: bool = True
     is_unchanged: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
 
     @property

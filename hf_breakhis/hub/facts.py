@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import read_json
-from hf_breakhis.inference.model import Weights, square_size
+from hf_breakhis.inference.model import Weights, saved_preprocessing
 from hf_breakhis.results.scores.warnings import OPTIMISTIC, texts_of, texts_without
 from hf_breakhis.run import REFIT
 
@@ -30,6 +29,7 @@ class Facts:
         threshold: of the calibrated probability of `positive`, None where none was locked.
         temperature: by which logits are divided to be calibrated, None where none was fitted.
         image_size: side of the square that the network sees.
+        preprocessing: the end of a sentence that begins with "the image is".
         trained_on: one sentence.
         headline: the score with its interval and how it was measured.
         leak: sentences about leakage, empty where none was found.
@@ -44,6 +44,7 @@ class Facts:
     threshold: float | None
     temperature: float | None
     image_size: int
+    preprocessing: str
     trained_on: str
     headline: str
     leak: list[str]
@@ -61,15 +62,15 @@ def read_facts(weights: Weights) -> Facts:
     """
     run = weights.require_run()
     summary, decision, recipe = run.summary, run.decision, run.recipe
-    config = read_json(weights.folder / "config.json")
-    labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+    labels, preprocessing = weights.classes, saved_preprocessing(weights)
     source = source_of(summary["data"])
     return Facts(
         labels=labels,
         positive=summary.get("positive_class") if len(labels) == 2 else None,
         threshold=decision.get("threshold"),
         temperature=decision.get("temperature"),
-        image_size=square_size(weights),
+        image_size=preprocessing.image_size,
+        preprocessing=preprocessing.sentence(),
         trained_on=_trained_on(weights, summary, recipe),
         headline=summary["headline"]["sentence"],
         leak=texts_of(summary, *OPTIMISTIC),

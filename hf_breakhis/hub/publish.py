@@ -13,7 +13,7 @@ from transformers import AutoImageProcessor, pipeline
 from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.facts import public_name
@@ -154,7 +154,7 @@ def copy_examples(weights: Weights, folder: Path) -> list[Example]:
         image_processor=AutoImageProcessor.from_pretrained(weights.folder, local_files_only=True),
         top_k=None,
     )
-    labels = read_json(weights.folder / "config.json")["id2label"]
+    labels = dict(zip(map(str, range(len(weights.classes))), weights.classes, strict=True))
     examples = []
     for entry in rows:
         if entry["file_name"] != Path(entry["file_name"]).name:

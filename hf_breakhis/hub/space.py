@@ -47,7 +47,8 @@ def write_space(weights: Weights, folder: Path) -> Path:
     require_replaceable(folder, SPACE)
     with publishable(weights) as public:
         facts = read_facts(public)
-    load_classifier(weights)  # refused here and not on the server
+    model = load_classifier(weights)  # refused here and not on the server
+    needed = (*NEEDED, "timm") if model.config.model_type == "timm_wrapper" else NEEDED
     markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
 
     def fill(beside: Path) -> None:
@@ -59,7 +60,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
             shutil.copyfile(str(module.__file__), beside / f"{module.__name__.rpartition('.')[2]}.py")
         write_json(beside / "facts.json", {"made_by": SPACE.made_by} | dataclasses.asdict(facts))
         # the versions here, without the suffix of a build for one kind of machine
-        lines = [f"{name}=={version(name).split('+')[0]}" for name in NEEDED]
+        lines = [f"{name}=={version(name).split('+')[0]}" for name in needed]
         write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
         title = f"{' or '.join(facts.labels)}{' (generated images)' if facts.twin else ''}".capitalize()
         card = markdown.from_string(card_text("space/README.md.j2"))

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.utils import logging as transformers_logging
 
-from hf_breakhis.data.pixels.transforms import MEAN, SD, image_processor, normalize, resize
+from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor, read_processor
+from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import full_precision, keeps_memory
 from hf_breakhis.inference.hub_model import require_classifier
@@ -43,14 +44,15 @@ class Classifier:
         self.classes = [str(names[i]) for i in range(len(names)) if i in names]
         if not len(set(self.classes)) == len(names) == self.model.config.num_labels >= 2:
             raise InputError(f"{folder} has no two classes with names of their own (id2label in config.json).")
-        self.image_size = saved_size(folder)
+        self.preprocessing = own_preprocessing(folder)
+        self.image_size = self.preprocessing.image_size if self.preprocessing else None
         # For models of this package the torch code of evaluation itself; for others what they bring along.
         self.processor: Any = None if self.image_size else self._load_processor()
 
     def prepare(self, pixels: np.ndarray) -> torch.Tensor:
         """Return one image, (height, width, 3) uint8, in the size of the network, to be stacked for `logits`."""
-        if self.image_size:
-            return resize(torch.from_numpy(pixels).permute(2, 0, 1), self.image_size)
+        if self.preprocessing:
+            return resize(torch.from_numpy(pixels).permute(2, 0, 1), self.preprocessing)
         try:
             return self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
         except Exception as error:  # one of settings that fit no image raises anything
@@ -65,7 +67,7 @@ class Classifier:
         if len({image.shape for image in prepared}) > 1:
             raise InputError(f"The processor of {self.folder} leaves images in several sizes; give --batch_size 1.")
         batch = torch.stack(list(prepared)).to(self.device)
-        batch = normalize(batch) if self.image_size else batch.float()
+        batch = normalize(batch, how=self.preprocessing) if self.preprocessing else batch.float()
         try:
             with torch.inference_mode(), self.precision():
                 logits = self.model(batch.contiguous(memory_format=torch.channels_last)).logits.double().cpu().numpy()
@@ -190,18 +192,21 @@ def default_batch_size() -> int:
     return 32 if keeps_memory() else 8
 
 
-def saved_size(folder: Path) -> int | None:
-    """Return the image size where the processor is the one that this package saves, None where it is another."""
+def own_preprocessing(folder: Path) -> Preprocessing | None:
+    """Return the preprocessing if the processor is one that this package saves, None if it is another."""
     path = folder / "preprocessor_config.json"
-    said = read_json(path) if path.is_file() else {}
-    size = said.get("size")
-    if not isinstance(size, dict) or set(size) != {"height", "width"} or size["height"] != size["width"]:
+    saved = read_json(path) if path.is_file() else {}
+    found = read_processor(saved)
+    if found is None:
         return None
-    if type(size["height"]) is not int or size["height"] < 1:
-        return None
-    ours = image_processor(size["height"]).to_dict() | {"image_mean": list(MEAN), "image_std": list(SD)}
-    # With any other entry, such as a crop, it is another processor.
-    return size["height"] if said == ours else None
+    ours = image_processor(found).to_dict() | {"image_mean": list(found.mean), "image_std": list(found.sd)}
+    return found if saved == ours else None  # with any other entry it is another processor
+
+
+def saved_size(folder: Path) -> int | None:
+    """Return the image size if the processor is one that this package saves, None if it is another."""
+    found = own_preprocessing(folder)
+    return None if found is None else found.image_size
 
 
 def _brief(error: Exception) -> str:

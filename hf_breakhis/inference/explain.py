@@ -11,7 +11,6 @@ from PIL import Image
 from torch import nn
 
 from hf_breakhis.data.filenames import picture_name
-from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.inference.fold_images import FoldImages
@@ -51,7 +50,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
         row["pictures"] = {"image": f"{stem}.png"}
         pictures[f"{stem}.png"] = pixels[0]
         for name in methods:
-            heat = METHODS[name](model, normalize(pixels), row["predicted"])
+            heat = METHODS[name](model, images.normalized(pixels), row["predicted"])
             row["pictures"][name] = f"{stem}-{name}.png"
             pictures[f"{stem}-{name}.png"] = overlay(pixels[0], heat)
         rows.append(row)
@@ -93,7 +92,7 @@ def choose(test: pd.DataFrame, num_images: int) -> list[dict[str, Any]]:
 
 def _fitting(model: nn.Module, images: FoldImages, rows: np.ndarray) -> list[str]:
     """Return the methods that work for this network: not every one has a feature map."""
-    values = normalize(torch.from_numpy(images.pixels.take(rows)))
+    values = images.normalized(images.pixels.take(rows))
     fitting = []
     for name, method in METHODS.items():
         try:
@@ -111,7 +110,7 @@ def _curves(model: nn.Module, images: FoldImages, sample: pd.DataFrame, methods:
     curves: dict[str, list[np.ndarray]] = {name: [] for name in [*methods, "random"]}
     rng = np.random.default_rng(0)
     for row in sample.to_dict("records"):
-        values = normalize(torch.from_numpy(images.pixels.take(images.rows_named([row["file_name"]]))))
+        values = images.normalized(images.pixels.take(images.rows_named([row["file_name"]])))
         target = int(row["predicted"])
         for name in methods:
             curves[name].append(deletion_curve(model, values, target, METHODS[name](model, values, target)))

@@ -14,11 +14,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
 from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.inference.fold_images import FoldImages
-from hf_breakhis.inference.model import Weights, load_classifier, square_size
+from hf_breakhis.inference.model import Weights, load_classifier, saved_preprocessing
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, onnx_runtime, resize_graph
 
 TOLERANCE = 1e-4  # in probability, between torch and the file
@@ -60,8 +61,8 @@ def export_model(
         InputError: onnx is not installed, or images are needed that are not there.
     """
     require_replaceable(folder, EXPORT)
-    side, model = square_size(weights), load_classifier(weights)
-    front = resize_graph(side)
+    how, model = saved_preprocessing(weights), load_classifier(weights)
+    front, side = resize_graph(how), how.image_size
     known = score and weights.run is not None and weights.fold != "refit"
     images = FoldImages(weights) if known else None
     if int8 and images is None:
@@ -74,7 +75,7 @@ def export_model(
         network["model_int8.onnx"] = _eight_bits(network["model.onnx"], images)
     labels = {int(k): name for k, name in (model.config.id2label or {}).items()}
     whole = {name: _joined(front, graph, labels) for name, graph in network.items()}
-    apart = parity(model, side, whole["model.onnx"].SerializeToString())
+    apart = parity(model, how, whole["model.onnx"].SerializeToString())
     # Where torch has no vector instructions it resizes by another rule: that is told, and not refused.
     if apart > TOLERANCE and "AVX" in torch.backends.cpu.get_cpu_capability():
         raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
@@ -97,15 +98,16 @@ def export_model(
     return told
 
 
-def parity(model: nn.Module, side: int, content: bytes) -> float:
+def parity(model: nn.Module, given: Preprocessing | int, content: bytes) -> float:
     """Return the largest difference in probability between torch and an ONNX file, on frames of noise and of ramps."""
+    how = as_preprocessing(given)
     height, width = FRAME
     noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     ramp = np.linspace(0, 255, height * width * 3).reshape(1, height, width, 3).astype(np.uint8)
     frames = np.concatenate([noise, ramp])
     with torch.inference_mode():
-        pixels = resize(torch.from_numpy(frames).permute(0, 3, 1, 2), side)
-        expected = model(pixel_values=normalize(pixels)).logits.softmax(-1).numpy()
+        pixels = resize(torch.from_numpy(frames).permute(0, 3, 1, 2), how)
+        expected = model(pixel_values=normalize(pixels, how=how)).logits.softmax(-1).numpy()
     return float(np.abs(_session(content).run(["probabilities"], {"image": frames})[0] - expected).max())
 
 
@@ -210,8 +212,7 @@ def _eight_bits(network: Any, images: FoldImages) -> Any:
             start = next(self.starts, None)
             if start is None:
                 return None
-            pixels = torch.from_numpy(images.pixels.take(rows[start : start + BATCH]))
-            return {"pixel_values": normalize(pixels).numpy()}
+            return {"pixel_values": images.normalized(images.pixels.take(rows[start : start + BATCH])).numpy()}
 
     with tempfile.TemporaryDirectory() as folder, _quiet("root"):
         source, prepared, small = (Path(folder) / name for name in ("source.onnx", "prepared.onnx", "small.onnx"))

@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.pixels.transforms import DecodedPixels
+from hf_breakhis.data.pixels.transforms import DecodedPixels, normalize
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
-from hf_breakhis.inference.model import Weights, square_size
+from hf_breakhis.inference.model import Weights, saved_preprocessing
 
 DATA_FIELDS = (
     "dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "tumor_types", "target",
@@ -33,10 +34,15 @@ class FoldImages:
             DataArguments(**{name: recipe[name] for name in DATA_FIELDS if recipe.get(name) is not None})
         )
         self.classes = self.images.classes
-        self.pixels = DecodedPixels(self.images.dataset, square_size(weights))
+        self.preprocessing = saved_preprocessing(weights)
+        self.pixels = DecodedPixels(self.images.dataset, self.preprocessing)
         self.row_of = {name: row for row, name in enumerate(self.images.dataset["file_name"])}
         folds = run.read_folds()
         self.parts = folds[folds["fold"].astype(str) == weights.fold]
+
+    def normalized(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Return (n, 3, side, side) float32, the input of the network, for resized pixels of uint8."""
+        return normalize(torch.as_tensor(pixels), how=self.preprocessing)
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers (n,) int64 of a part in the data set.

@@ -17,6 +17,8 @@ from hf_breakhis.tables import read_mapping
 if TYPE_CHECKING:  # to name the weights takes no torch
     from transformers import PreTrainedModel
 
+    from hf_breakhis.data.pixels.preprocessing import Preprocessing
+
 CONFIG = "config.json"
 
 
@@ -87,6 +89,13 @@ class Weights:
     folder: Path
     run: Run | None = None
     fold: str = ""
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes in the order of their numbers, from config.json; a backbone of timm has a list."""
+        config = read_json(self.folder / CONFIG)
+        named = config.get("id2label", {})
+        return config["label_names"] if "label_names" in config else [named[str(i)] for i in range(len(named))]
 
     @property
     def output(self) -> Path:
@@ -250,23 +259,28 @@ def load_classifier(weights: Weights) -> "PreTrainedModel":
     return model.eval()
 
 
-def square_size(weights: Weights) -> int:
-    """Return the side in pixels to which this model's images are resized.
+def saved_preprocessing(weights: Weights) -> "Preprocessing":
+    """Return what the processor of this model does to an image.
 
     Raises:
-        InputError: its processor does something else than this package's own resize and normalisation.
+        InputError: it does something else than this package's own resize, crop and normalisation.
     """
-    from hf_breakhis.data.pixels.transforms import MEAN, SD
+    from hf_breakhis.data.pixels.preprocessing import read_processor
 
-    told: dict[str, Any] = read_json(weights.folder / "preprocessor_config.json")
-    told = told if isinstance(told, dict) else {}
-    size = told["size"] if isinstance(told.get("size"), dict) else {}
-    wanted = {"do_resize": True, "resample": 2, "do_normalize": True, "image_mean": list(MEAN), "image_std": list(SD)}
-    odd = [name for name, value in wanted.items() if told.get(name) != value]
-    side = size.get("height")
-    if odd or told.get("do_center_crop") or type(side) is not int or side < 1 or side != size.get("width"):
+    found = read_processor(read_json(weights.folder / "preprocessor_config.json"))
+    if found is None:
         raise InputError(
-            f"The processor of {weights.folder} is not that of a run ({', '.join(odd) or 'size or crop'}): only a "
-            "bilinear resize of the whole frame to a square, with ImageNet's mean and deviation, is known here."
+            f"The processor of {weights.folder} is not that of a run: only a bilinear or bicubic resize to a square, "
+            "with or without a center crop, and one mean and standard deviation are supported. Give the folder of a "
+            "run."
         )
-    return side
+    return found
+
+
+def square_size(weights: Weights) -> int:
+    """Return the side in pixels of the square that this model sees.
+
+    Raises:
+        InputError: as `saved_preprocessing`.
+    """
+    return saved_preprocessing(weights).image_size

@@ -66,6 +66,7 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     present = [int(fold) for fold in sorted(test["fold"].unique())]
     missing = sorted(set(folds["fold"].tolist()) - set(present))
     groups = choose_groups(test)
+    colors = run.read_colors() if data.get("has_files", True) else None
     carry_over = run.field("carry_over")
     refused = refusal(test, carry_over)
     if refused is not None and rule is not None:
@@ -99,7 +100,7 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "interval": None,
         "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
         "decision": decision,
-        "baselines": baselines(folds, run.read_colors(), present, classes),
+        "baselines": baselines(folds, colors, present, classes),
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
     }

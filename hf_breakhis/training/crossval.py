@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from hf_breakhis.data.integrity.check_images import Findings, check_images
 from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images, thin_parts
+from hf_breakhis.data.vectors import read_vectors, vectors_of
 from hf_breakhis.files import InputError, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory
@@ -35,7 +37,7 @@ from hf_breakhis.training.environment import (
 )
 from hf_breakhis.training.fold import Job, train_fold
 from hf_breakhis.training.lock import held, preparing, require_free
-from hf_breakhis.training.modeling import check_network
+from hf_breakhis.training.modeling import check_network, preprocessing_of
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
@@ -60,7 +62,9 @@ def cross_validate(recipe: Recipe) -> bool:
     data, model, training = recipe.data, recipe.model, recipe.training
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
     check_optim(training, model.carry_over)
-    check_network(model, data.image_size)  # before any image is read
+    if not data.features:
+        check_network(model, data.image_size)  # before any image is read
+        preprocessing_of(data, model)
     check_trackers(training)
     use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint that is saved
@@ -161,7 +165,10 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
     check_small_parts(folds, batch_size, training.dataloader_drop_last)
     if data.split_by != "image":
         warn_of_thin_parts(folds, table, data.split_by, classes)
-    job = Job(run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256, stop)
+    vectors = vectors_of(dataset, data) if data.features else None
+    job = Job(
+        run, recipe, dataset, table, classes, len(folds), findings.manifest_sha256, stop, vectors, images.has_files
+    )
     seen = np.zeros(len(table), dtype=bool)
     before = None
     for fold in folds:
@@ -240,19 +247,28 @@ def prepare_folder(run: Path, recipe: Recipe, images: Images, findings: Findings
     """
     with preparing(run):
         check_continues(run, recipe)
-        _require_same_manifest(run, findings.manifest_sha256)
+        described = describe_data(images, findings)
+        if recipe.data.features:
+            described["vectors_sha256"] = read_vectors(recipe.data.features).sha256
+        _require_same_data(run, described)
         with Run(run).rewriting(*INPUTS):
             if not (run / RECIPE).is_file():
                 write_recipe(run, recipe)
-            write_json(run / DATA, describe_data(images, findings))
+            write_json(run / DATA, described)
             write_csv(run / COLORS, findings.colors)
             write_csv(run / FOLDS, folds)
 
 
-def _require_same_manifest(run: Path, now: str) -> None:
-    """Refuse other bytes, labels or groups under the same names; the images may have moved."""
-    before = Run(run).data["manifest_sha256"] if (run / DATA).exists() else None
-    if before not in (None, now):
+def _require_same_data(run: Path, described: dict[str, Any]) -> None:
+    """Refuse other bytes, labels, groups or vectors under the same names; the images may have moved."""
+    known = Run(run).data if (run / DATA).exists() else described
+    if known.get("vectors_sha256") != described.get("vectors_sha256"):
+        raise InputError(
+            f"{run} contains a run on other feature vectors. Restore the files, give another --output_dir, or train "
+            "it again with --restart."
+        )
+    before, now = known["manifest_sha256"], described["manifest_sha256"]
+    if before != now:
         raise InputError(
             f"{run} contains a run on other images: the manifest was {before[:12]} and is now {now[:12]}. Restore the "
             "data (hf-breakhis data verify), give another --output_dir, or train it again with --restart."

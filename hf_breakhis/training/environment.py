@@ -66,6 +66,8 @@ FREE_FIELDS = (
     "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
     "resume_from_checkpoint hub_token"
 ).split()
+# What runs did before these fields existed.
+FORMER_VALUES = {"normalization": "imagenet", "crop": "none", "interpolation": "bilinear"}
 
 
 def _is_recipe_of_run(path: Path) -> bool:
@@ -226,7 +228,7 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     """
     if not Run(run).exists:
         return
-    before = Run(run).recipe
+    before = FORMER_VALUES | Run(run).recipe
     now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))
     names = [name for name in {**before, **now} if name not in FREE_FIELDS]
     changed = [name for name in names if before.get(name) != now.get(name)]
@@ -279,4 +281,5 @@ def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
         "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
         "findings": placeless([*public_findings(images), *findings.findings], images.location),
         "warnings": placeless(images.warnings, images.location),
+        **({} if images.has_files else {"has_files": False}),
     }

@@ -2,26 +2,31 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.pixels.cache import describe_cache, is_intact, lock_cache, lost, write_about
-from hf_breakhis.data.pixels.transforms import ImageDataset, normalize
-from hf_breakhis.data.sources.table import cache_folder, prepare_once
-from hf_breakhis.files import write_whole
+from hf_breakhis.data.pixels.preprocessing import Preprocessing
+from hf_breakhis.data.pixels.transforms import ImageDataset, WholeBatches, normalize
+from hf_breakhis.data.sources.table import Images, cache_folder, prepare_once
+from hf_breakhis.files import InputError, write_whole
 from hf_breakhis.hardware import full_precision
+from hf_breakhis.training.modeling import build_model, check_network
 from hf_breakhis.training.progress import say
 
-FORMAT = 1  # increase it when the same images and weights give another file
+FORMAT = 2  # increase it when the same images and weights give another file
 _BATCH = 32
 
 
@@ -56,12 +61,80 @@ class Features:
         return Features, (self.path, self.rows)
 
 
+class Rows:
+    """Feature vectors in memory: a source of "pixels" for `WholeBatches`.
+
+    Args:
+        values: (n_images, d) float32.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def select(self, rows: np.ndarray) -> "Rows":
+        """Return the vectors of some images."""
+        return Rows(self.values[rows])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return a copy of the vectors of rows (n,) int, as (n, d) float32."""
+        return self.values[rows].copy()
+
+
+class VectorConfig(PretrainedConfig):
+    """Configuration of a head on feature vectors."""
+
+    model_type = "feature_vectors"
+
+    def __init__(self, num_features: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_features = num_features
+
+
+class VectorClassifier(PreTrainedModel):
+    """A linear layer on standardized feature vectors."""
+
+    config_class = VectorConfig
+    main_input_name = "pixel_values"
+    mean: torch.Tensor
+    sd: torch.Tensor
+
+    def __init__(self, config: VectorConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("mean", torch.zeros(config.num_features))
+        self.register_buffer("sd", torch.ones(config.num_features))
+        self.classifier = nn.Linear(config.num_features, int(config.num_labels or 0))
+        self.post_init()
+
+    @classmethod
+    def standardized_on(cls, values: np.ndarray, classes: Sequence[str]) -> "VectorClassifier":
+        """Return a new head whose mean and standard deviation are those of a training set.
+
+        Args:
+            values: (n, d) float32; a constant column gives zeros.
+            classes: names of the classes.
+        """
+        names = dict(enumerate(classes))
+        labels = {name: number for number, name in names.items()}
+        model = cls(VectorConfig(values.shape[1], id2label=names, label2id=labels))
+        mean, sd = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+        tiny = sd <= 1e-7 * np.maximum(1, np.abs(mean))
+        model.mean.copy_(torch.from_numpy(mean))
+        model.sd.copy_(torch.from_numpy(np.where(tiny, 1, sd)))
+        return model
+
+    def forward(self, pixel_values: torch.Tensor, labels: Any = None, **kwargs: Any) -> ImageClassifierOutput:
+        """Return the logits of vectors (n, d)."""
+        return ImageClassifierOutput(logits=self.classifier((pixel_values - self.mean) / self.sd))
+
+
 def head_of(model: PreTrainedModel) -> nn.Module | None:
-    """Return the only module after the backbone that has weights; None if there is none or several."""
-    heads = [
-        child for child in model.children() if child is not model.base_model and any(True for _ in child.parameters())
-    ]
-    return heads[0] if len(heads) == 1 else None
+    """Return the smallest module that has all trained parameters; None if it has frozen ones too, or none are."""
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if len(trained) == len(list(model.parameters())):
+        return None
+    holding = [part for part in model.modules() if trained <= {id(parameter) for parameter in part.parameters()}]
+    head = holding[-1]  # each contains the next
+    return head if trained and len(list(head.parameters())) == len(trained) else None
 
 
 def take_features(model: PreTrainedModel) -> PreTrainedModel:
@@ -80,14 +153,13 @@ def take_features(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def open_features(
-    images: ImageDataset, dataset: Any, image_size: int, manifest_sha256: str, build: Callable[[], PreTrainedModel]
+    images: ImageDataset, dataset: Any, manifest_sha256: str, build: Callable[[], PreTrainedModel]
 ) -> Features | None:
     """Return the features of all images, computed by one process unless they are cached.
 
     Args:
-        images: all images, not augmented.
+        images: all images, not augmented, with their preprocessing.
         dataset: the same images with their names, for the key of the cache.
-        image_size: side of the square in pixels.
         manifest_sha256: checksum of the content of the images.
         build: returns the model with a frozen backbone.
 
@@ -99,9 +171,11 @@ def open_features(
     if head_of(model) is None or not _is_all_after(model, images):
         return None
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    about = describe_cache(dataset, image_size, manifest_sha256) | {
+    about = describe_cache(dataset, images.how, manifest_sha256) | {
         "features": FORMAT,
-        "backbone_sha256": _digest(model.base_model),
+        "mean": images.how.mean,
+        "sd": images.how.sd,
+        "backbone_sha256": _digest(model),
         "device": str(device),
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -124,7 +198,7 @@ def _write(path: Path, model: PreTrainedModel, images: ImageDataset, device: Any
     with tqdm(total=len(images), desc="Computing features", unit=" images", disable=None) as bar:
         for start in range(0, len(images), _BATCH):
             rows = range(start, min(start + _BATCH, len(images)))
-            values, _ = _pass(model, images.batch(list(rows)).to(device))
+            values, _ = _pass(model, images.batch(list(rows)).to(device), images.how)
             if found is None:
                 found = np.lib.format.open_memmap(path, "w+", np.float32, (len(images), *values.shape[1:]))
             found[rows.start : rows.stop] = values.cpu().numpy()
@@ -133,14 +207,14 @@ def _write(path: Path, model: PreTrainedModel, images: ImageDataset, device: Any
         found.flush()
 
 
-def _pass(model: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _pass(model: PreTrainedModel, pixels: torch.Tensor, how: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the input of the head for uint8 pixels, and the logits."""
     head = head_of(model)
     caught: list[torch.Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0].detach()))  # type: ignore[union-attr]
     try:
         with torch.inference_mode(), full_precision():
-            values = normalize(pixels).contiguous(memory_format=torch.channels_last)
+            values = normalize(pixels, how=how).contiguous(memory_format=torch.channels_last)
             logits = model(pixel_values=values).logits
     finally:
         handle.remove()
@@ -149,7 +223,7 @@ def _pass(model: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, t
 
 def _is_all_after(model: PreTrainedModel, images: ImageDataset) -> bool:
     """Return whether the head computes the logits from its input alone; print a line if not."""
-    values, logits = _pass(model, images.batch([0]))
+    values, logits = _pass(model, images.batch([0]), images.how)
     with torch.inference_mode():
         again = head_of(model)(values)  # type: ignore[misc]
     is_all = isinstance(again, torch.Tensor) and again.shape == logits.shape and torch.equal(again, logits)
@@ -158,9 +232,61 @@ def _is_all_after(model: PreTrainedModel, images: ImageDataset) -> bool:
     return is_all
 
 
-def _digest(module: nn.Module) -> str:
+def _digest(model: nn.Module) -> str:
+    """Return the checksum of all weights that are not trained."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, value in sorted(model.state_dict().items()):
+        if name in trained:
+            continue
         digest.update(f"{name}|{tuple(value.shape)}|{value.dtype}|".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def embed_images(args: ModelArguments, how: Preprocessing, images: Images, output: Path) -> tuple[int, int]:
+    """Write the input of the classification head for each image, one row per image.
+
+    Args:
+        args: the network.
+        how: the preprocessing of its images.
+        images: what `load_images` returned.
+        output: a .parquet or .csv file.
+
+    Returns:
+        The number of images and the length of each vector.
+
+    Raises:
+        InputError: the network or the images cannot be used, the head cannot be separated, or the file cannot be
+            written.
+    """
+    if output.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--output is {output}, but has to end in .parquet or .csv. Change the name.")
+    check_network(args, how.image_size)
+    check_images(images).raise_if_unusable()
+    source = WholeBatches(images.dataset, how)
+    network = build_model(args, images.classes).eval()
+    if head_of(network) is None or not _is_all_after(network, source):
+        raise InputError(
+            f"The head of {args.model_name_or_path} cannot be separated from its backbone. Use another network."
+        )
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    network.to(device)
+    parts = []
+    with tqdm(total=len(source), desc="Computing features", unit=" images", disable=None) as bar:
+        for start in range(0, len(source), _BATCH):
+            rows = list(range(start, min(start + _BATCH, len(source))))
+            parts.append(_pass(network, source.batch(rows).to(device), how)[0].flatten(1).cpu().numpy())
+            bar.update(len(rows))
+    values = np.concatenate(parts)
+    table = pd.DataFrame(values, columns=[f"feature_{number}" for number in range(values.shape[1])])
+    table.insert(0, "file_name", list(images.dataset["file_name"]))
+
+    def write(part: Path) -> None:
+        if output.suffix == ".csv":
+            table.to_csv(part, index=False)
+        else:
+            table.to_parquet(part, index=False)
+
+    write_whole(output, write)
+    return values.shape[0], values.shape[1]

@@ -18,7 +18,8 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
-from hf_breakhis.data.pixels.transforms import WholeBatches, image_processor, whole_batch
+from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor
+from hf_breakhis.data.pixels.transforms import WholeBatches, whole_batch
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import write_csv, write_json
 from hf_breakhis.folders import FolderKind, replace_folder
@@ -28,9 +29,9 @@ from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, MODEL, PREDICTIONS, Fold
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
-from hf_breakhis.training.features import Features, open_features, take_features
+from hf_breakhis.training.features import Features, Rows, VectorClassifier, open_features, take_features
 from hf_breakhis.training.history import history
-from hf_breakhis.training.modeling import build_model
+from hf_breakhis.training.modeling import build_model, preprocessing_of
 from hf_breakhis.training.progress import PlainLines, TitledBars, say
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
 from hf_breakhis.training.trackers import end_tracker_runs, name_in_trackers, place_trackers
@@ -60,6 +61,8 @@ class Job:
         num_folds: number of folds of the run.
         manifest_sha256: checksum of the content of the images.
         stop: the request to stop, if any.
+        vectors: (n_images, d) float32, the feature vectors that the head is trained on in place of images.
+        has_files: whether there are pixels.
     """
 
     run: Path
@@ -70,12 +73,20 @@ class Job:
     num_folds: int
     manifest_sha256: str
     stop: StopRequest = field(default_factory=StopRequest)
+    vectors: np.ndarray | None = None
+    has_files: bool = True
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """Size, crop and normalisation of the images."""
+        data = self.recipe.data
+        return Preprocessing(data.image_size) if data.features else preprocessing_of(data, self.recipe.model)
 
     @cached_property
     def pixels(self) -> PixelCache | None:
         """The pixels of all images, decoded at first use; None without a cache."""
         data = self.recipe.data
-        return open_cache(self.dataset, data.image_size, self.manifest_sha256) if data.cache else None
+        return open_cache(self.dataset, self.preprocessing, self.manifest_sha256) if data.cache else None
 
     @cached_property
     def features(self) -> Features | None:
@@ -86,17 +97,17 @@ class Job:
         if data.augmentation != "none":
             say(f"Augmentation {data.augmentation} changes the features, so every epoch runs the frozen backbone.")
             return None
-        images = WholeBatches(self.dataset, data.image_size, "none", 0, self.pixels)
+        images = WholeBatches(self.dataset, self.preprocessing, "none", 0, self.pixels)
         build = partial(build_model, model, self.classes)
-        return open_features(images, self.dataset, data.image_size, self.manifest_sha256, build)
+        return open_features(images, self.dataset, self.manifest_sha256, build)
 
     def images(self, rows: np.ndarray, augmentation: str = "none") -> WholeBatches:
         """Return the inputs of the network for `rows`: pixels that the Trainer normalizes, or features."""
-        data, training = self.recipe.data, self.recipe.training
-        source = self.features or self.pixels
+        training = self.recipe.training
+        source: Any = Rows(self.vectors) if self.vectors is not None else self.features or self.pixels
         pixels = None if source is None else source.select(rows)
         seed = training.data_seed or training.seed
-        return WholeBatches(self.dataset.select(rows), data.image_size, augmentation, seed, pixels)
+        return WholeBatches(self.dataset.select(rows), self.preprocessing, augmentation, seed, pixels)
 
 
 def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from: Path | None = None) -> None:
@@ -124,7 +135,8 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     predicted = time.perf_counter()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
-        replace_folder(folder / MODEL, lambda part: save_model(model, job.recipe.data.image_size, part), MODEL_FOLDER)
+        how = None if job.vectors is not None else job.preprocessing
+        replace_folder(folder / MODEL, lambda part: save_model(model, how, part), MODEL_FOLDER)
         write_csv(
             folder / HISTORY,
             history(trainer.state.log_history, "validation" if len(fold.validation) else "test"),
@@ -134,7 +146,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
         if tables:
             write_csv(folder / PREDICTIONS, pd.concat(tables, ignore_index=True))
         if len(fold.test):  # a refit has no test set
-            write_examples(folder / EXAMPLES, tables[0], job.dataset, fold.test)
+            write_examples(folder / EXAMPLES, tables[0][: None if job.has_files else 0], job.dataset, fold.test)
         add_cost(
             job.run,
             FoldFolder(folder).name,
@@ -170,7 +182,9 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     if training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience))
     trainer = BreakHisTrainer(
-        model_init=model_init(job, carry_from),  # called after seeding, so that equal seeds give equal heads
+        model_init=model_init(
+            job, carry_from, fold.train
+        ),  # called after seeding, so that equal seeds give equal heads
         args=args,
         train_dataset=job.images(fold.train, data.augmentation),
         eval_dataset=job.images(watched) if len(watched) else None,
@@ -179,6 +193,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         compute_metrics=partial(watched_scores, classes=job.classes),
         callbacks=callbacks,
     )
+    trainer.preprocessing = job.preprocessing
     place_trackers(trainer, folder, name_in_trackers(job.run, training.run_name))
     if carry_from is not None and job.recipe.model.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")
@@ -188,8 +203,14 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     return trainer
 
 
-def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedModel]:
-    """Return a function that builds the model of a fold, new or carried over."""
+def model_init(job: Job, carry_from: Path | None, train: np.ndarray) -> Callable[[], PreTrainedModel]:
+    """Return a function that builds the model of a fold, new or carried over.
+
+    Args:
+        job: what all folds share.
+        carry_from: folder of the fold whose state is carried over.
+        train: row numbers of the training set, on which feature vectors are standardized.
+    """
     args = job.recipe.model
     if carry_from is not None:
         args = dataclasses.replace(
@@ -197,7 +218,12 @@ def model_init(job: Job, carry_from: Path | None) -> Callable[[], PreTrainedMode
         )
 
     def build() -> PreTrainedModel:
-        model: Any = build_model(args, job.classes)
+        model: Any
+        if job.vectors is not None:
+            model = VectorClassifier.standardized_on(job.vectors[train], job.classes)
+            model.accepts_loss_kwargs = False
+            return model
+        model = build_model(args, job.classes)
         model.accepts_loss_kwargs = False  # see `CrossEntropy`
         if job.features is not None:
             take_features(model)
@@ -243,10 +269,11 @@ def selected_on(trainer: BreakHisTrainer, fold: Fold) -> str | None:
     return "validation" if len(fold.validation) else "test"
 
 
-def save_model(model: PreTrainedModel, image_size: int, folder: Path) -> None:
-    """Write weights, configuration, and the image processor that gives the same pixels as evaluation."""
+def save_model(model: PreTrainedModel, preprocessing: Preprocessing | None, folder: Path) -> None:
+    """Write weights, configuration, and the image processor that gives the same pixels as evaluation, if any."""
     model.save_pretrained(folder)
-    image_processor(image_size).save_pretrained(folder)
+    if preprocessing is not None:
+        image_processor(preprocessing).save_pretrained(folder)
 
 
 def _parts(fold: Fold) -> list[str]:

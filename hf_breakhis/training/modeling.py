@@ -1,6 +1,7 @@
 """Image classifiers by name, with pretrained weights, or with random weights in any size."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel, ResNetConfig
+from transformers.utils import cached_file
 
-from hf_breakhis.arguments import ModelArguments
-from hf_breakhis.files import InputError, nearest
+from hf_breakhis.arguments import DataArguments, ModelArguments
+from hf_breakhis.data.pixels.preprocessing import MEAN, RESAMPLE, SD, Preprocessing, three_numbers
+from hf_breakhis.files import InputError, nearest, read_json
+from hf_breakhis.training.progress import say
 
 # The configuration of microsoft/resnet-50, so that random weights need no download.
 RESNET_50: dict[str, Any] = {
@@ -44,11 +48,14 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
     config = load_config(args)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: number for number, name in enumerate(classes)}
+    if hasattr(config, "pretrained_cfg"):
+        del config.pretrained_cfg  # of timm: transformers would ignore preprocessor_config.json because of it
+    new: set[str] = set()
     if args.init == "random":
         model = AutoModelForImageClassification.from_config(config)
     else:
         try:
-            model = AutoModelForImageClassification.from_pretrained(
+            model, loaded = AutoModelForImageClassification.from_pretrained(
                 args.model_name_or_path,
                 revision=args.model_revision,
                 config=config,
@@ -56,11 +63,13 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
                 use_safetensors=True,  # pickles are never read
                 dtype=torch.float32,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(unreachable(args, error)) from error
+        new = {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
     if args.freeze_backbone:
-        freeze_backbone(model)
+        freeze_backbone(model, new)
     return model
 
 
@@ -86,23 +95,27 @@ def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int,
         raise InputError(_missing_package(args, error)) from error
     except FAILURES as error:
         raise InputError(f"`model_kwargs` does not fit {kind} ({_short(error)}); change it.") from error
-    if args.freeze_backbone:
-        freeze_backbone(model)
-        if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise InputError(
-                f"`freeze_backbone` is true, but {type(model).__name__} does not separate its head from its backbone, "
-                "so nothing would be trained. Set freeze_backbone to false."
-            )
+    if args.freeze_backbone and not head_parameters(config):
+        raise InputError(
+            f"`freeze_backbone` is true, but no parameter of {type(model).__name__} depends on the number of classes, "
+            "so nothing would be trained. Set freeze_backbone to false."
+        )
     try:
         with torch.no_grad():
             model.eval()(pixel_values=torch.zeros(1, 3, image_size, image_size, device=device)).logits.shape  # noqa: B018
     except FAILURES as error:
-        sizes = getattr(config, "image_size", None)
+        sizes = getattr(config, "image_size", None) or _timm_side(config)
         own = isinstance(sizes, int) and sizes != image_size
         raise InputError(
             f"`image_size` is {image_size}, but {args.model_name_or_path} cannot process such an image "
             f"({_short(error)}). {f'Set image_size to {sizes}.' if own else 'Choose another image_size or network.'}"
         ) from error
+
+
+def _timm_side(config: PretrainedConfig) -> int | None:
+    """Return the side of the images that a timm network was trained on."""
+    size = (getattr(config, "pretrained_cfg", None) or {}).get("input_size") or [None]
+    return size[-1] if isinstance(size[-1], int) else None
 
 
 def _short(error: Exception) -> str:
@@ -114,6 +127,67 @@ def _missing_package(args: ModelArguments, error: ImportError) -> str:
     remedy = f"Install it: pip install {package}." if package else "Install it."
     name = args.model_name_or_path
     return f"`{name}` needs a package that is not installed ({_short(error).partition('. ')[0]}). {remedy}"
+
+
+def preprocessing_of(data: DataArguments, model: ModelArguments) -> Preprocessing:
+    """Return size, crop, interpolation, mean and standard deviation that the recipe asks for.
+
+    `normalization: backbone` takes the values of the network's own image processor or timm configuration. A network
+    without them and one with random weights get ImageNet's.
+
+    Raises:
+        InputError: the preprocessing of the network is not supported.
+    """
+    wanted = "backbone" in (data.normalization, data.interpolation)
+    saved = _saved_preprocessing(model) if wanted and model.init == "pretrained" else {}
+    name = model.model_name_or_path
+    mean, sd, interpolation = MEAN, SD, data.interpolation
+    if data.normalization == "backbone" and saved:
+        found = three_numbers(saved.get("image_mean")), three_numbers(saved.get("image_std"))
+        if saved.get("do_normalize") is False:
+            found = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        factor = saved.get("rescale_factor", 1 / 255)
+        is_plain = saved.get("do_rescale") is not False and isinstance(factor, float) and abs(factor * 255 - 1) < 1e-3
+        if found[0] is None or found[1] is None or min(found[1]) <= 0 or not is_plain or saved.get("include_top"):
+            raise InputError(
+                f"The image processor of {name} does something else than subtracting a mean and dividing by a "
+                "standard deviation. Set `normalization` to imagenet."
+            )
+        mean, sd = found[0], found[1]
+    if interpolation == "backbone":
+        number = saved.get("resample", RESAMPLE["bilinear"])
+        names = [one for one, resample in RESAMPLE.items() if number in (one, resample)]
+        if not names:
+            raise InputError(
+                f"The image processor of {name} has the interpolation {number}, but bilinear and bicubic are "
+                "supported. Set `interpolation` to one of them."
+            )
+        interpolation = names[0]  # type: ignore[assignment]
+    return Preprocessing(data.image_size, data.crop, interpolation, mean, sd)  # type: ignore[arg-type]
+
+
+def _saved_preprocessing(model: ModelArguments) -> dict[str, Any]:
+    """Return the fields of the network's image processor; empty if it has none."""
+    require_reachable(model)
+    for file in ("preprocessor_config.json", "config.json"):
+        try:
+            path = cached_file(
+                model.model_name_or_path, file, revision=model.model_revision,
+                _raise_exceptions_for_missing_entries=False,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise InputError(unreachable(model, error)) from error
+        saved: Any = {} if path is None else read_json(Path(path))
+        if isinstance(saved, dict) and "preprocessor" in file and saved:
+            return saved
+        timm = saved.get("pretrained_cfg") if isinstance(saved, dict) else None
+        if isinstance(timm, dict) and "mean" in timm:
+            return {
+                "image_mean": timm["mean"],
+                "image_std": timm.get("std"),
+                "resample": timm.get("interpolation", "bilinear"),
+            }
+    return {}
 
 
 def require_reachable(args: ModelArguments) -> None:
@@ -154,6 +228,9 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
             raise InputError(unreachable(args, error)) from error
     # The names of the stages depend on their number, which `model_kwargs` may change.
     known = {key: value for key, value in config.to_dict().items() if key not in DERIVED}
+    known.pop("label_names", None)  # timm's second list of classes, which would stay the old one
+    if isinstance(known.get("model_args"), dict):  # of timm, which writes the number of classes there too
+        known["model_args"] = {key: value for key, value in known["model_args"].items() if key != "num_classes"}
     for key, value in (args.model_kwargs or {}).items():
         if key not in known:
             raise InputError(
@@ -176,15 +253,48 @@ def unreachable(args: ModelArguments, error: Exception) -> str:
     )
 
 
-def freeze_backbone(model: PreTrainedModel) -> None:
-    """Train the classification head only.
+def head_parameters(config: PretrainedConfig) -> frozenset[str]:
+    """Return the names of the parameters of a classifier whose shapes depend on the number of classes."""
+    shapes = []
+    for extra in (0, 1):
+        changed = copy.deepcopy(config)
+        changed.num_labels = int(config.num_labels or 0) + extra
+        try:
+            with torch.device("meta"):  # shapes only: draws no random number and needs no memory
+                model = AutoModelForImageClassification.from_config(changed)
+        except FAILURES:  # some networks calculate with values when they are built
+            with torch.random.fork_rng(devices=[]):
+                model = AutoModelForImageClassification.from_config(changed)
+        shapes.append({name: parameter.shape for name, parameter in model.named_parameters()})
+    return frozenset(name for name, shape in shapes[0].items() if shapes[1].get(name) != shape)
 
-    The backbone is put into evaluation mode before each forward pass, since batch normalization in training mode
-    changes its running statistics.
+
+def freeze_backbone(model: PreTrainedModel, new: Collection[str] = ()) -> None:
+    """Train the classification head only; everything else behaves as in evaluation.
+
+    The head is found by its parameters: those whose shapes depend on the number of classes, and those that the
+    weights did not contain. Before each forward pass every module without a trained parameter of its own is put into
+    evaluation mode. So batch normalization keeps its statistics, and neither dropout nor stochastic depth draws.
+
+    Args:
+        model: a classifier.
+        new: names of the parameters that were initialised at random, since the loaded weights lack them.
     """
+    head = head_parameters(model.config)
+    parameters = dict(model.named_parameters())
+    others = sorted((set(new) & parameters.keys()) - head)
+    if others:
+        say(
+            f"warning: the weights of {type(model).__name__} lack {others[0]}"
+            f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}, so these are initialised at random and "
+            "trained with the head."
+        )
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in head or name in others)
 
     def stay_in_evaluation_mode(module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        module.eval()
+        for part in module.modules():
+            if not any(parameter.requires_grad for parameter in part.parameters(recurse=False)):
+                part.training = False
 
-    model.base_model.requires_grad_(False)
-    model.base_model.register_forward_pre_hook(stay_in_evaluation_mode)
+    model.register_forward_pre_hook(stay_in_evaluation_mode)

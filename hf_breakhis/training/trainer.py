@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_breakhis.data.pixels.preprocessing import Preprocessing
 from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
@@ -28,6 +29,7 @@ class BreakHisTrainer(Trainer):
     """
 
     args: BreakHisTrainingArguments
+    preprocessing: Preprocessing | None = None  # its mean and standard deviation; by default those of ImageNet
     carried: dict[str, Any] | None = (
         None  # state of optimizer and scheduler of the previous fold, if it is carried over
     )
@@ -72,7 +74,7 @@ class BreakHisTrainer(Trainer):
         pixels = inputs.get("pixel_values")
         if pixels is None or pixels.dtype != torch.uint8:
             return inputs
-        return {**inputs, "pixel_values": normalize(pixels)}
+        return {**inputs, "pixel_values": normalize(pixels, how=self.preprocessing)}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.sampler == "balanced":

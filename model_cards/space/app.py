@@ -9,7 +9,6 @@ import torch
 from heatmap import grad_cam, occlusion, overlay
 from open_image import MAX_SHARED_PIXELS, PILLOW_ERRORS, ignore_size_warnings, in_words, open_image, why_unusable
 from PIL import Image
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -66,11 +65,13 @@ def answer(path: str | None, method: str) -> Shown:
         words += (
             f"\n\nThe heat map is empty: {method} finds no place that raises the score of {FACTS['labels'][first]}."
         )
-    small = F.resize(pixels, list(values.shape[-2:]), InterpolationMode.BILINEAR, antialias=True)
+    # what the network saw: the whole frame, or its central square
+    small = processor(pixels, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"][0]
     picture = Image.fromarray(overlay(small, heat).permute(1, 2, 0).numpy())
     shape = (700, max(1, round(700 * pixels.shape[1] / pixels.shape[2])))
     shown = F.to_pil_image(pixels).resize(shape)
-    return words, dict(zip(FACTS["labels"], probabilities, strict=True)), shown, picture.resize(shape)
+    seen = shape if not processor.do_center_crop else (min(shape), min(shape))
+    return words, dict(zip(FACTS["labels"], probabilities, strict=True)), shown, picture.resize(seen)
 
 
 def ask(path: str | None, method: str) -> tuple[Any, ...]:
@@ -134,9 +135,9 @@ def build() -> gr.Blocks:
 
 def fitting() -> list[str]:
     """Return the methods that work for this model; a transformer may have no feature map for Grad-CAM."""
-    size = processor.size
+    values = processor(torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
     try:
-        grad_cam(model, torch.zeros(1, 3, size["height"], size["width"]), 0)
+        grad_cam(model, values, 0)
     except ValueError:
         return ["Occlusion"]
     return ["Grad-CAM", "Occlusion"]

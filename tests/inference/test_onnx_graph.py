@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
 from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.inference.onnx_graph import resize_graph
 
@@ -14,8 +15,9 @@ native = pytest.mark.skipif(
 )
 
 
-def expected(frames, side):
-    return normalize(resize(torch.from_numpy(frames).permute(0, 3, 1, 2), side)).numpy()
+def expected(frames, how):
+    how = as_preprocessing(how)
+    return normalize(resize(torch.from_numpy(frames).permute(0, 3, 1, 2), how), how=how).numpy()
 
 
 def run(side, frames):
@@ -28,6 +30,16 @@ def run(side, frames):
 def test_pixels_are_those_of_torchvision(height, width):
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     np.testing.assert_allclose(run(32, frames), expected(frames, 32), atol=1e-6)
+
+
+@native
+@pytest.mark.parametrize("crop", ["none", "center"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(460, 700), (46, 71), (25, 17), (32, 32), (300, 33), (20, 90), (2, 90)])
+def test_crop_and_interpolation_are_those_of_torchvision(height, width, interpolation, crop):
+    how = Preprocessing(31, crop, interpolation, (0.5, 0.4, 0.3), (0.5, 0.5, 0.2))
+    frames = np.random.default_rng(1).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    np.testing.assert_allclose(run(how, frames), expected(frames, how), atol=1e-6)
 
 
 @native

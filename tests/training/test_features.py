@@ -21,7 +21,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.training import fold as folds
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.features import Features, head_of, open_features, take_features
-from hf_breakhis.training.modeling import build_model
+from hf_breakhis.training.modeling import build_model, freeze_backbone
 
 SMALL = {"num_labels": 2, "id2label": {0: "benign", 1: "malignant"}}
 
@@ -121,6 +121,8 @@ def test_heads_of_families_are_separated(family):
                            image_size=32, patch_size=16, **SMALL)  # fmt: skip
         model = ViTForImageClassification(config)
     model.eval()
+    assert head_of(model) is None, "nothing is frozen"
+    freeze_backbone(model)
     head, caught = head_of(model), []
     head.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
     pixels = torch.rand(2, 3, 32, 32)
@@ -135,7 +137,7 @@ def test_damaged_features_are_computed_again(damage, backbone, small_breakhis, d
     network = ModelArguments(model_name_or_path=str(backbone), freeze_backbone=True)
 
     def open_again():
-        return open_features(images, dataset, 32, damage, lambda: build_model(network, ["benign", "malignant"]))
+        return open_features(images, dataset, damage, lambda: build_model(network, ["benign", "malignant"]))
 
     first = open_again()
     expected, content = first.take(np.arange(24)), first.path.read_bytes()

@@ -50,8 +50,9 @@ def test_a_missing_package_is_named_with_its_remedy(vit, monkeypatch):
     assert refusal(vit).endswith("Install it: pip install timm.")
 
 
-def test_a_backbone_that_holds_its_head_cannot_be_frozen(vit, monkeypatch):
-    monkeypatch.setattr(ViTForImageClassification, "base_model_prefix", "none")  # as in TimmWrapper
+def test_a_network_without_a_head_cannot_be_frozen(vit, monkeypatch):
+    check_network(ModelArguments(model_name_or_path=vit, freeze_backbone=True), 32)
+    monkeypatch.setattr(modeling, "head_parameters", lambda config: frozenset())
     assert "so nothing would be trained. Set freeze_backbone to false." in refusal(vit, freeze_backbone=True)
 
 

@@ -45,6 +45,8 @@ def check_images(images: Images, num_threads: int | None = None) -> Findings:
         images: what `load_images` returned.
         num_threads: images decoded at a time; by default one for each core this process may use.
     """
+    if not images.has_files:
+        return _unchecked(images)
     name = arranged_name(images.dataset)
     place = _place("found", name.rpartition("-")[0])
 
@@ -58,6 +60,12 @@ def check_images(images: Images, num_threads: int | None = None) -> Findings:
     if is_as_listed() and not pc.any(_unread(findings.table)).as_py():
         remember_findings(place, name, findings)
     return findings
+
+
+def _unchecked(images: Images) -> Findings:
+    """Return findings without a row, for images that are known by their feature vectors only."""
+    table = as_table([]).drop_columns(["key"]).add_column(0, "file_name", pa.array([], pa.string()))
+    return Findings([], {}, table, manifest_sha256(images.dataset, [""] * len(images.dataset)))
 
 
 def _unread(table: pa.Table) -> pa.ChunkedArray:

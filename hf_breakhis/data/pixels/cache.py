@@ -22,6 +22,7 @@ from PIL import features
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
 from hf_breakhis.data.pixels.transforms import DecodedPixels, PixelSource
 from hf_breakhis.data.sources.table import cache_folder
 from hf_breakhis.files import InputError, write_json, write_whole
@@ -83,7 +84,7 @@ class PixelCache:
 
 
 def open_cache(
-    dataset: datasets.Dataset, image_size: int, manifest_sha256: str, num_workers: int | None = None
+    dataset: datasets.Dataset, to: Preprocessing | int, manifest_sha256: str, num_workers: int | None = None
 ) -> PixelCache:
     """Return the pixels of all images at one size; they are decoded if nobody did so before.
 
@@ -91,29 +92,31 @@ def open_cache(
 
     Args:
         dataset: columns `image` and `file_name`.
-        image_size: side of the square.
+        to: size, crop and interpolation; a number is the side in pixels with the defaults.
         manifest_sha256: names the content of the images, see `Findings`.
         num_workers: processes that decode; by default one for each core this process may use.
 
     Raises:
         InputError: there is no room or no right to write, or an image cannot be decoded.
     """
-    about = describe_cache(dataset, image_size, manifest_sha256)
+    how = as_preprocessing(to)
+    about = describe_cache(dataset, how, manifest_sha256)
     path = cache_path(about)
-    shape = (len(dataset), 3, image_size, image_size)
+    shape = (len(dataset), 3, how.image_size, how.image_size)
     if not is_intact(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with lock_cache(path):
                 if not is_intact(path):  # another process may have built it meanwhile
-                    _build(path, DecodedPixels(dataset, image_size), shape, about, num_workers)
+                    _build(path, DecodedPixels(dataset, how), shape, about, num_workers)
         except OSError as error:
             raise _refuse(path, error) from error
     return PixelCache(path)
 
 
-def describe_cache(dataset: datasets.Dataset, image_size: int, manifest_sha256: str) -> dict[str, Any]:
-    """Return all that decides the pixels and their order."""
+def describe_cache(dataset: datasets.Dataset, to: Preprocessing | int, manifest_sha256: str) -> dict[str, Any]:
+    """Return all that decides the pixels and their order; mean and standard deviation are applied later."""
+    how = as_preprocessing(to)
     names = hashlib.sha256()
     for part in dataset.select_columns(["file_name"]).iter(batch_size=10_000):
         names.update(("\n".join(part["file_name"]) + "\n").encode())
@@ -122,8 +125,8 @@ def describe_cache(dataset: datasets.Dataset, image_size: int, manifest_sha256: 
         "manifest_sha256": manifest_sha256,
         "file_names_sha256": names.hexdigest(),
         "num_images": len(dataset),
-        "image_size": image_size,
-        "resize": "bilinear, antialias, uint8",
+        "image_size": how.image_size,
+        "resize": how.resize_words,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         # They decode what is no PNG; of a PNG every decoder gives the same pixels.

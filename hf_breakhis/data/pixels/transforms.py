@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
-from transformers import ViTImageProcessor
 
 from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
 from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.data.pixels.draws import draw, image_keys
+from hf_breakhis.data.pixels.preprocessing import MEAN, SD, Preprocessing, as_preprocessing, image_processor
 from hf_breakhis.files import InputError
 
-# Of ImageNet, which the published backbones were trained on.
-MEAN = (0.485, 0.456, 0.406)
-SD = (0.229, 0.224, 0.225)
+__all__ = ["AUGMENTATIONS", "MEAN", "SD", "Preprocessing", "image_processor"]
+
+_MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
 class PixelSource(Protocol):
@@ -46,24 +46,36 @@ def read_rgb(image: bytes | str | Path) -> torch.Tensor:
     return _colors_first(decode_rgb(content, called))
 
 
-def resize(pixels: torch.Tensor, image_size: int) -> torch.Tensor:
-    """Resize the whole frame, (..., 3, height, width) uint8, to a square of `image_size` uint8.
+def resize(pixels: torch.Tensor, to: Preprocessing | int) -> torch.Tensor:
+    """Resize, (..., 3, height, width) uint8, to a square of uint8, and crop if so asked.
 
-    This is the definition everywhere: bilinear with antialiasing, on uint8 (rounded), aspect ratio given up as in
-    the paper. Pillow and other processors round some pixels otherwise by one level of 255.
+    This is the definition everywhere: with antialiasing, on uint8 (rounded). Without a crop the aspect ratio is given
+    up, as in the paper. Pillow and other processors round some pixels otherwise by one level of 255.
+
+    Args:
+        pixels: the whole frame.
+        to: how; a number is the side in pixels with the default crop and interpolation.
     """
-    return F.resize(pixels, [image_size, image_size], InterpolationMode.BILINEAR, antialias=True)
+    how = as_preprocessing(to)
+    side, mode = how.image_size, _MODES[how.interpolation]
+    if how.crop == "none":
+        return F.resize(pixels, [side, side], mode, antialias=True)
+    resized = F.resize(pixels, [side], mode, antialias=True)
+    # As the image processors of transformers do; torchvision's CenterCrop rounds half a pixel to even.
+    top, left = ((length - side) // 2 for length in resized.shape[-2:])
+    return resized[..., top : top + side, left : left + side]
 
 
-def normalize(pixels: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Turn (..., 3, height, width) uint8 into float32 with ImageNet's mean and standard deviation.
+def normalize(pixels: torch.Tensor, out: torch.Tensor | None = None, how: Preprocessing | None = None) -> torch.Tensor:
+    """Turn (..., 3, height, width) uint8 into float32 with a mean and a standard deviation.
 
     Args:
         pixels: levels from 0 to 255.
         out: contiguous float32 of the same shape to write to; a new one by default.
+        how: has mean and standard deviation; by default those of ImageNet.
     """
-    mean = torch.tensor(MEAN, device=pixels.device)[:, None, None] * 255
-    sd = torch.tensor(SD, device=pixels.device)[:, None, None] * 255
+    values = (MEAN, SD) if how is None else (how.mean, how.sd)
+    mean, sd = (torch.tensor(value, device=pixels.device)[:, None, None] * 255 for value in values)
     out = torch.empty(pixels.shape, device=pixels.device) if out is None else out
     if pixels.device.type != "cpu":
         return torch.sub(pixels, mean, out=out).div_(sd)
@@ -77,39 +89,25 @@ def normalize(pixels: torch.Tensor, out: torch.Tensor | None = None) -> torch.Te
     return out
 
 
-def image_processor(image_size: int) -> ViTImageProcessor:
-    """Return the processor to save with a model: it does to a raw PNG what evaluation does."""
-    return ViTImageProcessor(
-        do_resize=True,
-        size={"height": image_size, "width": image_size},
-        resample=2,  # bilinear
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        do_normalize=True,
-        image_mean=list(MEAN),
-        image_std=list(SD),
-    )
-
-
 class DecodedPixels:
     """The pixels of images, decoded and resized each time they are asked for.
 
     Args:
         dataset: has the column `image`, paths or bytes.
-        image_size: side of the square.
+        to: how they are resized; a number is the side in pixels.
     """
 
-    def __init__(self, dataset: datasets.Dataset, image_size: int) -> None:
+    def __init__(self, dataset: datasets.Dataset, to: Preprocessing | int) -> None:
         self.files = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
-        self.image_size = image_size
+        self.how = as_preprocessing(to)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return (n, 3, image_size, image_size) uint8 of the rows (n,) int."""
-        out = np.empty((len(rows), 3, self.image_size, self.image_size), dtype=np.uint8)
+        out = np.empty((len(rows), 3, self.how.image_size, self.how.image_size), dtype=np.uint8)
         for pixels, file in zip(out, self.files[rows.tolist()]["image"], strict=True):
             # `is None`, since a file of no bytes is bytes too
             image = file["path"] if file["bytes"] is None else file["bytes"]
-            pixels[:] = resize(read_rgb(image), self.image_size).numpy()
+            pixels[:] = resize(read_rgb(image), self.how).numpy()
         return out
 
 
@@ -118,7 +116,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
     Args:
         dataset: columns `image`, `label` and `file_name`, as `load_images` gives them.
-        image_size: side of the square.
+        to: size, crop and normalisation; a number is the side in pixels with the defaults.
         augmentation: a key of `AUGMENTATIONS`.
         seed: of the augmentation.
         source: where the pixels of `dataset` come from, such as a cache; decoded from `image` by default.
@@ -127,14 +125,15 @@ class ImageDataset(torch.utils.data.Dataset):
     def __init__(
         self,
         dataset: datasets.Dataset,
-        image_size: int,
+        to: Preprocessing | int,
         augmentation: str = "none",
         seed: int = 0,
         source: PixelSource | None = None,
     ) -> None:
         if augmentation not in AUGMENTATIONS:
             raise InputError(f"`augmentation` is {augmentation!r}, but has to be one of {sorted(AUGMENTATIONS)}.")
-        self.source = DecodedPixels(dataset, image_size) if source is None else source
+        self.how = as_preprocessing(to)
+        self.source = DecodedPixels(dataset, self.how) if source is None else source
         self.labels = np.fromiter(stream(dataset, "label"), np.int64, len(dataset))
         self.keys = image_keys(stream(dataset, "file_name"))
         self.augmentation = augmentation
@@ -160,7 +159,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """Return `pixel_values` (3, image_size, image_size) float32 and `labels` int of each image."""
-        values = normalize(self.batch(indices))
+        values = normalize(self.batch(indices), how=self.how)
         return [
             {"pixel_values": value, "labels": int(self.labels[i])} for value, i in zip(values, indices, strict=True)
         ]

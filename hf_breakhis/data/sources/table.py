@@ -23,6 +23,7 @@ from hf_breakhis.data.sources.parquet import find_parquet, load_parquet
 from hf_breakhis.data.twin.rcl7500 import FORMAT as RCL_FORMAT
 from hf_breakhis.data.twin.rcl7500 import read_rcl_twin
 from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, write_twin
+from hf_breakhis.data.vectors import images_of_vectors, with_vectors
 from hf_breakhis.files import InputError, expand_home
 
 __all__ = ["COLUMNS", "SOURCES", "Images", "cache_folder", "load_images", "prepare_once"]
@@ -48,9 +49,12 @@ def load_images(data: DataArguments) -> Images:
         raise InputError(f"`twin_kwargs` is for dataset={twins}, not {name}; change one of them.")
     if data.dataset_revision and source.hub_id is None:
         raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
+    if data.features and name == "breakhis" and data.data_dir is None:
+        return select_images(images_of_vectors(data), data)
     with prepare_once():
         images: Images = pkgutil.resolve_name(source.loader)(data)
-    return select_images(images, data)
+    chosen = select_images(images, data)
+    return with_vectors(chosen, data) if data.features else chosen
 
 
 @contextmanager

@@ -31,8 +31,10 @@ EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wro
 SECTIONS = ["folds", "leakage", "calibration", "slices", "examples", "pipeline", "data", "versions", "words"]
 # What decides a result; a recipe also holds every other field of the Trainer.
 MAIN_FIELDS = (
-    "dataset dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
-    "validation_size stratify split_seed image_size augmentation model_name_or_path model_revision model_kwargs init "
+    "dataset features allow_missing "
+    "dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
+    "validation_size stratify split_seed image_size crop interpolation normalization augmentation "
+    "model_name_or_path model_revision model_kwargs init "
     "carry_over freeze_backbone optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
     "scheduler_name scheduler_kwargs num_train_epochs batch_size max_grad_norm class_weights sampler "
     "label_smoothing_factor load_best_model_at_end metric_for_best_model early_stopping_patience bf16 fp16 seed"

@@ -85,9 +85,13 @@ def _transform(recipe: dict[str, Any]) -> tuple[str, ...]:
     size = recipe.get("image_size")
     if size is None:
         return ()
+    part = "central square" if recipe.get("crop") == "center" else "whole frame"
+    interpolation = recipe.get("interpolation", "bilinear")
+    how = "interpolation of the backbone" if interpolation == "backbone" else interpolation
+    own = recipe.get("normalization") == "backbone" and recipe.get("init") == "pretrained"
     return (
-        f"whole frame to {size} \N{MULTIPLICATION SIGN} {size} pixels, bilinear",
-        "ImageNet mean and standard deviation",
+        f"{part} to {size} \N{MULTIPLICATION SIGN} {size} pixels, {how}",
+        f"{'own' if own else 'ImageNet'} mean and standard deviation{' of the backbone' if own else ''}",
     )
 
 

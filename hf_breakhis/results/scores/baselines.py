@@ -12,12 +12,14 @@ from hf_breakhis.files import InputError
 from hf_breakhis.metrics import image_report
 
 
-def baselines(folds: pd.DataFrame, colors: pd.DataFrame, present: list[int], classes: list[str]) -> dict[str, Any]:
+def baselines(
+    folds: pd.DataFrame, colors: pd.DataFrame | None, present: list[int], classes: list[str]
+) -> dict[str, Any]:
     """Score both baselines on the same train and test sets as the model.
 
     Args:
         folds: folds.csv.
-        colors: colors.csv by file name.
+        colors: colors.csv by file name; None for feature vectors without images.
         present: the folds to score.
         classes: names of the classes.
     """
@@ -40,8 +42,10 @@ def _majority(train: pd.DataFrame, test: pd.DataFrame, num_classes: int) -> tupl
 
 
 def _mean_color(
-    parts: list[tuple[pd.DataFrame, pd.DataFrame]], colors: pd.DataFrame, present: list[int], classes: list[str]
+    parts: list[tuple[pd.DataFrame, pd.DataFrame]], colors: pd.DataFrame | None, present: list[int], classes: list[str]
 ) -> dict[str, Any] | None:
+    if colors is None:
+        return None  # feature vectors without images
     results = []
     for train, test in parts:
         if train["label"].nunique() < 2:

@@ -1,0 +1,46 @@
+"""`hf-breakhis embed`: write the feature vectors of images."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def embed(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Run, model folder or Hub id of the backbone.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Images: archive or folder, as for --data_dir.")],
+    output: Annotated[Path, typer.Option("--output", help="File to write: .parquet or .csv.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Form of the data: breakhis or imagefolder.")] = "breakhis",
+    revision: Annotated[str, typer.Option("--revision", help="Branch, tag or commit of a Hub id.")] = "main",
+    fold: Annotated[str | None, typer.Option("--fold", help="Fold of a run, or refit (default: 0).")] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image_size", help="Side in pixels. Default: that of a run, else 224.")
+    ] = None,
+    crop: Annotated[str | None, typer.Option("--crop", help="none or center. Default: as for --image_size.")] = None,
+) -> None:
+    """Write the input of the classification head for each image, one row per image, for `train --features`."""
+    import dataclasses
+
+    from hf_breakhis.arguments import DataArguments, ModelArguments
+    from hf_breakhis.data.sources.table import load_images
+    from hf_breakhis.inference.model import find_model, saved_preprocessing
+    from hf_breakhis.recipe import check_value
+    from hf_breakhis.run import MODEL, Run
+    from hf_breakhis.training.features import embed_images
+    from hf_breakhis.training.modeling import preprocessing_of
+
+    given: dict[str, Any] = {"image_size": image_size, "crop": crop}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        check_value(name, value, "command line")
+    place = Path(model)
+    if Run(place).exists or (place / MODEL).is_dir():
+        weights = find_model(model, fold, local=True)
+        args = ModelArguments(model_name_or_path=str(weights.folder), freeze_backbone=True)
+        how = dataclasses.replace(saved_preprocessing(weights), **given)
+    else:
+        args = ModelArguments(model_name_or_path=model, model_revision=revision, freeze_backbone=True)
+        how = preprocessing_of(DataArguments(**given), args)
+    images = load_images(DataArguments(dataset=dataset, data_dir=str(data)))
+    count, length = embed_images(args, how, images, output)
+    typer.echo(f"vectors: {output} ({count:,} images, {length:,} numbers each)")
