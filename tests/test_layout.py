@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,39 @@ def test_the_check_sees_a_wrong_import(tmp_path):
     path = tmp_path / "plots.py"
     path.write_text("from hf_breakhis.training.fold import Job\nfrom hf_breakhis import cli\n", encoding="utf-8")
     assert list(internal_imports(path)) == ["training", "cli"]
+
+
+def subpackages_imported(path, package):
+    """Yield the subpackages of a package that a module imports, such as "data.sources"."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hf_breakhis."):
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                parts = name.split(".")[1:3]
+                if len(parts) == 2 and package.joinpath(*parts).is_dir():
+                    yield ".".join(parts)
+
+
+def order_of_subpackages(package):
+    """Return the subpackages so that each one imports only those before it; a cycle raises CycleError."""
+    modules = [path for path in package.rglob("*.py") if len(path.relative_to(package).parts) == 3]
+    imports = {}
+    for path in modules:
+        own = ".".join(path.relative_to(package).parts[:2])
+        imports.setdefault(own, set()).update(set(subpackages_imported(path, package)) - {own})
+    return list(TopologicalSorter(imports).static_order())
+
+
+def test_subpackages_do_not_import_each_other_in_a_cycle():
+    order = order_of_subpackages(PACKAGE)
+    assert order.index("data.twin") < order.index("data.sources") < order.index("results.report")
+
+
+def test_a_cycle_of_subpackages_would_be_noticed(tmp_path):
+    for own, other in (("sources", "twin"), ("twin", "sources")):
+        (tmp_path / "data" / own).mkdir(parents=True)
+        (tmp_path / "data" / own / "table.py").write_text(f"from hf_breakhis.data.{other} import table\n")
+    with pytest.raises(CycleError):
+        order_of_subpackages(tmp_path)
 
 
 def test_folders_are_at_most_three_levels_deep_and_hold_at_most_fifteen_modules():

@@ -18,6 +18,8 @@ from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.datasets_cache import file_stamp
 from hf_breakhis.data.sources.hub import fetch_published, rows_stamp
 from hf_breakhis.data.sources.parquet import find_parquet, read_parquet
+from hf_breakhis.data.twin.rcl7500 import row_names, write_rcl_twin
+from hf_breakhis.data.twin.twin import TwinSettings
 from hf_breakhis.files import InputError, expand_home
 
 HUB_ID = str(SOURCES["rcl7500"].hub_id)
@@ -72,9 +74,18 @@ def _describe(rows: datasets.Dataset, location: str, stamp: str) -> Images:
     return describe(images, columns, CLASSES, "rcl7500", location, stamp, warnings)
 
 
-def row_names(number: int) -> list[str]:
-    """Return names for rows that have none, in their order: "row-00000"."""
-    return [f"row-{row:0{max(5, len(str(number - 1)))}d}" for row in range(number)]
+def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> Images:
+    """Read the twin of RCL-7500, written to `folder` if it is not there: image and label, as the original has them."""
+    rows = write_rcl_twin(folder, twin, settings)
+    paths = [str(folder / f"{name}.png") for name in rows["file_name"]]
+    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
+    copies = int((rows["turn"] != 0).sum())
+    note = (
+        f"{copies:,} of {len(rows):,} images are rotated copies of others, as RCL-7500 seems to contain: a split by "
+        "image leaks."
+    )
+    columns = {"file_name": rows["file_name"].tolist(), "label": rows["label"].tolist()}
+    return describe(images, columns, CLASSES, "rcl7500_twin", str(folder), warnings=[note])
 
 
 def _labels(rows: datasets.Dataset, location: str) -> list[int]:

@@ -20,8 +20,8 @@ from hf_breakhis.data.sources.breakhis_folder import find_tree, load_tree
 from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.data.sources.download import download_breakhis
 from hf_breakhis.data.sources.parquet import find_parquet, load_parquet
+from hf_breakhis.data.sources.rcl7500 import read_rcl_twin
 from hf_breakhis.data.twin.rcl7500 import FORMAT as RCL_FORMAT
-from hf_breakhis.data.twin.rcl7500 import read_rcl_twin
 from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, write_twin
 from hf_breakhis.data.vectors import images_of_vectors, with_vectors
 from hf_breakhis.files import InputError, expand_home

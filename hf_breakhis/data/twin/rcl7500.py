@@ -6,17 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
-from hf_breakhis.data.filenames import CLASSES, parse_file_name
-from hf_breakhis.data.images import Images
+from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.open_image import open_image
-from hf_breakhis.data.sources.columns import describe
-from hf_breakhis.data.sources.rcl7500 import row_names
 from hf_breakhis.data.twin.traits import generator
 from hf_breakhis.data.twin.twin import TwinSettings, twin_file_names, write_twin
 from hf_breakhis.files import InputError, write_csv
@@ -49,6 +45,11 @@ def rcl_rows(settings: TwinSettings) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["original", "label", "turn"])
     table.insert(0, "file_name", row_names(len(table)))
     return table
+
+
+def row_names(number: int) -> list[str]:
+    """Return names for rows that have none, in their order: "row-00000"."""
+    return [f"row-{row:0{max(5, len(str(number - 1)))}d}" for row in range(number)]
 
 
 def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataFrame:
@@ -86,20 +87,6 @@ def write_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> pd.DataF
     kind = FolderKind("twin of RCL-7500", names, TRUTH, lambda path: pd.read_csv(path).equals(rows))
     replace_folder(folder, fill, kind)
     return rows
-
-
-def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> Images:
-    """Read the twin of RCL-7500, written to `folder` if it is not there: image and label, as the original has them."""
-    rows = write_rcl_twin(folder, twin, settings)
-    paths = [str(folder / f"{name}.png") for name in rows["file_name"]]
-    images = datasets.Dataset.from_dict({"image": paths}, datasets.Features({"image": datasets.Image(decode=False)}))
-    copies = int((rows["turn"] != 0).sum())
-    note = (
-        f"{copies:,} of {len(rows):,} images are rotated copies of others, as RCL-7500 seems to contain: a split by "
-        "image leaks."
-    )
-    columns = {"file_name": rows["file_name"].tolist(), "label": rows["label"].tolist()}
-    return describe(images, columns, CLASSES, "rcl7500_twin", str(folder), warnings=[note])
 
 
 def _write_picture(original: Path, path: Path, turn: int) -> None:
