@@ -46,22 +46,21 @@ def scale(found: dict[str, Any]) -> str:
 
 
 def near_copies(found: dict[str, Any]) -> str:
-    """Return how many copies are found, how near other fields come, and what it costs."""
-    head = [
-        "images",
-        "worst share of copies found",
-        "pairs of other fields",
-        "nearest of them",
-        "hashing over decoding",
+    """Return the share of copies found by kind of change, near copies within the set, and the cost."""
+    sets = found["sets"]
+    rows = [[name, *(f"{100 * one['found'][name]:.0f} %" for one in sets)] for name in sets[0]["found"]]
+    rows += [
+        ["pairs of images in the set", *(f"{one['pairs']:,}" for one in sets)],
+        ["near copies among them", *(f"{len(one['near_copies'])}" for one in sets)],
+        ["overlapping fields among them", *(f"{one['overlapping_fields']}" for one in sets)],
+        ["pairs of two specimens among both", *(f"{one['across_specimens']}" for one in sets)],
+        ["time of the search, in times of decoding", *(f"{one['cost_over_decoding']:.1f}" for one in sets)],
     ]
-    rows = []
-    for one in found["sets"]:
-        worst = min(one["copies"].items(), key=lambda item: item[1]["found"])
-        fields = one["fields"]
-        nearest = min(fields["nearest"].values())
-        cells = [f"{one['source']}, {one['images']}", f"{100 * worst[1]['found']:.0f} % ({worst[0]})"]
-        rows.append([*cells, f"{fields['pairs']:,}", f"{nearest} bits", f"{one['hashing_over_decoding']:.2f}"])
-    told = f"Taken for a copy: at most {found['threshold']} bits apart, in any of the eight flips and turns."
+    head = ["copies found", *(f"{one['source']}, {one['images']:,} images" for one in sets)]
+    told = (
+        f"Copies of {', '.join(str(one['images_copied']) for one in sets)} images, among "
+        f"{', '.join(str(one['among']) for one in sets)}. {found['not_seen']}"
+    )
     return f"{table(head, rows)}\n\n{told}"
 
 
@@ -273,7 +272,11 @@ def put(page: Path, name: str, text: str) -> None:
 PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
     "scale_data": ("Scale of the data", "Small generated images, each size in a process of its own.", scale),
-    "near_copies": ("Near copies", "Copies that were changed, and different fields, by shape code.", near_copies),
+    "near_copies": (
+        "Near copies",
+        "Copies that were changed, overlapping fields, and what the search costs.",
+        near_copies,
+    ),
     "train": ("Training", "ResNet-50, 224 pixels, batches of 32, one epoch on the same images.", train),
     "predict": ("Prediction", "PNG files of 700x460 to rows, ResNet-50 at 224 pixels.", predict),
     "crossval": ("Cross-validation", "A frozen backbone, the long way and from features computed once.", crossval),
@@ -310,6 +313,7 @@ def main() -> None:
     if demo.is_file():  # `make demo` left it
         put(HERE.parent / "README.md", "demo", f"```\n{terminal_table(read_json(demo))}\n```")
     put(HERE.parent / "docs" / "study.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
+    put(HERE.parent / "docs" / "study.md", "near_copies", near_copies(read_json(HERE / "near_copies.json")))
     put(HERE.parent / "docs" / "study.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
     put(

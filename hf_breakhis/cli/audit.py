@@ -106,9 +106,9 @@ def _audit_run(run: Path, flags: list[str]) -> None:
 def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
     """Return the copies among a run's images, or the reason why they were not searched."""
     from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
-    from hf_breakhis.results.audit import find_image_copies
     from hf_breakhis.run import RECIPE
 
     if recipe.get("features") and recipe.get("data_dir") is None and "--data_dir" not in flags:
@@ -131,17 +131,18 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
             None,
             "Copies were not searched: these are not the images of the run (different manifest). Give --data_dir.",
         )
-    return find_image_copies(images, checked), None
+    return find_image_copies(images.dataset, checked.files), None
 
 
 def _audit_recipe(words: list[str], train: bool) -> None:
     from accelerate import PartialState
 
     from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images, prepare_once
     from hf_breakhis.data.splits import folds_table, split_images
     from hf_breakhis.recipe import parse_recipe
-    from hf_breakhis.results.audit import audit_folds, audit_table, find_image_copies
+    from hf_breakhis.results.audit import audit_folds, audit_table
 
     recipe = parse_recipe(words)
     data, model, training = recipe.data, recipe.model, recipe.training
@@ -153,7 +154,7 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     folds = folds_table(split_images(images.dataset, data), images.dataset).fillna("")
     state = PartialState()
     if state.is_main_process:
-        pairs = find_image_copies(images, checked) if images.has_files else None
+        pairs = find_image_copies(images.dataset, checked.files) if images.has_files else None
         without = None if images.has_files else "Copies were not searched: there are feature vectors only."
         found = audit_folds(folds, model.carry_over, pairs, without)
         typer.echo(audit_table(_written(folder, found, data.split_by)))

@@ -1,13 +1,11 @@
 """The audit of folds: what of a fold's test set its model could know from its training set."""
 
+import textwrap
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from hf_breakhis.data.images import Images
-from hf_breakhis.data.integrity.check_images import Findings
-from hf_breakhis.data.integrity.duplicates import NEAR, copies_across_parts, find_copies
+from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, copies_across_parts
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import by_fold, known
@@ -15,11 +13,14 @@ from hf_breakhis.results.predictions import by_fold, known
 KINDS = {
     "exact_copy": "Exact copy",
     "near_copy": "Near copy",
+    "overlapping_field": "Overlapping",
     "same_patient": "Same patient",
     "same_specimen": "Same specimen",
     "seen_in_training": "Seen by model",
 }
-FORMAT = 1
+COPY_KINDS = ("exact_copy", "near_copy", "overlapping_field")
+COPY_KIND_OF = {NEAR: "near_copy", OVERLAP: "overlapping_field"}  # the other kinds of pairs are exact
+FORMAT = 2
 
 
 def audit_folds(
@@ -27,7 +28,8 @@ def audit_folds(
 ) -> dict[str, Any]:
     """Count, for each fold, the test images that have something in common with the training set.
 
-    An image counts once for each kind, however many relations it has; a near copy counts only without an exact one.
+    An image counts once for each kind, however many relations it has; of an exact copy, a near copy and an overlapping
+    field it counts as the first that it has.
 
     Args:
         folds: a run's folds.csv: `file_name`, `patient_id`, `specimen_id` ("" where unknown), `fold`, `part`.
@@ -37,7 +39,7 @@ def audit_folds(
 
     Returns:
         What audit.json holds: for each fold the numbers of images by kind, None where it cannot be known, their
-        shares over all folds, and what cannot be said, with the reason.
+        shares over all folds, what cannot be said, with the reason, and which copies the search cannot see.
     """
     unknown = [without] if pairs is None and without else []
     unknown += [
@@ -61,13 +63,13 @@ def audit_folds(
         )
         if carry_over != "none":
             seen |= set(train["file_name"])
-    return {"format": FORMAT, "per_fold": rows, "shares": _shares(rows), "unknown": unknown}
-
-
-def find_image_copies(images: Images, checked: Findings) -> pd.DataFrame:
-    """Return the pairs of images that show the same; see `find_copies`."""
-    table = images.dataset.remove_columns("image").to_pandas()
-    return find_copies(table[["file_name", "label", "specimen_id"]].merge(checked.files, on="file_name"))
+    return {
+        "format": FORMAT,
+        "per_fold": rows,
+        "shares": _shares(rows),
+        "unknown": unknown,
+        "not_seen": None if pairs is None else LIMITS,
+    }
 
 
 def official_leaks() -> list[dict[str, Any]]:
@@ -89,13 +91,14 @@ def official_leaks() -> list[dict[str, Any]]:
 
 def audit_table(audit: dict[str, Any]) -> str:
     """Return an audit as plain text of at most 100 columns."""
-    lines = [f"{'Fold':<6}{'Test images':>12}" + "".join(f"{label:>16}" for label in KINDS.values())]
+    lines = [f"{'Fold':<5}{'Test images':>11}" + "".join(f"{label:>14}" for label in KINDS.values())]
     lines.append("-" * len(lines[0]))
     for row in audit["per_fold"]:
-        lines.append(f"{row['fold']:<6}{row['test_images']:>12,}" + "".join(_cell(row[kind]) for kind in KINDS))
-    shares = "".join(f"{'-' if value is None else f'{100 * value:.1f} %':>16}" for value in audit["shares"].values())
-    lines.append(f"{'share':<18}{shares}")
+        lines.append(f"{row['fold']:<5}{row['test_images']:>11,}" + "".join(_cell(row[kind]) for kind in KINDS))
+    shares = "".join(f"{'-' if value is None else f'{100 * value:.1f} %':>14}" for value in audit["shares"].values())
+    lines.append(f"{'share':<16}{shares}")
     lines += [f"Not known: {text}" for text in audit["unknown"]]
+    lines += textwrap.wrap(audit.get("not_seen") or "", 100)
     for row in audit.get("official") or []:
         same = f", slide {', '.join(row['slides'])} under two types" if row["slides"] else ""
         lines.append(f"Official fold {row['fold']}: {len(row['specimens'])} specimens on both sides{same}.")
@@ -103,23 +106,27 @@ def audit_table(audit: dict[str, Any]) -> str:
 
 
 def _cell(value: int | None) -> str:
-    return f"{'-' if value is None else f'{value:,}':>16}"
+    return f"{'-' if value is None else f'{value:,}':>14}"
 
 
 def _copies(across: pd.DataFrame | None, fold: int, test: set[str]) -> dict[str, int | None]:
     """Count the test images with a copy among the images that the fold trains on."""
     if across is None:
-        return {"exact_copy": None, "near_copy": None}
+        return dict.fromkeys(COPY_KINDS, None)
     own = across[across["fold"] == fold]
-    found: dict[str, set[str]] = {"exact_copy": set(), "near_copy": set()}
+    found: dict[str, set[str]] = {kind: set() for kind in COPY_KINDS}
     for one, other in (("a", "b"), ("b", "a")):
         beside = own[(own[f"part_{one}"] == "test") & (own[f"part_{other}"] == "train")]
-        near = np.asarray(beside["kind"] == NEAR)
-        found["near_copy"] |= set(beside[one][near])
-        found["exact_copy"] |= set(beside[one][~near])
+        for kind, names in beside.groupby(beside["kind"].map(COPY_KIND_OF).fillna("exact_copy"))[one]:
+            found[str(kind)] |= set(names)
     if not set().union(*found.values()) <= test:
         raise InputError(f"The copies of fold {fold} are not of its test set; train the run again with --restart.")
-    return {"exact_copy": len(found["exact_copy"]), "near_copy": len(found["near_copy"] - found["exact_copy"])}
+    counts: dict[str, int | None] = {}
+    counted: set[str] = set()
+    for kind, images in found.items():
+        counts[kind] = len(images - counted)
+        counted |= images
+    return counts
 
 
 def _shared(train: pd.DataFrame, test: pd.DataFrame, column: str) -> int | None:

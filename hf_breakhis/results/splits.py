@@ -143,6 +143,7 @@ def copies_in_folder(split: Split) -> pd.DataFrame:
 
     from hf_breakhis.data.integrity.check_image import check_image
     from hf_breakhis.data.integrity.duplicates import find_copies
+    from hf_breakhis.data.integrity.features import describe_all
     from hf_breakhis.hardware import count_cores
 
     images = split.folds.drop_duplicates("file_name")
@@ -155,7 +156,7 @@ def copies_in_folder(split: Split) -> pd.DataFrame:
             raise InputError(f"{split.paths[name]} {one.problem}. Check the permissions of the file.")
     hashes = {key: [getattr(one, key) for one in checked] for key in ("content_sha256", "pixels_sha256", "shape")}
     specimens = images["specimen_id"].where(images["specimen_id"] != "", None)
-    return find_copies(images.assign(label=images["class"], specimen_id=specimens, **hashes))
+    return find_copies(images.assign(label=images["class"], specimen_id=specimens, **hashes), describe_all(contents))
 
 
 def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
@@ -166,8 +167,8 @@ def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
     """
     from hf_breakhis.arguments import DataArguments
     from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images
-    from hf_breakhis.results.audit import find_image_copies
 
     images = load_images(DataArguments(dataset="breakhis", data_dir=data_dir))
     lacking = sorted(set(split.folds["file_name"]) - set(images.dataset["file_name"]))
@@ -176,7 +177,7 @@ def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
             f"{data_dir} lacks {len(lacking):,} images of the split, such as {lacking[0]}. Give all of them, or leave "
             "--data_dir out."
         )
-    return find_image_copies(images, check_images(images))
+    return find_image_copies(images.dataset, check_images(images).files)
 
 
 def _read_file(path: Path) -> pd.DataFrame:

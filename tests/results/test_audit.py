@@ -42,9 +42,12 @@ def test_a_copy_counts_where_its_other_half_trains():
 
 
 def test_an_image_with_an_exact_copy_counts_once():
-    planted = pairs(("a", "e", "same pixels"), ("c", "e", "near copy"), ("a", "e", "same file"))
+    planted = pairs(
+        ("a", "e", "same pixels"), ("c", "e", "near copy"), ("a", "e", "same file"), ("a", "e", "overlapping field"),
+        ("a", "d", "near copy"), ("c", "d", "overlapping field"), ("a", "b", "overlapping field"),
+    )  # fmt: skip
     found = audit_folds(FOLDS, "none", planted)
-    assert (counts(found, "exact_copy")[0], counts(found, "near_copy")[0]) == (1, 0)
+    assert [counts(found, kind)[0] for kind in ("exact_copy", "near_copy", "overlapping_field")] == [1, 1, 1]
 
 
 def test_a_carried_model_has_seen_what_earlier_folds_trained_on():

@@ -1,14 +1,16 @@
 """An audit is told word for word, and each of its numbers is the one that was planted."""
 
 import shutil
+import textwrap
 
 import pandas as pd
 import pytest
 
 from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.integrity.duplicates import LIMITS, find_image_copies
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
-from hf_breakhis.results.audit import audit_folds, audit_table, find_image_copies, official_leaks
+from hf_breakhis.results.audit import KINDS, audit_folds, audit_table, official_leaks
 
 
 def folds_of(*rows):
@@ -27,27 +29,29 @@ def copies(*rows):
 
 
 def test_the_whole_text_of_an_audit():
-    kinds = ("exact_copy", "near_copy", "same_patient", "same_specimen", "seen_in_training")
+    kinds = ("exact_copy", "near_copy", "overlapping_field", "same_patient", "same_specimen", "seen_in_training")
     audit = {
         "per_fold": [
-            {"fold": 0, "test_images": 1582} | dict(zip(kinds, (1, None, 1234, 0, 20), strict=True)),
-            {"fold": 10, "test_images": 7} | dict(zip(kinds, (0, None, 7, 1, 0), strict=True)),
+            {"fold": 0, "test_images": 1582} | dict(zip(kinds, (1, None, 30, 1234, 0, 20), strict=True)),
+            {"fold": 10, "test_images": 7} | dict(zip(kinds, (0, None, 0, 7, 1, 0), strict=True)),
         ],
-        "shares": dict(zip(kinds, (0.00063, None, 0.78099, 1.0, 0.0126), strict=True)),
+        "shares": dict(zip(kinds, (0.00063, None, 0.0189, 0.78099, 1.0, 0.0126), strict=True)),
         "unknown": ["Whether it rains.", "Copies: the disk is gone."],
+        "not_seen": "The search sees no ghosts.",
         "official": [
             {"fold": 1, "slides": ["14-1", "14-2"], "specimens": ["14-1", "14-2", "14-3"]},
             {"fold": 2, "slides": [], "specimens": ["14-4", "14-5"]},
         ],
     }
     assert audit_table(audit).splitlines() == [
-        "Fold   Test images      Exact copy       Near copy    Same patient   Same specimen   Seen by model",
-        "-" * 98,
-        "0            1,582               1               -           1,234               0              20",
-        "10               7               0               -               7               1               0",
-        "share                        0.1 %               -          78.1 %         100.0 %           1.3 %",
+        "Fold Test images    Exact copy     Near copy   Overlapping  Same patient Same specimen Seen by model",
+        "-" * 100,
+        "0          1,582             1             -            30         1,234             0            20",
+        "10             7             0             -             0             7             1             0",
+        "share                    0.1 %             -         1.9 %        78.1 %       100.0 %         1.3 %",
         "Not known: Whether it rains.",
         "Not known: Copies: the disk is gone.",
+        "The search sees no ghosts.",
         "Official fold 1: 3 specimens on both sides, slide 14-1, 14-2 under two types.",
         "Official fold 2: 2 specimens on both sides.",
     ]
@@ -56,16 +60,17 @@ def test_the_whole_text_of_an_audit():
 @pytest.mark.parametrize("official", [{}, {"official": None}])
 def test_an_audit_of_other_folds_says_nothing_of_the_official_ones(official):
     text = audit_table(audit_folds(SWAPPED, "none", copies()) | official)
-    assert len(text.splitlines()) == 5
+    assert text.splitlines()[5:] == textwrap.wrap(LIMITS, 100)
 
 
 def test_the_whole_of_what_an_audit_writes():
-    kinds = {"exact_copy": 0, "near_copy": 0, "same_patient": 0, "same_specimen": 0, "seen_in_training": 0}
+    kinds = dict.fromkeys(KINDS, 0)
     assert audit_folds(SWAPPED, "none", copies(), "not asked for") == {
-        "format": 1,
+        "format": 2,
         "per_fold": [{"fold": fold, "test_images": 2} | kinds for fold in (0, 1)],
         "shares": kinds,
         "unknown": [],
+        "not_seen": LIMITS,
     }
 
 
@@ -94,7 +99,10 @@ def test_groups_unknown_on_one_side_leave_no_number_in_that_fold(nameless):
     assert (found["shares"]["same_patient"], found["shares"]["same_specimen"]) == (None, 0)
 
 
-@pytest.mark.parametrize(("kind", "column"), [("same pixels", "exact_copy"), ("near copy", "near_copy")])
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [("same pixels", "exact_copy"), ("near copy", "near_copy"), ("overlapping field", "overlapping_field")],
+)
 def test_a_copy_counts_from_whichever_side_it_is_tested(kind, column):
     found = audit_folds(SWAPPED, "none", copies(("a", "c", kind), ("d", "b", kind)))
     assert [row[column] for row in found["per_fold"]] == [2, 2]
@@ -127,7 +135,7 @@ def test_a_planted_copy_is_found_among_the_images(small_breakhis, data_args):
     one, *_, other = sorted(small_breakhis.rglob("*.png"))
     shutil.copy(one, other)
     images = load_images(data_args(small_breakhis))
-    found = find_image_copies(images, check_images(images))
+    found = find_image_copies(images.dataset, check_images(images).files)
     exact = found[found["kind"] == "same file"]
     assert exact[["a", "b"]].to_numpy().tolist() == [[one.name, other.name]]
     assert exact[["distance", "turn", "same_specimen", "same_label"]].to_numpy().tolist() == [

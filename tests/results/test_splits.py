@@ -10,11 +10,11 @@ from PIL import Image
 from hf_breakhis.cli import main
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.files import InputError
-from hf_breakhis.results.audit import audit_folds, official_leaks
+from hf_breakhis.results.audit import KINDS, audit_folds, official_leaks
 from hf_breakhis.results.splits import PUBLISHED, copies_in_folder, describe_split, is_split, read_split
 
 A, A2, B = (f"SOB_{name}-40-00{{}}.png" for name in ("B_A-14-22549AB", "B_A-14-22549CD", "M_DC-14-2523"))
-NOTHING = {"exact_copy": 0, "near_copy": 0, "same_patient": 0, "same_specimen": 0, "seen_in_training": 0}
+NOTHING = dict.fromkeys(KINDS, 0)
 
 
 def audited(split, pairs=None):
@@ -75,7 +75,8 @@ def test_a_table_in_the_form_of_any_spreadsheet(tmp_path, separator):
     assert split.folds["file_name"].tolist() == [A.format(1), A.format(2), B.format(1)]
     assert split.folds["part"].tolist() == ["train", "test", "validation"]
     assert audited(split) == {"fold": 0, "test_images": 1} | NOTHING | {
-        "same_patient": 1, "same_specimen": 1, "exact_copy": None, "near_copy": None
+        "same_patient": 1, "same_specimen": 1, "exact_copy": None, "near_copy": None,
+        "overlapping_field": None,
     }  # fmt: skip
 
 

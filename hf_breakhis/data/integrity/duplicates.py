@@ -1,41 +1,42 @@
-"""Copies: the same file, the same pixels, or the same picture resized, re-encoded, recoloured, turned or mirrored.
+"""Copies: the same file, the same pixels, or the same picture changed; and fields of a slide that overlap.
 
-Two pictures are compared by the signs of 255 waves: of the lowest 16x16 coefficients of the cosine transform of a grey
-64x64 thumbnail, all but the mean. Mirroring a picture only changes the sign of odd waves, and turning it also swaps
-rows and columns, so one code answers for all eight ways to lay a picture down.
+A changed picture is found in one of two ways. Two pictures that fill the frame in the same way are compared by the
+signs of 255 waves: of the lowest 16x16 coefficients of the cosine transform of a grey 64x64 thumbnail, all but the
+mean. Mirroring a picture only changes the sign of odd waves, and turning it also swaps rows and columns, so one code
+answers for all eight ways to lay a picture down. Crops, rotations by any angle and shifts are found by local features
+(`features`, `overlaps`).
 
-`benchmarks/near_copies.py` measures the distances, in waves of 255 that differ:
+`benchmarks/near_copies.py` measures how many copies are found for each kind of change, how many alarms are false, and
+what the search costs. The threshold of 54 waves lies midway between a crop of 1 % and the nearest different images.
+Fields that overlap are a kind of their own: one of them shows a part that the other does not.
 
-    copies of 63 real images of BreakHis, laid down in any of the eight ways                        median   most
-      JPEG of quality 95 to 30, half and a quarter of the size, squashed to a square, blurred, noisy     1     10
-      another brightness, contrast or stain                                                              2     14
-      1 % cut off each side                                                                             21     30
-      3 % cut off each side                                                                             54     78
-    different images                                                                                          least
-      1,953 pairs of real ones, 186 of them within one slide folder                                              98
-      31,272,186 pairs of a twin of full count                                                                   76
-
-A near copy is a pair that differs in at most 54 waves, midway between a crop of 1 % and the nearest different images:
-no false alarm in either set. How near fields lie that overlap on the slide is not known; a wide overlap is an alarm.
-
-The package imagehash separates these pictures as well (`phash` of 16x16: copies up to 16, different fields from 98),
-but computes one code for each of the eight ways, four times as slow, needs PyWavelets, and searches no pairs.
+The package imagehash has hashes of the first kind, one for each of the eight ways, and searches no pairs.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from hf_breakhis.data.integrity.features import Features, describe_all
+from hf_breakhis.data.integrity.overlaps import Overlap, find_overlaps
 from hf_breakhis.files import InputError
 
 NUM_WAVES = 255
 THRESHOLD = 54  # waves that may differ in a near copy
+FILLED = 0.02  # share of the area in filled corners from which on waves alone do not show a copy
 MAX_PAIRS = 1_000_000
 KINDS_OF = {"content_sha256": "same file", "pixels_sha256": "same pixels"}  # what is equal in exact copies
 NEAR = "near copy"
+OVERLAP = "overlapping field"
+LIMITS = (
+    "The search cannot see crops that keep less than half of each side, pictures with little structure (strongly "
+    "blurred, or nearly of one colour), elastic deformations, and overlaps of fields by a narrow strip."
+)
 TURNS = (  # how the second picture is to be laid down to look like the first
     "as it is",
     "mirrored left to right",
@@ -68,43 +69,86 @@ def shape_code(picture: Image.Image) -> str:
     return np.packbits([signs[row::2, column::2] for row in (0, 1) for column in (0, 1)]).tobytes().hex()
 
 
-def find_copies(files: pd.DataFrame, threshold: int = THRESHOLD) -> pd.DataFrame:
+def find_image_copies(dataset: datasets.Dataset, files: pd.DataFrame) -> pd.DataFrame:
+    """Return every pair of images of a data set that show the same; see `find_copies`.
+
+    Args:
+        dataset: with `image`, `file_name`, `label` and `specimen_id`.
+        files: what the check found in these files, see `Findings.files`.
+    """
+    table = dataset.remove_columns("image").to_pandas()[["file_name", "label", "specimen_id"]]
+    rows = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+    return find_copies(table.merge(files, on="file_name"), describe_all(_Images(rows)))
+
+
+class _Images(Sequence[dict[str, Any]]):
+    """The files of a data set, read one at a time."""
+
+    def __init__(self, rows: datasets.Dataset) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self.rows[row]["image"]
+
+
+def find_copies(files: pd.DataFrame, features: Sequence[Features] = (), threshold: int = THRESHOLD) -> pd.DataFrame:
     """Return every pair of images that show the same.
 
     Args:
         files: one row an image: `file_name`, `label`, `specimen_id`, `content_sha256`, `pixels_sha256`, `shape` (of
             `shape_code`); the last three "" where unknown.
+        features: of `describe_all`, one an image; none to search neither crops and rotations nor overlaps.
         threshold: waves that may differ.
 
     Returns:
-        Columns `a`, `b` (file names), `kind` ("same file", "same pixels" or "near copy"), `distance` (waves that
-        differ, 0 to 255), `turn` (of `TURNS`), `same_specimen` (None where a specimen is unknown), `same_label`;
-        sorted by row.
+        Columns `a`, `b` (file names), `kind` ("same file", "same pixels", "near copy" or "overlapping field"),
+        `distance` (waves that differ, 0 to 255, None where more than `threshold` do), `shared` (share of the smaller
+        image that both show, 0 to 1, None where features did not find the pair), `turn` (how the second image lies,
+        in words), `same_specimen` (None where a specimen is unknown), `same_label`; sorted by row.
 
     Raises:
         InputError: there are more than `MAX_PAIRS`.
     """
     exact = {pair for column in KINDS_OF for pair in _equal_pairs(list(files[column]))}
-    found = pd.DataFrame(
-        [*near_pairs(list(files["shape"]), threshold), *((i, j, 0, 0) for i, j in exact)],
-        columns=["i", "j", "distance", "turn"],
-        dtype=np.int64,
-    )
-    found = found.drop_duplicates(["i", "j"], keep="last").sort_values(["i", "j"], ignore_index=True)
-    a, b = files.iloc[found["i"]].reset_index(drop=True), files.iloc[found["j"]].reset_index(drop=True)
+    waves = {(i, j): (distance, turn) for i, j, distance, turn in near_pairs(list(files["shape"]), threshold)}
+    overlaps = {(one.i, one.j): one for one in find_overlaps(features)} if len(features) else {}
+    # Pictures with corners of one colour have similar waves if they were rotated alike, whatever they show.
+    filled = {row for row, one in enumerate(features) if one.filled > FILLED}
+    waves = {pair: found for pair, found in waves.items() if pair in overlaps or not filled.issuperset(pair)}
+    waves |= dict.fromkeys(exact, (0, 0))
+    pairs = sorted({*waves, *overlaps})
+    _require_few(len(pairs))
+    a, b = (files.iloc[[pair[side] for pair in pairs]].reset_index(drop=True) for side in (0, 1))
     equal = {column: (a[column] == b[column]) & (a[column] != "") for column in KINDS_OF}
+    is_near = pd.Series([pair in waves or overlaps[pair].is_copy for pair in pairs], dtype=bool)
     known = a["specimen_id"].notna() & b["specimen_id"].notna()
+    shares = [None if pair in exact or pair not in overlaps else round(overlaps[pair].share, 3) for pair in pairs]
     return pd.DataFrame(
         {
             "a": a["file_name"],
             "b": b["file_name"],
-            "kind": np.select(list(equal.values()), list(KINDS_OF.values()), NEAR),
-            "distance": found["distance"],
-            "turn": [TURNS[turn] for turn in found["turn"]],
+            "kind": np.select([*equal.values(), is_near], [*KINDS_OF.values(), NEAR], OVERLAP),
+            "distance": pd.Series([waves[pair][0] if pair in waves else None for pair in pairs], dtype=object),
+            "shared": pd.Series(shares, dtype=object),
+            "turn": [TURNS[waves[pair][1]] if pair in waves else _in_words(overlaps[pair]) for pair in pairs],
             "same_specimen": (a["specimen_id"] == b["specimen_id"]).astype(object).where(known, None),
             "same_label": a["label"] == b["label"],
         }
     )
+
+
+def _in_words(one: Overlap) -> str:
+    """Return how the second image of a pair lies on the first."""
+    angle = round(one.angle)
+    words = [
+        "mirrored" * one.mirrored,
+        f"rotated by {angle} degrees" * (angle != 0),
+        f"{one.scale:.2f} times as large" * (round(one.scale, 2) != 1),
+    ]
+    return ", ".join(filter(None, words)) or "shifted"
 
 
 def copies_across_parts(pairs: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:

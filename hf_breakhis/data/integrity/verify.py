@@ -2,6 +2,7 @@
 
 import textwrap
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import pandas as pd
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, BreakHisName, parse_file_name
 from hf_breakhis.data.images import ODD_PLACES, Images, few, placeless, tell
 from hf_breakhis.data.integrity.check_images import Findings
-from hf_breakhis.data.integrity.duplicates import THRESHOLD, copies_across_parts, find_copies
+from hf_breakhis.data.integrity.duplicates import (
+    LIMITS,
+    NEAR,
+    OVERLAP,
+    THRESHOLD,
+    copies_across_parts,
+    find_image_copies,
+)
 from hf_breakhis.data.integrity.findings import Finding, those_with_images
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import BITS, MODE
@@ -19,6 +27,7 @@ from hf_breakhis.data.walk import OTHER
 from hf_breakhis.files import InputError
 
 FORMAT = 1
+PLURALS = {NEAR: "near copies", OVERLAP: "overlapping fields"}
 ASPECTS = {"class": "label", "tumor_type": "tumor_type", "magnification": "magnification", "slide": "patient_id"}
 
 
@@ -33,11 +42,12 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
     Returns:
         What verify.json holds: `whole` (no finding but known ones), `counts` (expected and found by class, tumour
         type, magnification and slide folder), `findings` (kind, count, sentence, images), `known`, `copies` (see
-        `find_copies`), `manifest_sha256`.
+        `find_copies`), `copies_not_seen`, `manifest_sha256`.
     """
     table = images.dataset.remove_columns("image").to_pandas()
     expected = expected_names(images)
-    pairs = find_copies(table[["file_name", "label", "specimen_id"]].merge(checked.files, on="file_name"))
+    pairs = find_image_copies(images.dataset, checked.files)
+    natural = (pairs["kind"] == OVERLAP) & pairs["same_specimen"].eq(True) & pairs["same_label"].astype(bool)
     known, strange = _slides_of_two_types(table)
     findings = [
         *_missing(expected, set(table["file_name"])),
@@ -45,7 +55,7 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
         *_unusable(checked.files),
         *checked.oddities,
         Finding("two_types", "A slide under two tumour types", strange),
-        *_copies(pairs),
+        *_copies(pairs[~natural]),
         *(_divided(pairs, folds) if folds is not None else []),
     ]
     told = [finding.to_dict() for finding in those_with_images(findings)]
@@ -61,15 +71,20 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
         "num_found": len(table),
         "counts": _count(table, images.classes, expected),
         "findings": told,
-        "known": [*known, *_other_files(images)],
+        "known": [*known, *_other_files(images), *_overlapping(int(natural.sum()))],
         "near_copy_threshold": THRESHOLD,
         "copies": pairs.to_dict("records"),
+        "copies_not_seen": LIMITS,
     }
 
 
 def _other_files(images: Images) -> list[str]:
     other = images.places.get(OTHER, [])
     return [f"{len(other):,} other files are no images: {few(other)}."] if other else []
+
+
+def _overlapping(pairs: int) -> list[str]:
+    return [f"{pairs:,} pairs of fields overlap within a specimen."] if pairs else []
 
 
 def expected_names(images: Images) -> list[BreakHisName] | None:
@@ -154,7 +169,7 @@ def _copies(pairs: pd.DataFrame) -> list[Finding]:
     return [
         Finding(
             f"{kind}_{where}".replace(" ", "_"),
-            f"Pairs of the {kind}".replace("the near copy", "near copies") + f" {where}".replace("_", " "),
+            f"Pairs of {PLURALS.get(str(kind), f'the {kind}')} {str(where).replace('_', ' ')}",
             _name_pairs(rows),
         )
         for (kind, where), rows in pairs.groupby(["kind", across], sort=True)
@@ -164,8 +179,12 @@ def _copies(pairs: pd.DataFrame) -> list[Finding]:
 def _divided(pairs: pd.DataFrame, folds: pd.DataFrame) -> list[Finding]:
     """Return a finding for each fold that has copies in two of its parts."""
     return [
-        Finding("copies_across_parts", f"Copies in two parts of fold {fold}", _name_pairs(rows, parts=True))
-        for fold, rows in copies_across_parts(pairs, folds).groupby("fold")
+        Finding(f"{kind}_across_parts", f"{words} in two parts of fold {fold}", _name_pairs(rows, parts=True))
+        for kind, words, part in (
+            ("copies", "Copies", pairs[pairs["kind"] != OVERLAP]),
+            ("overlapping_fields", "Overlapping fields", pairs[pairs["kind"] == OVERLAP]),
+        )
+        for fold, rows in copies_across_parts(part, folds).groupby("fold")
     ]
 
 
@@ -174,9 +193,15 @@ def _name_pairs(rows: pd.DataFrame, parts: bool = False) -> dict[str, str]:
     return {
         f"{row['a']} = {row['b']}": f"{row['part_a']}, {row['part_b']}"
         if parts
-        else f"{row['distance']} of 255 waves differ, {row['turn']}" * (row["kind"] == "near copy")
+        else _alike(row) * (row["kind"] in (NEAR, OVERLAP))
         for row in rows.to_dict("records")
     }
+
+
+def _alike(row: Mapping[Any, Any]) -> str:
+    if row["distance"] is None:
+        return f"{100 * row['shared']:.0f} % in common, {row['turn']}"
+    return f"{row['distance']} of 255 waves differ, {row['turn']}"
 
 
 def _count(table: pd.DataFrame, classes: tuple[str, ...], expected: list[BreakHisName] | None) -> dict[str, dict]:
@@ -222,6 +247,7 @@ def verify_table(report: dict[str, Any]) -> str:
     lines += [line for text in report["known"] for line in _wrap(f"Known: {text}")]
     for sentence in placeless([finding["sentence"] for finding in report["findings"]], report["location"]):
         lines += _wrap(f"Finding: {sentence}")
+    lines += _wrap(f"Copies: {report['copies_not_seen']}")
     return "\n".join([*lines, "Whole and clean." if report["whole"] else f"Findings: {len(report['findings'])}."])
 
 

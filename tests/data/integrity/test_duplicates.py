@@ -159,7 +159,7 @@ def test_images_that_cannot_be_used_are_copies_of_nothing(files):
     files["content_sha256"] = files["pixels_sha256"] = files["shape"] = ""
     pairs = find_copies(files)
     assert len(pairs) == 0
-    assert list(pairs.columns) == ["a", "b", "kind", "distance", "turn", "same_specimen", "same_label"]
+    assert list(pairs.columns) == ["a", "b", "kind", "distance", "shared", "turn", "same_specimen", "same_label"]
 
 
 def test_a_pair_counts_for_each_fold_that_divides_it(files):

@@ -252,7 +252,9 @@ def test_real_images_have_no_finding_but_what_is_missing(real_breakhis, data_arg
     found = verify(images, check_images(images))
     assert [finding["kind"] for finding in found["findings"]] == ["missing"]
     assert found["findings"][0]["count"] == 7909 - 63
-    assert found["copies"] == []
+    assert {pair["kind"] for pair in found["copies"]} == {"overlapping field"}
+    assert all(pair["same_specimen"] for pair in found["copies"])
+    assert f"{len(found['copies'])} pairs of fields overlap within a specimen." in found["known"]
 
 
 def test_the_command_prints_a_table_leaves_json_and_ends_with_0_or_1(tree, small_breakhis, tmp_path, capsys):
