@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from transformers import AutoImageProcessor, pipeline
 
 from hf_breakhis.data.images import few
-from hf_breakhis.data.open_image import open_image
+from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
@@ -191,7 +191,13 @@ def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
         return None
     (folder / EXPLAINED).mkdir()
     for name in [name for row in index["images"] for name in row["pictures"].values()]:
-        shutil.copyfile(fold.folder / EXPLAINED / Path(name).name, folder / EXPLAINED / Path(name).name)
+        picture = fold.folder / EXPLAINED / Path(name).name
+        shutil.copyfile(picture, folder / EXPLAINED / picture.name)
+        try:
+            with open_image(folder / EXPLAINED / picture.name) as opened:
+                opened.load()
+        except PILLOW_ERRORS as error:
+            raise InputError(f"{picture} is damaged. `hf-breakhis explain` writes it again.") from error
     return index
 
 

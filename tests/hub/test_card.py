@@ -248,4 +248,7 @@ def test_patient_sensitivity_is_told_where_the_summary_has_it(trained_run, tmp_p
     summary["patient"]["pooled"]["sensitivity"] = {"value": 0.75, "low": None, "high": None}
     (run / "summary.json").write_text(json.dumps(summary))
     Run(run).seal()
-    assert "| Patient sensitivity of the mean probability (malignant) | 0.750 | none |" in card_of(run, tmp_path / "with").text
+    assert (
+        "| Patient sensitivity of the mean probability (malignant) | 0.750 | none |"
+        in card_of(run, tmp_path / "with").text
+    )
