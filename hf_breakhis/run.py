@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hf_breakhis.checksums import changed_files, checksum
 from hf_breakhis.files import InputError, write_json
@@ -49,6 +49,7 @@ INDEX = "index.json"
 REFIT = "refit"
 FOLD_PREFIX = "fold-"
 REPEAT_PREFIX = "repeat-"
+IMPORTED = "imported"  # kind of a run in its recipe
 
 INPUTS = (RECIPE, DATA, FOLDS, COLORS)  # written before training
 SCORES = (PREDICTIONS, DECISION, SUMMARY)  # written by `report`
@@ -157,14 +158,9 @@ class Run:
 
     Every reader raises InputError for a file that is missing or damaged. Contents are cached: create a new
     object after a file was written.
-
-    Attributes:
-        folder: the run folder.
-        kind: origin of the predictions; "trained" from a recipe.
     """
 
     folder: Path
-    kind: Literal["trained"] = "trained"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
@@ -205,7 +201,7 @@ class Run:
 
     def repeat(self, number: int) -> "Run":
         """Return one repeat, which is a run itself."""
-        return Run(self.folder / f"{REPEAT_PREFIX}{number}", self.kind)
+        return Run(self.folder / f"{REPEAT_PREFIX}{number}")
 
     def repeats(self) -> dict[int, "Run"]:
         """Return the repeats by number; empty for a run without repeats."""
@@ -217,19 +213,22 @@ class Run:
 
     @cached_property
     def _whole_recipe(self) -> dict[str, Any]:
+        advice = "Give the folder that `train` wrote, for example outputs/c3."
         if not self.folder.is_dir():
-            raise InputError(f"No run at {self.folder}. Give the folder that `train` wrote, for example outputs/c3.")
+            raise InputError(f"No run at {self.folder}. {advice}")
         if not self.exists:
-            raise InputError(
-                f"{self.folder} has no {RECIPE}, so it is not a run. Give the folder that `train` wrote, for example "
-                "outputs/c3."
-            )
+            raise InputError(f"{self.folder} has no {RECIPE}, so it is not a run. {advice}")
         return read_yaml_mapping(self.folder / RECIPE, {"environment": dict}, _RESTORE)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The fields of the recipe, without the environment of the run."""
         return {name: value for name, value in self._whole_recipe.items() if name != "environment"}
+
+    @cached_property
+    def is_imported(self) -> bool:
+        """Whether another program made the predictions, so that there are no models, histories and colors."""
+        return self.recipe.get("kind") == IMPORTED
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -293,7 +292,7 @@ class Run:
 
     def _scored_folds(self) -> list[int]:
         above = self.repeats() or "protocol" not in self.summary  # a page of repeats, or of several runs
-        return [] if above else self.summary["protocol"]["folds_present"]
+        return [] if above or self.is_imported else self.summary["protocol"]["folds_present"]
 
     def read_folds(self) -> "pd.DataFrame":
         """Return one row for each fold and image: names, groups, label and part."""

@@ -1,8 +1,9 @@
 """Readers for files that may be damaged: tables of text, and mappings with required fields."""
 
 import csv
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ REMEDY = "give another file, or write it again"
 Fields = Mapping[str, type | tuple[type, ...]]
 NUMBER = (int, float)
 OPTIONAL_TEXT = (str, type(None))
+MAX_ROWS = 1_000_000  # of a table from elsewhere, so that a wrong file does not fill the memory
+MAX_LINE = 1 << 20
 
 
 def read_mapping(path: str | Path, fields: Fields, remedy: str = REMEDY) -> dict[str, Any]:
@@ -153,6 +156,108 @@ def as_bools(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
             f"{path}, row {row + 1}, column {column.name}: {column.iloc[row]!r} is neither True nor False."
         )
     return (column == "True").to_numpy()
+
+
+def foreign_rows(path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """Open a table that another program wrote: CSV, TSV, JSON lines or Parquet, also as Excel leaves them.
+
+    Returns:
+        The names of the columns, and the rows as text, read as they are needed; a missing value is "".
+
+    Raises:
+        InputError: the file cannot be read, is empty or has another format; while reading also for a row of another
+            length than the header, and after `MAX_ROWS` rows.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+        if not start:
+            raise InputError(f"{path} is empty; {REMEDY}.")
+        if start[:2] == b"PK":
+            raise InputError(f"{path} is an Excel workbook or an archive. Save the table as CSV.")
+        if start == b"PAR1":
+            rows = _parquet_rows(path)
+        else:
+            lines = _lines(path, "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+            rows = _json_rows(lines, path) if start.lstrip()[:1] == b"{" else _delimited_rows(lines, path)
+        columns = next(rows)
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror or error}); {REMEDY}.") from error
+    except StopIteration as error:
+        raise InputError(f"{path} is empty; {REMEDY}.") from error
+    return columns, _counted(rows, path)
+
+
+def _counted(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    for number, row in enumerate(rows):
+        if number == MAX_ROWS:
+            raise InputError(f"{path} has more than {MAX_ROWS:,} rows. Give one row for each test image.")
+        yield row
+
+
+def _lines(path: Path, encoding: str) -> Iterator[str]:
+    try:
+        with path.open(encoding=encoding, newline="") as stream:
+            while line := stream.readline(MAX_LINE):
+                if len(line) == MAX_LINE:
+                    raise InputError(f"{path} is not a table: a line has more than {MAX_LINE:,} characters.")
+                yield line
+    except UnicodeError as error:
+        raise InputError(f"{path} is not a text file in UTF-8. Save the table as CSV in UTF-8.") from error
+
+
+def _delimited_rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
+    first = next((line for line in lines if line.strip()), "")
+    separator = max(",;\t|", key=first.count)
+    if first.lower().startswith("sep="):  # Excel writes and reads such a line
+        separator, first = first.strip()[4:5] or ",", next(lines, "")
+    if not first.strip():
+        return
+    length = None
+    try:
+        for row in csv.reader(itertools.chain([first], lines), delimiter=separator):
+            if not any(cell.strip() for cell in row):  # Excel leaves empty rows below a table
+                continue
+            length = length or len(row)
+            if len(row) != length:
+                raise InputError(f"{path} has a row of {len(row)} cells ({row[0][:60]!r}), but {length} columns.")
+            yield [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise InputError(f"{path} is not a table ({error}); {REMEDY}.") from error
+
+
+def _json_rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
+    columns: list[str] | None = None
+    for number, line in enumerate((line for line in lines if line.strip()), start=1):
+        try:
+            row = json.loads(line, parse_float=str, parse_int=str)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number} is not JSON. Give one object in each line.") from error
+        if not isinstance(row, dict) or (columns is not None and set(row) != set(columns)):
+            raise InputError(f"{path}, line {number} has other fields than the first. Give one object in each line.")
+        if columns is None:
+            columns = list(row)
+            yield columns
+        yield [_text(row[name]) for name in columns]
+
+
+def _parquet_rows(path: Path) -> Iterator[list[str]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = list(file.schema_arrow.names)
+            yield columns
+            for batch in file.iter_batches(batch_size=10_000):
+                values = batch.to_pydict()
+                yield from (list(map(_text, row)) for row in zip(*(values[name] for name in columns), strict=True))
+    except pa.ArrowException as error:
+        raise InputError(f"{path} is a damaged Parquet file; {REMEDY}.") from error
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _kind(value: Any) -> str:

@@ -22,6 +22,8 @@ from hf_breakhis.cli.page import page
 from hf_breakhis.cli.predict import predict
 from hf_breakhis.cli.publish import publish
 from hf_breakhis.cli.recipes import app as recipes_app
+from hf_breakhis.cli.score import HELP as SCORE_HELP
+from hf_breakhis.cli.score import score
 from hf_breakhis.cli.space import space
 from hf_breakhis.cli.start import READER_GONE, discard_output, prepare, reader_is_gone
 from hf_breakhis.files import InputError
@@ -36,7 +38,7 @@ RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_na
 
 COMMAND_GROUPS = {
     "Run": ("train",),
-    "Evaluate": ("report", "compare", "audit", "check"),
+    "Evaluate": ("report", "score", "compare", "audit", "check"),
     "Use": ("predict", "explain", "embed", "export"),
     "Share": ("publish", "space", "page"),
     "Data": ("data",),
@@ -73,6 +75,7 @@ app.command()(export)
 app.command()(page)
 app.command()(publish)
 app.command()(predict)
+app.command(context_settings=RAW, help=SCORE_HELP)(score)
 app.command()(space)
 
 

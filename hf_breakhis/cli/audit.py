@@ -90,6 +90,8 @@ def _audit_run(run: Path, flags: list[str]) -> None:
     whole = Run(run)
     split_by, carry_over = str(whole.field("split_by")), str(whole.field("carry_over"))
     whole.require_unchanged()
+    if whole.is_imported and not (whole.read_folds()["part"] == "train").any():
+        raise InputError(f"{run} has no training list. Run `hf-breakhis score` again with --train or --split.")
     members = whole.members()
     pairs, without = _copies_of_run(next(iter(members.values())), whole.recipe, flags)
     for number, member in members.items():

@@ -22,7 +22,7 @@ def sibling(run: Run, fields: tuple[str, ...]) -> dict[str, Any] | None:
         both None where none has ended, and the `command` that trains it.
     """
     protocol = run.summary["protocol"]
-    if _is_honest(protocol) or not run.summary["data"]["num_specimens"]:
+    if run.is_imported or _is_honest(protocol) or not run.summary["data"]["num_specimens"]:
         return None
     found = next((other for other in _neighbours(run) if _is_sibling(other, run, fields)), None)
     if found is None:

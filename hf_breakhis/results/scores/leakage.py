@@ -7,6 +7,14 @@ import pandas as pd
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import by_fold, known
 
+KINDS = ("same_patient", "same_specimen", "seen_in_training")
+NOT_ASSESSED = "No training list was given: leakage was not assessed."
+
+
+def is_assessed(leakage: dict[str, Any]) -> bool:
+    """Say whether the training sets are known."""
+    return leakage["share_seen"] is not None
+
 
 def leakage(folds: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     """Count the test images that show a patient or a specimen of their own fold's training set.
@@ -35,6 +43,8 @@ def _fold(folds: pd.DataFrame, fold: int, test: pd.DataFrame) -> dict[str, Any]:
             "they are not the same; train that fold again with --restart."
         )
     train = folds[folds["part"] == "train"]
+    if train.empty:  # of imported predictions
+        return {"fold": int(fold), "test_images": len(test)} | dict.fromkeys(KINDS)
     return {
         "fold": int(fold),
         "test_images": len(test),

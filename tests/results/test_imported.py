@@ -1,0 +1,160 @@
+"""Predictions of other programs: what is read, what is refused, and what their scores are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_breakhis.cli import main
+from hf_breakhis.data.inventory import expected_file_names
+from hf_breakhis.files import InputError
+from hf_breakhis.results.foreign import parse_foreign_name, read_foreign, to_probabilities
+
+NAMES = expected_file_names()[::160]
+REAL = Path(__file__).parents[3] / "shared/real/predictions"
+NOT_THERE = not REAL.is_dir()
+
+
+def table(folder, text, name="theirs.csv", encoding="utf-8"):
+    path = folder / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def rows(values, header="file_name,prob_malignant", separator=","):
+    return "\n".join([header, *(f"{name}{separator}{value}" for name, value in zip(NAMES, values, strict=False))])
+
+
+def test_excel_leaves_semicolons_commas_and_a_mark(tmp_path):
+    plain = read_foreign(table(tmp_path, rows(["0.25", "0.5", "1"])), {})
+    excel = read_foreign(
+        table(tmp_path, "sep=;\r\n" + rows(["0,25", "0,5", "1"], "Img. name;Malignant", ";"), "e.csv", "utf-8-sig"), {}
+    )
+    wide = read_foreign(
+        table(tmp_path, rows(["25 %", "50 %", "100 %"], "image\tp_malignant", "\t"), "u.txt", "utf-16"), {}
+    )
+    for other in (excel, wide):
+        pd.testing.assert_frame_equal(other.rows, plain.rows)
+    assert plain.rows["prob_malignant"].tolist() == [0.25, 0.5, 1.0]
+    assert plain.rows["predicted"].tolist() == [0, 0, 1]
+    assert plain.ties == 1
+
+
+def test_json_lines_and_parquet_are_read_alike(tmp_path):
+    frame = pd.DataFrame({"file_name": NAMES[:5], "prob_malignant": [0.1, 0.2, 0.7, 1 / 3, 0.9]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True, double_precision=15)
+    for name in ("a.parquet", "a.jsonl"):
+        read = read_foreign(tmp_path / name, {}).rows["prob_malignant"]
+        np.testing.assert_allclose(read, frame["prob_malignant"], rtol=1e-14)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sampled_from(NAMES), st.sampled_from(["", "a/b/", "C:\\data\\", "./"]), st.sampled_from(["", ".png", ".JPG"])
+)
+def test_paths_and_endings_do_not_change_the_image(name, folder, ending):
+    assert str(parse_foreign_name(folder + name.removesuffix(".png") + ending)) == name
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("fuzz") / "a.csv"
+    path.write_bytes(f"file_name,malignant\n{text}".encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError) as error:  # no text of 60 letters is a row of an image and a number
+        read_foreign(path, {})
+    assert str(error.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 28), st.just(28)), min_size=2, max_size=20))
+def test_votes_are_shares(pairs):
+    votes = np.array([(a, n - a) for a, n in pairs], dtype=float)
+    prob, kind = to_probabilities(votes, ["benign", "malignant"], ("benign", "malignant"), "auto", Path("x"))
+    assert kind == "votes"
+    np.testing.assert_allclose(prob, votes / 28)
+
+
+def test_logits_are_those_of_a_softmax():
+    values = np.array([[1.0, 3.0], [-2.0, 0.5]])
+    prob, _ = to_probabilities(values, ["malignant", "benign"], ("benign", "malignant"), "logits", Path("x"))
+    np.testing.assert_allclose(prob[:, 1], 1 / (1 + np.exp(values[:, 1] - values[:, 0])))
+
+
+ERRORS = {
+    "empty": ("", "is empty"),
+    "unknown name": (f"file_name,malignant\n{NAMES[0][:-5]}x.png,0.5\n{NAMES[1]},0.1\n", "1 of 2 names"),
+    "outside": (rows(["0.5", "1.5"]), "outside 0 to 1"),
+    "sum": (rows(["0.5,0.2", "0.1,0.9"], "file_name,benign,malignant"), "do not sum to 1"),
+    "NaN": (rows(["0.5", "nan"]), "have no number"),
+    "class": (rows(["0.5,benign", "0.1,grey"], "file_name,malignant,label"), "'grey' in the column of classes"),
+    "contradiction": (rows(["0.5,malignant"], "file_name,malignant,label"), "1 of 1 rows contradicts the name"),
+    "no score": (rows(["1"], "file_name,thing"), "none with a score"),
+    "short row": (f"file_name,malignant\n{NAMES[0]}\n", "a row of 1 cells"),
+    "workbook": ("PK\x03\x04", "Excel workbook"),
+    "twice": (f"file_name,malignant\n{NAMES[0]},0.5\n{NAMES[0]},0.1\n", "twice in one fold"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_cannot_be_used_ends_with_one_line(tmp_path, capsys, case):
+    text, words = ERRORS[case]
+    path = table(tmp_path, text)
+    assert main(["score", str(path), "--output_dir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_with_too_many_rows_is_refused_while_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_breakhis.tables.MAX_ROWS", 2)
+    with pytest.raises(InputError, match="more than 2 rows"):
+        read_foreign(table(tmp_path, rows(["0.5", "0.1", "0.2"])), {})
+
+
+def test_predicted_classes_have_no_scores_of_probabilities(tmp_path, capsys):
+    values = ["M" if "_M_" in name or i % 5 == 0 else "B" for i, name in enumerate(NAMES)]
+    path = table(tmp_path, rows([f"{v},{i % 2}" for i, v in enumerate(values)], "file_name,predicted,fold"))
+    run = tmp_path / "run"
+    assert main(["score", str(path), "--output_dir", str(run)]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["image"]["pooled"]["roc_auc"]["value"] is None
+    right = np.mean([(v == "M") == ("_M_" in name) for v, name in zip(values, NAMES, strict=True)])
+    assert summary["image"]["pooled"]["accuracy"]["value"] == pytest.approx(right)
+    page = (run / "report.html").read_text()
+    assert "No training list was given: leakage was not assessed." in page
+    assert "classes without probabilities" in page
+    assert "Learning curves" not in page
+
+
+def test_formulas_and_html_in_names_are_harmless(tmp_path):
+    lines = ["file_name,patient_id,label,malignant"]
+    lines += [f"=cmd|{k}<script>alert(1)</script>,@p{k % 12},{k % 2},{0.1 + 0.03 * k}" for k in range(24)]
+    run = tmp_path / "run"
+    assert main(["score", str(table(tmp_path, "\n".join(lines))), "--output_dir", str(run)]) == 0
+    written = pd.read_csv(run / "predictions.csv", dtype=str)
+    assert not written["file_name"].str.startswith("=").any()
+    assert not written["patient_id"].str.startswith("@").any()
+    assert "<script>alert" not in (run / "report.html").read_text()
+
+
+@pytest.mark.skipif(NOT_THERE, reason="the predictions of others are not part of the project")
+def test_the_accuracies_of_three_official_folds():
+    found = [read_foreign(REAL / f"official-fold{k}.csv", {}).rows for k in (1, 2, 3)]
+    right = [float((one["label"] == one["predicted"]).mean()) for one in found]
+    np.testing.assert_allclose(right, [0.9063, 0.8531, 0.8824], atol=5e-5)
+
+
+def test_an_audit_without_a_training_list_is_refused(tmp_path, capsys):
+    run = tmp_path / "run"
+    path = table(tmp_path, rows([f"{0.01 * i:.2f},{i % 2}" for i in range(50)], "file_name,prob_malignant,fold"))
+    assert main(["score", str(path), "--output_dir", str(run)]) == 0
+    assert main(["report", str(run)]) == 0
+    assert main(["audit", str(run)]) == 2
+    assert "no training list" in capsys.readouterr().err
