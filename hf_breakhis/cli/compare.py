@@ -11,6 +11,10 @@ def compare(
     folder: Annotated[
         Path | None, typer.Option(help="Output folder. Default: comparison/ next to the first run.")
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Also test non-inferiority with this margin of accuracy, for example 0.02."),
+    ] = None,
 ) -> None:
     """Compare runs with each other and with the tables of the paper, and test whether they can be ranked."""
     from hf_breakhis.results.compare import compare as compare_runs
@@ -19,7 +23,7 @@ def compare(
 
     for run in runs:
         Run(run).require_unchanged(written=SCORES)
-    comparison = compare_runs(runs)
+    comparison = compare_runs(runs, margin)
     page = write_comparison(folder or runs[0].resolve().parent / "comparison", comparison)
     typer.echo(comparison_table(comparison))
     typer.echo(f"comparison: {page}")

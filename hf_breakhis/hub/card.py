@@ -17,6 +17,7 @@ from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import Weights
 from hf_breakhis.results.formatting import rate_name
+from hf_breakhis.results.scores.estimands import MEANING
 
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "accuracy": ("accuracy", "Accuracy"),
@@ -93,6 +94,7 @@ def model_card(
     text = markdown.from_string(card_text("template.md")).render(
         place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, decision=run.decision, cost=run.cost,
         environment=run.environment, examples=examples, fold=weights.fold,
+        estimands={str(name): words for name, words in MEANING.items()},
         parts=_count(parts_of(weights), facts.labels),
         scores=[(rate_name(name, words, facts.labels), summary["image"]["pooled"][name])
                 for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],

@@ -14,13 +14,15 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.formatting import things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.intervals import RESAMPLES
 from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
 from hf_breakhis.results.scores.warnings import GENERATED, Caution, Kind, design, to_json
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
 FORMAT = 1
-MIN_REPEATS = 3
+MIN_REPEATS, ALPHA = 3, 0.05
 AVERAGES = {"precision": "macro.precision", "recall": "macro.recall", "f1": "macro.f1", "accuracy": "accuracy"}
 PAPER_AND_TWIN = "The paper's numbers are for real images. Do not compare them with the scores of generated images."
 SETTINGS = (
@@ -29,19 +31,25 @@ SETTINGS = (
 ).split()
 
 
-def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
+def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str, Any]:
     """Set runs side by side.
 
-    A pair of runs is compared on the images that both tested once, repeat by repeat. It is ranked only with
-    `MIN_REPEATS` repeats of each, and only where neither other seeds nor other specimens would be likely to turn the
-    difference round: both intervals of the mean difference in accuracy lie on one side of 0.
+    A pair of runs is compared on the images that both tested once, repeat by repeat. A ranking needs `MIN_REPEATS`
+    repeats of each. Each pair has two p-values for the mean difference in accuracy, over specimens and over seeds; the
+    larger one counts, corrected for the number of pairs (Holm 1979, Scandinavian Journal of Statistics 6(2)).
+
+    Args:
+        runs: folders of the runs.
+        margin: accuracy that one run may lose against the other and still be called not inferior.
 
     Returns:
         What comparison.json holds.
 
     Raises:
-        InputError: a folder is no run, or the runs are of other images, classes or targets.
+        InputError: a folder is no run, the runs are of other images, classes or targets, or `margin` is not a share.
     """
+    if margin is not None and not 0 < margin < 1:
+        raise InputError(f"`margin` is {margin}; give a share of the images between 0 and 1, for example 0.02.")
     folders = [Path(run) for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("One run is given twice; give each run once.")
@@ -51,9 +59,12 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     names = _names(folders)
     rows = [_row(*told) for told in zip(names, folders, summaries, tables, strict=True)]
     pairs = [
-        {"one": names[i], "other": names[j], **_pair(tables[i], tables[j])}
+        {"one": names[i], "other": names[j], **compare_tables(tables[i], tables[j])}
         for i, j in combinations(range(len(folders)), 2)
     ]
+    _rank(pairs)
+    for pair in pairs:
+        pair["non_inferior"] = None if margin is None else _non_inferior(pair, margin)
     return {
         "format": FORMAT,
         "name": " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}",
@@ -62,6 +73,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         "interval": next(iter(Run(folders[0]).members().values())).summary["interval"],
         "runs": rows,
         "pairs": pairs,
+        "margin": margin,
         "sentence": _sentence(rows, pairs),
         "warnings": to_json(_warnings(rows, summaries)),
     }
@@ -105,7 +117,8 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
     classifier = classifier_of(recipe)
     comparable = not source_of(one["data"]).is_generated  # generated pictures less the paper's is no difference
     ours = {score: float(np.mean([each["image"]["mean"][key] for each in every])) for score, key in AVERAGES.items()}
-    pooled = mean_scores(list(tests.values())) if len(tests) > 1 else one["image"]["pooled"]
+    about = Estimand(one["interval"]["estimand"])
+    pooled = mean_scores(list(tests.values()), about) if len(tests) > 1 else one["image"]["pooled"]
     same_folds = classifier is not None and len(classifier.folds) == len(one["image"]["per_fold"])
     return {
         "name": name,
@@ -168,7 +181,7 @@ def _less(ours: float | None, paper: float, comparable: bool) -> float | None:
 
 def _cost(folder: Path) -> dict[str, Any]:
     """Return seconds and speed of training, summed over the folds of all repeats."""
-    costs = [run.cost for run in Run(folder).members().values()]
+    costs = [run.cost for run in Run(folder).members().values() if not run.is_imported]
     folds = [fold for cost in costs for fold in cost["folds"].values()]
     if not folds:
         return {"train_seconds": None, "train_images_per_second": None, "device": None}
@@ -179,13 +192,15 @@ def _cost(folder: Path) -> dict[str, Any]:
     }
 
 
-def _pair(ones: dict[int, pd.DataFrame], others: dict[int, pd.DataFrame]) -> dict[str, Any]:
-    """Compare two runs: the spread over seeds and the spread over specimens apart, and whether both agree."""
+def compare_tables(
+    ones: dict[int, pd.DataFrame], others: dict[int, pd.DataFrame], resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Compare the test predictions of two runs, by repeat: differences over specimens and seeds, and a p-value."""
     numbers = sorted(ones.keys() & others.keys())
     try:
-        told = paired_scores([(ones[number], others[number]) for number in numbers])
+        told = paired_scores([(ones[number], others[number]) for number in numbers], resamples)
     except NothingInCommonError as error:
-        return {"num_images": 0, "scores": None, "reason": str(error), "ranks": None}
+        return {"num_images": 0, "scores": None, "reason": str(error), "p_value": None}
     scores = {name: {**told[name], **_over_seeds(told[name]["repeats"])} for name in PAIRED}
     return {
         "num_images": told["num_images"],
@@ -194,7 +209,7 @@ def _pair(ones: dict[int, pd.DataFrame], others: dict[int, pd.DataFrame]) -> dic
         "group": told["group"],
         "scores": scores,
         "reason": None,
-        "ranks": _ranks(scores["accuracy"], len(numbers), told["group"]),
+        "p_value": _p_value(scores["accuracy"], len(numbers), told["group"]),
     }
 
 
@@ -203,21 +218,42 @@ def _over_seeds(differences: list[float | None]) -> dict[str, float | None]:
     told = [value for value in differences if value is not None]
     count = len(told)
     if count < max(MIN_REPEATS, len(differences)):
-        return {"seeds_sd": None, "seeds_low": None, "seeds_high": None}
+        return {"seeds_sd": None, "seeds_low": None, "seeds_high": None, "seeds_p_value": None}
     mean, sd = float(np.mean(told)), float(np.std(told, ddof=1))
     half = float(stats.t.ppf(0.975, count - 1)) * sd / np.sqrt(count)
-    return {"seeds_sd": sd, "seeds_low": mean - half, "seeds_high": mean + half}
+    p_value = float(2 * stats.t.sf(abs(mean) / (sd / np.sqrt(count)), count - 1)) if sd > 0 else float(mean == 0)
+    return {"seeds_sd": sd, "seeds_low": mean - half, "seeds_high": mean + half, "seeds_p_value": p_value}
 
 
-def _ranks(accuracy: dict[str, Any], repeats: int, group: str) -> int | None:
-    """Return 1 where the first is ahead, -1 where the second is, 0 for neither, None where it cannot be told.
+def _p_value(accuracy: dict[str, Any], repeats: int, group: str) -> float | None:
+    """Return the larger p-value of specimens and seeds; None where the runs cannot be ranked.
 
-    An interval over images holds the truth far too seldom to rank by.
+    Single images of one patient are not independent, so a p-value over images says nothing.
     """
-    if repeats < MIN_REPEATS or accuracy["low"] is None or group == "image":
+    if repeats < MIN_REPEATS or accuracy["p_value"] is None or group == "image":
         return None
-    lows, highs = (min(accuracy["low"], accuracy["seeds_low"]), max(accuracy["high"], accuracy["seeds_high"]))
-    return 1 if lows > 0 else -1 if highs < 0 else 0
+    return max(accuracy["p_value"], accuracy["seeds_p_value"])
+
+
+def _rank(pairs: list[dict[str, Any]]) -> None:
+    """Add to each pair its p-value after Holm's correction, and 1 or -1 if it ranks the first or the second higher."""
+    tested = sorted((pair for pair in pairs if pair["p_value"] is not None), key=lambda pair: pair["p_value"])
+    highest = 0.0
+    for pair in pairs:
+        pair |= {"p_holm": None, "ranks": None}
+    for k, pair in enumerate(tested):
+        highest = max(highest, min(1.0, (len(tested) - k) * pair["p_value"]))
+        ahead = 1 if pair["scores"]["accuracy"]["value"] > 0 else -1
+        pair |= {"p_holm": highest, "ranks": ahead if highest <= ALPHA else 0}
+
+
+def _non_inferior(pair: dict[str, Any], margin: float) -> dict[str, bool] | None:
+    """Say for either run whether it is not worse than the other by more than the margin; None if that is unknown."""
+    if pair["p_value"] is None:
+        return None
+    accuracy = pair["scores"]["accuracy"]
+    low, high = min(accuracy["low"], accuracy["seeds_low"]), max(accuracy["high"], accuracy["seeds_high"])
+    return {"one": low > -margin, "other": high < margin}
 
 
 def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
@@ -239,7 +275,7 @@ def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
         )
     ahead = [(p["one"], p["other"]) if p["ranks"] == 1 else (p["other"], p["one"]) for p in pairs if p["ranks"]]
     if not ahead:
-        return "The evidence ranks none of these runs above another: seeds or specimens would turn every difference."
+        return "No run is ranked above another: other seeds or specimens may reverse every difference (Holm, 5 %)."
     told = "; ".join(f"{better} scores higher than {worse}" for better, worse in ahead)
     rest = " The other pairs are not ranked." if len(ahead) < len(pairs) else ""
     return f"The evidence is consistent with a ranking over other seeds and other specimens: {told}.{rest}"

@@ -5,10 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.results.predictions import classes_of, gather, known, probabilities_of, read_parts
+from hf_breakhis.results.scores.absent import REASON, without_probabilities
 from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.scores.calibration import decide, refusal, reliability
+from hf_breakhis.results.scores.estimands import Estimand, estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
 from hf_breakhis.results.scores.leakage import leakage
 from hf_breakhis.results.scores.levels import (
@@ -54,7 +57,8 @@ def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
     if not repeats:
         return _summarise_one(above, rule)
     summaries = {number: _summarise_one(one, rule) for number, one in repeats.items()}
-    means = mean_scores([gather(one) for one in repeats.values()])
+    about = Estimand(next(iter(summaries.values()))["interval"]["estimand"])
+    means = mean_scores([gather(one) for one in repeats.values()], about)
     return _written(above, summarise_repeats(above, int(above.field("repeats")), summaries, means))
 
 
@@ -66,14 +70,11 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     present = [int(fold) for fold in sorted(test["fold"].unique())]
     missing = sorted(set(folds["fold"].tolist()) - set(present))
     groups = choose_groups(test)
-    colors = run.read_colors() if data.get("has_files", True) else None
+    colors = run.read_colors() if data.get("has_files", True) and not run.is_imported else None
     carry_over = run.field("carry_over")
-    refused = refusal(test, carry_over)
+    refused = REASON if _has_classes_only(run) else refusal(test, carry_over)
     if refused is not None and rule is not None:
         raise InputError(f"{run.folder} can have no threshold, so drop --threshold_rule. {refused}")
-    decision, temperature = decide(test, refused, rule or _rule_of(run))
-    with run.rewriting(DECISION):
-        write_json(run.folder / DECISION, decision)
     selected_on = _selected_on(run, recipe, present)
     protocol = {name: run.field(name) for name in PROTOCOL_FIELDS} | {
         "folds_present": present,
@@ -83,6 +84,11 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "num_tested": int(test["file_name"].nunique()),
         "never_tested": _never_tested(folds),
     }
+    estimand = estimand_of(protocol, groups.level)
+    about = estimand[0]
+    decision, temperature = decide(test, refused, rule or _rule_of(run), about)
+    with run.rewriting(DECISION):
+        write_json(run.folder / DECISION, decision)
     summary: dict[str, Any] = {
         "format": 1,
         "name": run.folder.resolve().name,
@@ -93,19 +99,24 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "headline": None,
         "warnings": None,
         "leakage": leakage(folds, test),
-        "image": image_level(test),
-        "patient": patient_level(test, magnifications_of(test)),
-        "by_magnification": by_magnification(test),
-        "by_tumor_type": by_tumor_type(test),
+        "image": image_level(test, about),
+        "patient": patient_level(test, magnifications_of(test), about),
+        "by_magnification": by_magnification(test, about),
+        "by_tumor_type": by_tumor_type(test, about),
         "interval": None,
         "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
         "decision": decision,
-        "baselines": baselines(folds, colors, present, classes),
+        "baselines": _baselines(run, folds, colors, test, present, classes),
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
     }
+    if run.is_imported:
+        protocol["imported"] = True
+    if _has_classes_only(run):
+        summary = without_probabilities(summary)
     pooled = summary["image"]["pooled"]["accuracy"]
-    summary["interval"] = describe(groups, groups_by_class(test, groups, classes), pooled["low"] is not None)
+    by_class, bounded = groups_by_class(test, groups, classes), pooled["low"] is not None
+    summary["interval"] = describe(groups, by_class, bounded, estimand=estimand)
     summary["headline"] = {
         "metric": "accuracy",
         **pooled,
@@ -115,6 +126,24 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     }
     summary["warnings"] = to_json(warnings(summary))
     return _written(run, summary)
+
+
+def _has_classes_only(run: Run) -> bool:
+    return run.recipe.get("scores") == "classes"
+
+
+def _baselines(
+    run: Run,
+    folds: pd.DataFrame,
+    colors: pd.DataFrame | None,
+    test: pd.DataFrame,
+    present: list[int],
+    classes: list[str],
+) -> dict[str, Any]:
+    """Score the baselines; without training images there is no majority class."""
+    if run.is_imported and (not (folds["part"] == "train").any() or not source_of(run.data).has_breakhis_names):
+        return {"majority": None, "mean_color": None}
+    return baselines(folds, colors, test, present, classes)
 
 
 def _rule_of(run: Run) -> Rule:

@@ -9,7 +9,7 @@ import yaml
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.results.compare import compare
+from hf_breakhis.results.compare import _rank, compare
 from hf_breakhis.results.formatting import signed
 from hf_breakhis.results.paper import CLASSIFIERS
 from hf_breakhis.results.report.comparison import comparison_table
@@ -59,7 +59,30 @@ def test_equal_runs_are_not_ranked(write_run, tmp_path):
     one, other = (repeated(write_run, tmp_path / name) for name in ("one", "other"))
     found = compare([one, other])
     assert found["pairs"][0]["ranks"] == 0
-    assert "ranks none" in found["sentence"]
+    assert "No run is ranked above another" in found["sentence"]
+
+
+def test_holms_correction_over_the_pairs():
+    """Worked out by hand: .01 x 3, then .02 x 2, then the largest of .04 and .03 x 1."""
+    pairs = [{"p_value": p, "scores": {"accuracy": {"value": v}}} for p, v in ((0.03, 1), (0.01, -1), (0.02, 1))]
+    pairs.append({"p_value": None, "scores": None})
+    _rank(pairs)
+    assert [pair["p_holm"] for pair in pairs[:3]] == pytest.approx([0.04, 0.03, 0.04])
+    assert [pair["ranks"] for pair in pairs] == [1, -1, 1, None]
+    doubtful = [{"p_value": 0.03, "scores": {"accuracy": {"value": 1}}} for _ in range(2)]
+    _rank(doubtful)
+    assert [pair["ranks"] for pair in doubtful] == [0, 0], "each alone would rank"
+
+
+def test_a_margin_answers_non_inferiority(write_run, tmp_path):
+    runs = [repeated(write_run, tmp_path / name, share) for name, share in (("good", 0.0), ("bad", 0.4))]
+    found = compare(runs, margin=0.02)
+    assert found["pairs"][0]["non_inferior"] == {"one": True, "other": False}
+    text = comparison_table(found)
+    assert "good is non-inferior to bad (margin 0.02)" in text
+    assert "bad is not shown to be non-inferior to good" in text
+    with pytest.raises(InputError, match="`margin` is 2; give a share of the images between 0 and 1"):
+        compare(runs, margin=2)
 
 
 def test_seeds_that_disagree_are_not_ranked(write_run, tmp_path):
@@ -98,7 +121,7 @@ def test_the_paper_stands_beside_a_recipe_of_its_own(page):
     for text in (signed(first["difference"]["recall"], 2), "6,375", "not for diagnosis", "<svg"):
         assert text in content
     assert "0.0075" in content
-    assert " less " in out
+    assert "c3 - other" in out
     assert max(map(len, comparison_table(comparison).splitlines())) <= 100
 
 

@@ -76,8 +76,8 @@ def test_headline_says_what_was_measured_at_which_level_with_which_interval(summ
     head, accuracy = summary["headline"], summary["image"]["pooled"]["accuracy"]
     assert head["sentence"] == (
         f"{100 * accuracy['value']:.1f} % of {summary['data']['num_images']} test images were classified correctly "
-        f"(95 % confidence interval {100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %; cluster "
-        "bootstrap by specimen: 23 specimens, 2,000 resamples) "
+        f"(95 % confidence interval for the recipe {100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %; "
+        "cluster bootstrap by specimen: 23 specimens, 2,000 resamples) "
         "in a 3-fold cross-validation split by specimen, with no specimen on both sides of a split."
     )
     assert (head["group_level"], head["value"]) == ("specimen", accuracy["value"])
@@ -216,7 +216,7 @@ def test_repeats_stand_above_their_runs(write_run, tmp_path):
     bounds = summary["intervals"]["accuracy"]
     assert bounds["low"] < summary["mean"]["accuracy"] < bounds["high"]
     assert (summary["headline"]["low"], summary["headline"]["high"]) == (bounds["low"], bounds["high"])
-    assert "95 % confidence interval of the mean" in summary["headline"]["sentence"]
+    assert "95 % confidence interval for the recipe" in summary["headline"]["sentence"]
     assert "average over 3 repeats of a 3-fold cross-validation split by specimen" in summary["headline"]["sentence"]
 
 
@@ -252,17 +252,18 @@ def test_no_such_run_is_said(tmp_path):
 
 def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
     def warned(accuracy, low, area=0.9):
-        pooled = {"accuracy": {"value": accuracy, "low": low}, "roc_auc": {"value": area, "low": area - 0.05}}
-        baselines = {"majority": {"accuracy": 0.7, "roc_auc": 0.5}, "mean_color": None}
+        pooled = {"accuracy": {"value": accuracy}, "roc_auc": {"value": area}}
+        difference = {"accuracy": {"low": low, "high": 0.3}, "roc_auc": {"low": 0.2, "high": 0.4}}
+        baselines = {"majority": {"accuracy": 0.7, "roc_auc": 0.5, "difference": difference}, "mean_color": None}
         return sentences._unbeaten({"image": {"pooled": pooled}, "baselines": baselines})
 
     majority = "the majority-class baseline"
-    assert warned(0.7, 0.65) == [f"The model does not beat {majority}: accuracy 0.700 (baseline 0.700)."]
+    assert warned(0.7, -0.1) == [f"The model does not beat {majority}: accuracy 0.700 (baseline 0.700)."]
     near = (
-        f"The model does not clearly beat {majority}, which is within the confidence interval: "
-        "accuracy 0.710 (baseline 0.700)."
+        f"The model does not clearly beat {majority} on the same images: accuracy 0.710 against 0.700, difference "
+        "-0.050 to +0.300 (95 % confidence interval of the paired difference)."
     )
-    assert warned(0.71, 0.65) == [near]
-    assert warned(0.8, 0.75) == []
+    assert warned(0.71, -0.05) == [near]
+    assert warned(0.8, 0.02) == []
     assert warned(0.8, None) == [], "without an interval only what is lower is told"
-    assert warned(0.8, 0.75, area=0.4) == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]
+    assert warned(0.8, 0.02, area=0.4) == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]

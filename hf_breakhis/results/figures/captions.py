@@ -147,4 +147,5 @@ def interval_words(summary: dict[str, Any]) -> str:
     if told.get("reason") or not told.get("method"):
         return f"no interval ({str(told.get('reason') or 'not computed').rstrip('.')})"
     drawn = f"{count(told['resamples'])} resamples of {count(told['num_groups'])}"
-    return f"{percent(told['level'])} {told['method']} ({drawn})"
+    about = "for the recipe, " if told.get("estimand") == "recipe" else "for these trained models, "
+    return f"{percent(told['level'])} interval {about}{told['method']} ({drawn})"

@@ -45,21 +45,33 @@ def comparison_table(comparison: dict[str, Any]) -> str:
             f"{score(row['recognition_rate']):>13}"
         )
     lines.append("Accuracy: all test images pooled, with its interval; then the mean of the folds, as the paper's is.")
-    lines += ["", f"{'Difference in accuracy':<40}{'Mean':>9}{'Over specimens':>22}{'Over seeds':>22}"]
+    lines += ["", f"{'Difference in accuracy':<37}{'Mean':>8}{'Over specimens':>20}{'Over seeds':>20}{'p (Holm)':>11}"]
     lines.append("-" * len(lines[-1]))
     for pair in comparison["pairs"]:
-        name = f"{pair['one']} less {pair['other']}"[:39]
+        name = f"{pair['one']} - {pair['other']}"[:36]
         if pair["reason"]:
-            lines.append(f"{name:<40}{'no images in common':>31}")
+            lines.append(f"{name:<37}{'no images in common':>28}")
             continue
         told = pair["scores"]["accuracy"]
         lines.append(
-            f"{name:<40}{signed(told['value']):>9}{_bounds(told['low'], told['high']):>22}"
-            f"{_bounds(told['seeds_low'], told['seeds_high']):>22}"
+            f"{name:<37}{signed(told['value']):>8}{_bounds(told['low'], told['high']):>20}"
+            f"{_bounds(told['seeds_low'], told['seeds_high']):>20}{score(pair['p_holm']):>11}"
         )
+    lines += [line for pair in comparison["pairs"] if pair["non_inferior"] for line in _margin(comparison, pair)]
     text = "\n".join([*lines, "", "Research software: not for diagnosis."])
     return text.replace(ABSENT, "-")
 
 
 def _bounds(low: float | None, high: float | None) -> str:
     return ABSENT if low is None else f"{signed(low)} to {signed(high)}"
+
+
+def _margin(comparison: dict[str, Any], pair: dict[str, Any]) -> list[str]:
+    """Return whether either run of a pair is not inferior to the other."""
+    found = pair["non_inferior"]
+    both = ((pair["one"], pair["other"], found["one"]), (pair["other"], pair["one"], found["other"]))
+    lines = [
+        f"{better} is {'' if shown else 'not shown to be '}non-inferior to {than} (margin {comparison['margin']:g})."
+        for better, than, shown in both
+    ]
+    return [part for line in lines for part in wrap(line, 88)]

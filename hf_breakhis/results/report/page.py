@@ -22,6 +22,7 @@ from hf_breakhis.results.report.inline import inline_svg, thumbnail
 from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
+from hf_breakhis.results.scores.estimands import MEANING, measured_coverage
 from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, texts_of, texts_without
 from hf_breakhis.run import EXAMPLES as PICTURES
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
@@ -59,7 +60,7 @@ def write_report(folder: str | Path) -> Path:
         page = fill_page("repeats.html.j2", run, figures=figures, sibling=other, leaks=_is_optimistic(run.summary))
         return write_text(run.folder / REPORT, page)
     figures = write_figures(run, FIGURES)
-    explained = read_explained(run)
+    explained = [] if run.is_imported else read_explained(run)
     page = fill_page(
         "report.html.j2",
         run,
@@ -69,14 +70,30 @@ def write_report(folder: str | Path) -> Path:
         twin=texts_of(run.summary, Kind.GENERATED),
         doubts=texts_without(run.summary, Kind.GENERATED),
         leaks=_is_optimistic(run.summary),
-        pipeline=stages(run.recipe, run.summary) if run.recipe else [],
+        pipeline=stages(run.recipe, run.summary) if run.recipe and not run.is_imported else [],
         repeated=loop_label(run.recipe, run.summary),
-        checklists=checklists([*SECTIONS, "explained"] if explained else SECTIONS, run.summary["data"]),
+        checklists=checklists(_sections(run, bool(explained)), run.summary["data"]),
         sibling=sibling(run, tuple(MAIN_FIELDS)),
-        main_fields={name: run.recipe[name] for name in MAIN_FIELDS if name in run.recipe},
-        other_fields={name: run.recipe[name] for name in sorted(run.recipe) if name not in MAIN_FIELDS},
+        **_fields(run),
     )
     return write_text(run.folder / REPORT, page)
+
+
+def _sections(run: Run, explained: bool) -> list[str]:
+    if run.is_imported:
+        return [name for name in SECTIONS if name not in ("examples", "pipeline", "data")]
+    return [*SECTIONS, "explained"] if explained else SECTIONS
+
+
+def _fields(run: Run) -> dict[str, dict[str, Any]]:
+    """Return the fields of the recipe; of imported predictions those that say something."""
+    recipe = run.recipe
+    if run.is_imported:
+        return {"main_fields": {}, "other_fields": {name: recipe[name] for name in ("files", "scores", "trained_on")}}
+    return {
+        "main_fields": {name: recipe[name] for name in MAIN_FIELDS if name in recipe},
+        "other_fields": {name: recipe[name] for name in sorted(recipe) if name not in MAIN_FIELDS},
+    }
 
 
 def write_figures(run: Run, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -140,6 +157,12 @@ def fill_page(template: str, run: Run, **values: Any) -> str:
         words=formatting.group_words(run.summary["data"]),
         source=source,
         interval_words=interval_words(run.summary),
+        measures={
+            key: formatting.rate_name(key, name, run.summary.get("classes", ()))
+            for key, name in formatting.MEASURES.items()
+        },
+        estimands={str(name): words for name, words in MEANING.items()},
+        coverage=measured_coverage(),
         **values,
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import ABSENT, MEASURES, count, interval, percent, rate_name, score, value_of
+from hf_breakhis.results.scores.estimands import MEANING, Estimand
 
 WIDTH = 88
 AVERAGES = {
@@ -83,10 +84,12 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     is_breakhis = source_of(summary["data"]).has_breakhis_names
     several = len(summary["image"]["per_fold"]) > 1
     lines = _wrapped("ROC AUC and average precision are means over the folds, also under Pooled.") if several else []
-    lines += _wrapped(f"Kept apart: {protocol['split_by']}.{slides if is_breakhis else ''}")
+    kept = "not known" if protocol["split_by"] == "unknown" else protocol["split_by"]
+    lines += _wrapped(f"Kept apart: {kept}.{slides if is_breakhis else ''}")
     if told.get("reason") or told.get("method"):
         how = f"{told.get('method')} ({told.get('num_groups')} drawn, {told.get('resamples'):,} resamples)."
-        lines += _wrapped(f"Interval: {told.get('reason') or how}")
+        about = MEANING[Estimand(told["estimand"])]
+        lines += _wrapped(f"Interval: {told.get('reason') or f'about {about}; {how}'}")
     decision = summary.get("decision") or {}
     if decision.get("threshold") is not None:
         positive = summary["classes"][1]
@@ -100,11 +103,16 @@ def _notes(summary: dict[str, Any]) -> list[str]:
 
 
 def _baselines(summary: dict[str, Any]) -> list[str]:
+    known = dict(BASELINES)
+    if summary["protocol"].get("imported"):
+        known = {name: label for name, label in BASELINES.items() if summary["baselines"][name]}
+    if not known:
+        return []
     lines = [f"{'Baselines':<42}{'Accuracy':>16}{'Balanced':>11}{'ROC AUC':>19}"]
     lines.append("-" * len(lines[0]))
     image = (summary["image"].get("pooled") or {}).items()
     rows: dict[str, dict[str, Any]] = {"This model, pooled": {key: value_of(value) for key, value in image}}
-    rows |= {label: (summary.get("baselines") or {}).get(name) or {} for name, label in BASELINES.items()}
+    rows |= {label: (summary.get("baselines") or {}).get(name) or {} for name, label in known.items()}
     for label, values in rows.items():
         numbers = (score(values.get(key)) for key in ("accuracy", "balanced_accuracy", "roc_auc"))
         lines.append("{:<42}{:>16}{:>11}{:>19}".format(label, *numbers) + ("" if values else "  (not known)"))

@@ -10,23 +10,35 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
 from hf_breakhis.metrics import image_report
+from hf_breakhis.results.scores.paired import SCORES, NothingInCommonError, paired_scores
 
 
 def baselines(
-    folds: pd.DataFrame, colors: pd.DataFrame | None, present: list[int], classes: list[str]
+    folds: pd.DataFrame, colors: pd.DataFrame | None, test: pd.DataFrame, present: list[int], classes: list[str]
 ) -> dict[str, Any]:
-    """Score both baselines on the same train and test sets as the model.
+    """Score both baselines on the training and test sets of the model.
+
+    Each has a `difference`: scores of the model minus those of the baseline on the same images, with intervals over
+    specimens; None where the folds test no image exactly once.
 
     Args:
         folds: folds.csv.
         colors: colors.csv by file name; None for feature vectors without images.
+        test: test predictions of the model.
         present: the folds to score.
         classes: names of the classes.
     """
     parts = [_parts(folds, fold) for fold in present]
+    predicted = {
+        "majority": [_majority(train, tested, len(classes)) for train, tested in parts],
+        "mean_color": _mean_color(parts, colors, len(classes)),
+    }
+    names = [tested["file_name"] for _, tested in parts]
     return {
-        "majority": _score(present, [_majority(train, test, len(classes)) for train, test in parts], classes),
-        "mean_color": _mean_color(parts, colors, present, classes),
+        name: None
+        if results is None
+        else _score(present, results, classes) | {"difference": _difference(test, names, results, classes)}
+        for name, results in predicted.items()
     }
 
 
@@ -42,10 +54,10 @@ def _majority(train: pd.DataFrame, test: pd.DataFrame, num_classes: int) -> tupl
 
 
 def _mean_color(
-    parts: list[tuple[pd.DataFrame, pd.DataFrame]], colors: pd.DataFrame | None, present: list[int], classes: list[str]
-) -> dict[str, Any] | None:
+    parts: list[tuple[pd.DataFrame, pd.DataFrame]], colors: pd.DataFrame | None, num_classes: int
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
     if colors is None:
-        return None  # feature vectors without images
+        return None
     results = []
     for train, test in parts:
         if train["label"].nunique() < 2:
@@ -55,20 +67,39 @@ def _mean_color(
             raise InputError(f"colors.csv has no row for {min(missing)} ({len(missing):,} missing); train again.")
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         model.fit(colors.loc[train["file_name"]].to_numpy(), train["label"])
-        prob = np.zeros((len(test), len(classes)))
+        prob = np.zeros((len(test), num_classes))
         prob[:, model.classes_] = model.predict_proba(colors.loc[test["file_name"]].to_numpy())
         results.append((test["label"].to_numpy(), prob))
-    return _score(present, results, classes)
+    return results
 
 
 def _score(present: list[int], results: list[tuple[np.ndarray, np.ndarray]], classes: list[str]) -> dict[str, Any]:
-    names = ("accuracy", "balanced_accuracy", "roc_auc")
-
     def report(labels: np.ndarray, prob: np.ndarray) -> dict[str, Any]:
         scores = image_report(labels, prob.argmax(1), prob, classes)
-        return {name: scores[name] for name in names}
+        return {name: scores[name] for name in SCORES}
 
     per_fold = [{"fold": fold, **report(*result)} for fold, result in zip(present, results, strict=True)]
     labels, prob = (np.concatenate(columns) for columns in zip(*results, strict=True))
     areas = [row["roc_auc"] for row in per_fold if row["roc_auc"] is not None]
     return {"per_fold": per_fold, **report(labels, prob), "roc_auc": float(np.mean(areas)) if areas else None}
+
+
+def _difference(
+    test: pd.DataFrame,
+    names: list[pd.Series],
+    results: list[tuple[np.ndarray, np.ndarray]],
+    classes: list[str],
+) -> dict[str, dict[str, float | None]] | None:
+    """Return model minus baseline for each score; None where no image was tested exactly once."""
+    columns = [f"prob_{name}" for name in classes]
+    parts = []
+    for fold_names, (_, prob) in zip(names, results, strict=True):
+        table = pd.DataFrame(prob, columns=columns).assign(predicted=prob.argmax(1), file_name=fold_names.to_numpy())
+        parts.append(table)
+    kept = test.drop(columns=[*columns, "predicted"])
+    baseline = kept.merge(pd.concat(parts), on="file_name", how="inner", validate="many_to_many")
+    try:
+        found = paired_scores([(test, baseline)])
+    except NothingInCommonError:
+        return None
+    return {name: {key: found[name][key] for key in ("value", "low", "high")} for name in SCORES}

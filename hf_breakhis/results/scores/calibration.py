@@ -10,6 +10,7 @@ from sklearn.metrics import brier_score_loss
 
 from hf_breakhis.metrics import image_report
 from hf_breakhis.results.predictions import classes_of, logits_of, probabilities_of
+from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.thresholds import Rule, operating_point
 
 NUM_BINS = 10
@@ -66,13 +67,16 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def decide(test: pd.DataFrame, refusal: str | None, rule: Rule = YOUDEN) -> tuple[dict[str, Any], dict[str, Any]]:
+def decide(
+    test: pd.DataFrame, refusal: str | None, rule: Rule = YOUDEN, estimand: Estimand = Estimand.MODELS
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fit threshold and temperature on all test predictions and judge both by cross-fitting.
 
     Args:
         test: pooled test predictions.
         refusal: why neither can be judged here, or None.
         rule: by which the threshold is chosen.
+        estimand: what the intervals are about.
 
     Returns:
         What decision.json says, and the `temperature` entries of summary.json.
@@ -93,7 +97,7 @@ def decide(test: pd.DataFrame, refusal: str | None, rule: Rule = YOUDEN) -> tupl
     cross_fitted, chosen = _cross_fitted(fitted, calibrated, classes)
     if binary:
         judged = pd.concat([test[test["fold"] == fold] for fold in folds], ignore_index=True)
-        cross_fitted["operating_point"] = operating_point(judged, chosen)
+        cross_fitted["operating_point"] = operating_point(judged, chosen, estimand)
     decision = {
         "format": 1,
         "threshold": rule.fit(labels, softmax(logits / temperature, axis=1)[:, 1]) if binary else None,

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import t
 
 from hf_breakhis.results.predictions import known
+from hf_breakhis.results.scores.estimands import INFLATION, Estimand
 
 Scores = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
@@ -129,7 +130,7 @@ def bootstrap_error(told: Replicates) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def exact_bound(value: float, num_groups: int, level: float = LEVEL) -> tuple[float, float]:
+def exact_bound(value: float, num_groups: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the interval of a share of 0 or 1: exact for groups that are all correct, or all wrong.
 
     Source:
@@ -143,6 +144,7 @@ WORDS = {
     "bootstrap error": "t interval with the standard error of a",
     "percentile": "percentile interval of a",
 }
+TRAINING = ", drawn by class, variance doubled for training"
 METHODS = {"bootstrap error": bootstrap_error, "percentile": percentile}
 
 
@@ -157,8 +159,9 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     method: str = METHOD,
+    estimand: Estimand = Estimand.MODELS,
 ) -> dict[str, dict[str, float | None]]:
-    """Return {"value", "low", "high"} of every score.
+    """Return {"value", "low", "high"} of every score; of differences, which are no shares, also "p_value".
 
     Args:
         scores: from weights (resamples, num_groups) to the scores, (resamples,) each.
@@ -171,14 +174,18 @@ def intervals(
         resamples: number of resamples.
         seed: of the draw.
         method: key of METHODS.
+        estimand: what the intervals are about. For the recipe, specimens are drawn within their class, since the
+            numbers of the classes were chosen, and the variance is multiplied by its `INFLATION`.
     """
+    inflated = INFLATION[estimand]
     values = {name: float(value[0]) for name, value in scores(np.ones((1, num_groups))).items()}
     if num_groups < MIN_GROUPS:
-        return {name: unbounded(value) for name, value in values.items()}
+        return {name: unbounded(value) | ({} if shares else {"p_value": None}) for name, value in values.items()}
     classes = np.zeros(num_groups, int) if classes is None else classes
     numbers = np.bincount(classes[classes >= 0])
     fewest = min(numbers[numbers > 0])
-    replicates = scores(draw(num_groups, resamples, seed))
+    strata = classes if estimand is Estimand.RECIPE else None
+    replicates = scores(draw(num_groups, resamples, seed, strata))
     left_out = scores(1 - np.eye(num_groups)) if num_groups <= MAX_LEFT_OUT else {}
     needs_exact = shares and left_out and any(value in (0, 1) for value in values.values())
     alone = scores(np.eye(num_groups)) if needs_exact else {}
@@ -192,16 +199,26 @@ def intervals(
         defined = replicates[name][~np.isnan(replicates[name])]
         constant = shares and len(defined) > 0 and np.ptp(defined) < TINY
         if few or (constant and not (is_share and value in (0, 1))):
-            found[name] = unbounded(value)
+            found[name] = unbounded(value) | ({} if shares else {"p_value": None})
         elif constant:
             rests_on = int((~np.isnan(alone[name])).sum()) if name in alone else 0
             rests_on = rests_on or int(fewest)  # a comparison of classes is undefined for one group
-            ends = exact_bound(value, rests_on, level) if rests_on >= MIN_GROUPS else (None, None)
+            ends = exact_bound(value, rests_on / inflated, level) if rests_on >= MIN_GROUPS else (None, None)
             found[name] = dict(zip(("value", "low", "high"), (value, *ends), strict=True))
         else:
-            told = Replicates(value, replicates[name], degrees, inflation, is_share, level, limits)
+            told = Replicates(value, replicates[name], degrees, inflation * inflated, is_share, level, limits)
             found[name] = bounded(told, method)
+            if not shares:
+                found[name]["p_value"] = None if found[name]["low"] is None else p_value(told)
     return found
+
+
+def p_value(replicates: Replicates) -> float:
+    """Return the two-sided p-value of a difference of 0, by the distribution that gives `bootstrap_error`."""
+    error = np.nanstd(replicates.scores, ddof=1) * np.sqrt(replicates.inflation)
+    if error < TINY:
+        return float(abs(replicates.value) < TINY)
+    return float(2 * t.sf(abs(replicates.value) / error, replicates.degrees))
 
 
 def weigh(value: float, left_out: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
@@ -255,7 +272,13 @@ def resampling(level: str) -> str:
     return "bootstrap over images" if level == "image" else f"cluster bootstrap by {level}"
 
 
-def describe(groups: Groups, by_class: Mapping[str, int], bounded: bool, method: str = METHOD) -> dict[str, object]:
+def describe(
+    groups: Groups,
+    by_class: Mapping[str, int],
+    bounded: bool,
+    method: str = METHOD,
+    estimand: tuple[Estimand, str | None] = (Estimand.MODELS, None),
+) -> dict[str, object]:
     """Return what summary.json says of the intervals.
 
     Args:
@@ -263,6 +286,7 @@ def describe(groups: Groups, by_class: Mapping[str, int], bounded: bool, method:
         by_class: number of groups of each class.
         bounded: whether the pooled accuracy has an interval.
         method: key of METHODS.
+        estimand: what the intervals are about, and why not about the recipe.
     """
     plural = f"{groups.level}s"
     reason = None
@@ -272,7 +296,9 @@ def describe(groups: Groups, by_class: Mapping[str, int], bounded: bool, method:
         counts = ", ".join(f"{count} {name}" for name, count in by_class.items())
         reason = f"the score is based on fewer than {MIN_GROUPS} {plural} ({counts})."
     return {
-        "method": f"{WORDS[method]} {resampling(groups.level)}",
+        "estimand": str(estimand[0]),
+        "estimand_reason": estimand[1],
+        "method": f"{WORDS[method]} {resampling(groups.level)}{TRAINING if estimand[0] is Estimand.RECIPE else ''}",
         "group": groups.level,
         "level": LEVEL,
         "resamples": RESAMPLES,

@@ -10,6 +10,7 @@ from hf_breakhis.data.filenames import MAGNIFICATIONS
 from hf_breakhis.metrics import fold_aggregate, image_report, recognition_rate
 from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores
 from hf_breakhis.results.predictions import by_fold, classes_of, known, probabilities_of
+from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import choose_groups, groups_by_class, intervals
 from hf_breakhis.results.scores.resampling import image_scores, images_of, patient_rates, patient_sides
 
@@ -18,7 +19,7 @@ BY_MAGNIFICATION = ("accuracy", "balanced_accuracy", "sensitivity", "specificity
 RATES = ("recognition_rate", "accuracy_of_mean_probability")
 
 
-def image_level(test: pd.DataFrame) -> dict[str, Any]:
+def image_level(test: pd.DataFrame, estimand: Estimand) -> dict[str, Any]:
     """Return the image reports of the folds, their mean and spread, and the scores of all folds with intervals.
 
     `pooled` holds scores of all test images, but of AUC and average precision the mean over the folds, see
@@ -33,7 +34,7 @@ def image_level(test: pd.DataFrame) -> dict[str, Any]:
         "per_fold": result["per_fold"],
         "mean": result["mean"],
         "sd": result["sd"],
-        "pooled": _image_scores(test),
+        "pooled": _with_models(_image_scores(test, estimand), _image_scores(test), estimand),
         "pooled_ranking": {name: result["pooled"][name] for name in RANKING},
         "mean_confusion_matrix": result["mean_confusion_matrix"],
         "pooled_confusion_matrix": result["pooled"]["confusion_matrix"],
@@ -59,21 +60,22 @@ def magnifications_of(test: pd.DataFrame) -> list[str]:
     return ordered + sorted(present - set(ordered))
 
 
-def by_magnification(test: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def by_magnification(test: pd.DataFrame, estimand: Estimand) -> dict[str, dict[str, Any]]:
     """Return the scores of each magnification."""
     result = {}
     for name in magnifications_of(test):
         rows = test[test["magnification"] == name]
-        scores = _image_scores(rows)
+        scores = _image_scores(rows, estimand)
         result[name] = _counts(rows) | {score: scores[score] for score in BY_MAGNIFICATION if score in scores}
     return result
 
 
-def by_tumor_type(test: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def by_tumor_type(test: pd.DataFrame, estimand: Estimand) -> dict[str, dict[str, Any]]:
     """Return the accuracy within each tumour type: the share of its images that are right."""
     groups = test[test["tumor_type"] != ""].groupby("tumor_type")
     return {
-        str(name): _counts(rows) | {"accuracy": _image_scores(rows, ranked=False)["accuracy"]} for name, rows in groups
+        str(name): _counts(rows) | {"accuracy": _image_scores(rows, estimand, ranked=False)["accuracy"]}
+        for name, rows in groups
     }
 
 
@@ -88,12 +90,25 @@ def _counts(rows: pd.DataFrame) -> dict[str, int | None]:
     }
 
 
-def _image_scores(rows: pd.DataFrame, ranked: bool = True) -> dict[str, dict[str, float | None]]:
+def _image_scores(
+    rows: pd.DataFrame, estimand: Estimand = Estimand.MODELS, ranked: bool = True
+) -> dict[str, dict[str, float | None]]:
     images = images_of(rows)
-    return intervals(image_scores(images, ranked), images.num_groups, classes=images.group_classes)
+    return intervals(image_scores(images, ranked), images.num_groups, classes=images.group_classes, estimand=estimand)
 
 
-def patient_level(test: pd.DataFrame, magnifications: list[str]) -> dict[str, Any] | None:
+def _with_models(
+    scores: dict[str, dict[str, float | None]], models: dict[str, dict[str, float | None]], estimand: Estimand
+) -> dict[str, dict[str, float | None]]:
+    """Add the interval of the trained models where the others are about the recipe."""
+    if estimand is Estimand.MODELS:
+        return scores
+    return {
+        name: one | {f"models_{end}": models[name][end] for end in ("low", "high")} for name, one in scores.items()
+    }
+
+
+def patient_level(test: pd.DataFrame, magnifications: list[str], estimand: Estimand) -> dict[str, Any] | None:
     """Return the scores by patient, per fold and pooled; None where the source names no patients."""
     if not known(test, "patient_id"):
         return None
@@ -103,8 +118,13 @@ def patient_level(test: pd.DataFrame, magnifications: list[str]) -> dict[str, An
         "per_fold": per_fold,
         "mean": {name: float(values.mean()) for name, values in columns.items()},
         "sd": {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in columns.items()},
-        "pooled": _patient_scores(test),
-        "by_magnification": {name: _patient_scores(test[test["magnification"] == name]) for name in magnifications},
+        "pooled": _with_models(_patient_scores(test, estimand), _patient_scores(test), estimand)
+        | {"num_patients": int(test["patient_id"].nunique())},
+        "by_magnification": {
+            name: _patient_scores(rows, estimand) | {"num_patients": int(rows["patient_id"].nunique())}
+            for name in magnifications
+            for rows in [test[test["magnification"] == name]]
+        },
         "table": _table(test),
     }
 
@@ -114,14 +134,15 @@ def _rates(rows: pd.DataFrame) -> dict[str, float | int | None]:
     return recognition_rate(rows["label"], rows["predicted"], rows["patient_id"], prob, prob.shape[1])
 
 
-def _patient_scores(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the rates with their intervals, both sides of two classes, and the number of patients."""
+def _patient_scores(rows: pd.DataFrame, estimand: Estimand = Estimand.MODELS) -> dict[str, dict[str, float | None]]:
+    """Return the rates with their intervals, and sensitivity and specificity of two classes."""
     images = images_of(rows)
-    patients = rows["patient_id"].to_numpy()
-    rates = intervals(patient_rates(images, patients), images.num_groups, classes=images.group_classes)
+    patients, classes = rows["patient_id"].to_numpy(), images.group_classes
+    rates = intervals(patient_rates(images, patients), images.num_groups, classes=classes, estimand=estimand)
     if len(images.classes) == 2:
-        rates |= intervals(patient_sides(images, patients), images.num_groups, classes=images.group_classes)
-    return {**rates, "num_patients": int(rows["patient_id"].nunique())}
+        sides = patient_sides(images, patients)
+        rates |= intervals(sides, images.num_groups, classes=classes, estimand=estimand)
+    return rates
 
 
 def _table(test: pd.DataFrame) -> list[dict[str, Any]]:

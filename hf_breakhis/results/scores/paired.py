@@ -9,7 +9,8 @@ import pandas as pd
 
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import classes_of, known
-from hf_breakhis.results.scores.intervals import choose_groups, intervals
+from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.intervals import RESAMPLES, choose_groups, intervals
 from hf_breakhis.results.scores.resampling import Images, image_scores, images_of, patient_rates
 
 SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
@@ -36,18 +37,19 @@ def premium(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
+def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], resamples: int = RESAMPLES) -> dict[str, Any]:
     """Return mean differences over pairs of runs, such as repeats, each on the images that both of a pair tested once.
 
-    Specimens are drawn once for all pairs, so the interval is that of the mean difference over other specimens with
-    these seeds; how far seeds move it stands in `repeats`.
+    The same specimens are drawn for all pairs. The intervals and p-values are about the recipes: training on other
+    specimens is included, see `estimands`. What other seeds change is in `repeats`.
 
     Args:
         pairs: of test predictions.
+        resamples: number of resamples.
 
     Returns:
-        For each of `PAIRED` `value`, `low`, `high` and `repeats` (the difference of each pair); `num_images` of the
-        first pair, `num_tested` by the first of it, and `group`, what was drawn.
+        For each of `PAIRED` `value`, `low`, `high`, `p_value` and `repeats` (the difference of each pair);
+        `num_images` and `num_tested` of the first pair; `group`, what was drawn.
 
     Raises:
         InputError: the two of a pair tested no image in common, or have different classes or labels.
@@ -62,7 +64,7 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[st
         each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in PAIRED}
         return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in PAIRED}
 
-    told = intervals(differences, images[0].num_groups, classes=classes, shares=False)
+    told = intervals(differences, images[0].num_groups, classes=classes, shares=False, estimand=Estimand.RECIPE)
     return {
         **{
             name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
@@ -78,7 +80,9 @@ def _each(told: dict[str, Any], name: str, number: int) -> list[float | None]:
     return [told[f"{name} {k}"]["value"] for k in range(number)]
 
 
-def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+def mean_scores(
+    tables: Sequence[pd.DataFrame], estimand: Estimand = Estimand.MODELS
+) -> dict[str, dict[str, float | None]]:
     """Return the mean of each of `PAIRED` over runs such as repeats, with the interval over specimens of all."""
     images, _, classes = _in_groups(tables)
     scores = [_scores(one, table) for one, table in zip(images, tables, strict=True)]
@@ -87,7 +91,7 @@ def mean_scores(tables: Sequence[pd.DataFrame]) -> dict[str, dict[str, float | N
         found = [score(weights) for score in scores]
         return {name: np.mean([one[name] for one in found], axis=0) for name in PAIRED}
 
-    return intervals(means, images[0].num_groups, classes=classes)
+    return intervals(means, images[0].num_groups, classes=classes, estimand=estimand)
 
 
 def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

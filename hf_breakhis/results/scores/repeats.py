@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from hf_breakhis.files import InputError
+from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import resampling
 from hf_breakhis.results.scores.warnings import ONE_SEED, Kind, design, to_json
 from hf_breakhis.run import SUMMARY, Run
@@ -72,7 +73,7 @@ def _row(run: Run, number: int, summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bounds: dict[str, float | None]) -> str:
-    protocol, group = first["protocol"], first["interval"]["group"]
+    protocol, interval = first["protocol"], first["interval"]
     share = f"{100 * accuracy.mean():.1f} % of the test images were classified correctly"
     folds = [*protocol["folds_present"], *protocol["folds_missing"]]
     how = design(protocol | {"folds_present": folds, "folds_missing": []})
@@ -81,15 +82,16 @@ def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bou
     return (
         f"{share} on average over {len(accuracy)} repeats of {how} with different split and training seeds "
         f"({100 * accuracy.min():.1f} to {100 * accuracy.max():.1f} %, standard deviation {100 * sd:.1f} points; "
-        f"{_bounds(bounds, group)})."
+        f"{_bounds(bounds, interval['group'], interval['estimand'])})."
     )
 
 
-def _bounds(bounds: dict[str, float | None], group: str) -> str:
+def _bounds(bounds: dict[str, float | None], group: str, estimand: str) -> str:
     if bounds["low"] is None or bounds["high"] is None:
         return "no confidence interval of the mean"
     ends = f"{100 * bounds['low']:.1f} to {100 * bounds['high']:.1f} %"
-    return f"95 % confidence interval of the mean {ends}, {resampling(group)}"
+    about = "the recipe" if estimand == Estimand.RECIPE else "the mean of these trained models"
+    return f"95 % confidence interval for {about} {ends}, {resampling(group)}"
 
 
 def _warnings(summaries: dict[int, dict[str, Any]], missing: list[int]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 from sklearn.metrics import roc_curve
 
 from hf_breakhis.files import InputError
+from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import Scores, choose_groups, intervals
 from hf_breakhis.results.scores.resampling import Images, image_scores
 
@@ -97,12 +98,13 @@ def _nearest_half(middles: np.ndarray, gain: np.ndarray) -> float:
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
+def operating_point(rows: pd.DataFrame, chosen: np.ndarray, estimand: Estimand = Estimand.MODELS) -> dict[str, Any]:
     """Return what decisions on test images amount to, each with its interval, and predictive values elsewhere.
 
     Args:
         rows: test predictions of two classes, whose groups are drawn for the intervals.
         chosen: (n,) 0 or 1, the decisions.
+        estimand: what the intervals are about.
 
     Returns:
         sensitivity, specificity, `ppv` and `npv` (share of the images called positive, negative, that are), numbers of
@@ -120,19 +122,23 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray) -> dict[str, Any]:
         values = {"sensitivity": sensitivity, "specificity": specificity}
         return values | {"ppv": found["per_class.malignant.precision"], "npv": found["per_class.benign.precision"]}
 
-    told = intervals(points, groups.count, classes=images.group_classes)
+    told = intervals(points, groups.count, classes=images.group_classes, estimand=estimand)
     return {
         **{name: told[name] for name in MEASURES},
         "num_images": len(rows),
         "num_groups": groups.count,
         "group": groups.level,
         "prevalence": float(labels.mean()),
-        "by_prevalence": predictive_values(points, told, groups.count, images.group_classes),
+        "by_prevalence": predictive_values(points, told, groups.count, images.group_classes, estimand),
     }
 
 
 def predictive_values(
-    points: Scores, rates: Mapping[str, Mapping[str, float | None]], num_groups: int, classes: np.ndarray
+    points: Scores,
+    rates: Mapping[str, Mapping[str, float | None]],
+    num_groups: int,
+    classes: np.ndarray,
+    estimand: Estimand = Estimand.MODELS,
 ) -> list[dict[str, Any]]:
     """Return PPV and NPV with their intervals if other shares of the images were positive, for each of `PREVALENCES`.
 
@@ -144,9 +150,10 @@ def predictive_values(
         rates: sensitivity and specificity with their intervals.
         num_groups: number of groups.
         classes: (num_groups,) the class of each group.
+        estimand: what the intervals are about.
     """
     ppv, npv = (
-        _log_ratio(points, rates, right, other, num_groups, classes)
+        _log_ratio(points, rates, right, other, num_groups, classes, estimand)
         for right, other in (("sensitivity", "specificity"), ("specificity", "sensitivity"))
     )
     return [{"prevalence": share, "ppv": _at(share, ppv), "npv": _at(1 - share, npv)} for share in PREVALENCES]
@@ -159,6 +166,7 @@ def _log_ratio(
     other: str,
     num_groups: int,
     classes: np.ndarray,
+    estimand: Estimand,
 ) -> dict[str, float | None]:
     """Return the log of `right` / (1 - `other`) with its interval."""
     hits, errors = rates[right]["value"], rates[other]["value"]
@@ -178,7 +186,9 @@ def _log_ratio(
         found = points(weights)
         return {"log ratio": found[right] / hits - (1 - found[other]) / errors}
 
-    bounds = intervals(change, num_groups, classes=classes, shares=False, limits=(-np.inf, np.inf))["log ratio"]
+    bounds = intervals(change, num_groups, classes=classes, shares=False, limits=(-np.inf, np.inf), estimand=estimand)[
+        "log ratio"
+    ]
     value = float(np.log(hits / errors))
     low, high = bounds["low"], bounds["high"]
     return {

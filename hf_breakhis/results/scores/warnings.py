@@ -5,9 +5,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import percent, things
+from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import MIN_GROUPS, resampling
+from hf_breakhis.results.scores.leakage import NOT_ASSESSED, is_assessed
 
 
 class Kind(StrEnum):
@@ -79,7 +82,9 @@ def headline(summary: dict[str, Any]) -> str:
     else:
         bounds = f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f} %"
         groups = f"{things(interval['num_groups'], interval['group'])}, {interval['resamples']:,} resamples"
-        sentence += f" (95 % confidence interval {bounds}; {resampling(interval['group'])}: {groups})"
+        about = "the recipe" if interval["estimand"] == Estimand.RECIPE else "these trained models"
+        how = f"{resampling(interval['group'])}: {groups}"
+        sentence += f" (95 % confidence interval for {about} {bounds}; {how})"
     return f"{sentence} in {design(summary['protocol'])}{_overlap(summary['leakage'])}."
 
 
@@ -88,8 +93,12 @@ def design(protocol: dict[str, Any]) -> str:
     total = len(protocol["folds_present"]) + len(protocol["folds_missing"])
     if protocol["split_by"] == "official":
         whole = "the official hold-outs of BreakHis"
+        if protocol.get("imported") and total < NUM_OFFICIAL_FOLDS:
+            whole = f"{_folds(protocol['folds_present'])} of {whole}"
     elif protocol["split_by"] == "folders":
         whole = "the hold-out given by the folders of the images"
+    elif protocol.get("imported"):
+        whole = f"imported predictions of {things(total, 'fold')}"
     elif total == 1:
         whole = f"one hold-out split by {protocol['split_by']}"
     else:
@@ -127,7 +136,7 @@ def warnings(summary: dict[str, Any]) -> list[Caution]:
     found += [Caution(Kind.THIN_FOLDS, text) for text in thin]
     if protocol["split_by"] == "official" and not protocol["covers_all_images_once"]:
         found.append(Caution(Kind.OFFICIAL, _official(protocol.get("never_tested"))))
-    return [*found, ONE_SEED]
+    return found if protocol.get("imported") else [*found, ONE_SEED]
 
 
 def _several_classes(patient: dict[str, Any] | None) -> list[str]:
@@ -161,6 +170,8 @@ def _official(never: list[int] | None) -> str:
 
 
 def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[Caution]:
+    if not is_assessed(leakage):
+        return [Caution(Kind.UNKNOWN_GROUPS, NOT_ASSESSED)]
     total = sum(row["test_images"] for row in leakage["per_fold"])
     found = []
     for group in ("patient", "specimen"):
@@ -198,17 +209,19 @@ def _unbeaten(summary: dict[str, Any]) -> list[str]:
             ours, theirs = pooled.get(score) or {}, baseline.get(score)
             if theirs is None or ours.get("value") is None:
                 continue
+            difference = (baseline.get("difference") or {}).get(score) or {"low": None}
             both = f"{short} {ours['value']:.3f} (baseline {theirs:.3f})"
             if theirs >= ours["value"]:
                 below.append(both)
-            elif ours["low"] is not None and theirs >= ours["low"]:
-                near.append(both)
+            elif difference["low"] is not None and difference["low"] <= 0:
+                bounds = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
+                near.append(f"{short} {ours['value']:.3f} against {theirs:.3f}, difference {bounds}")
         if below:
             found.append(f"The model does not beat the {words} baseline: {', '.join(below)}.")
         elif near:
             found.append(
-                f"The model does not clearly beat the {words} baseline, which is within the confidence interval: "
-                f"{', '.join(near)}."
+                f"The model does not clearly beat the {words} baseline on the same images: {'; '.join(near)} (95 % "
+                "confidence interval of the paired difference)."
             )
     return found
 
@@ -238,6 +251,8 @@ def _overlap(leakage: dict[str, Any]) -> str:
     """Return what training and test sets share, as the end of the headline."""
     patient, specimen = leakage["share_same_patient"], leakage["share_same_specimen"]
     seen = leakage["share_seen"]
+    if seen is None:
+        return "; no training list was given, so leakage was not assessed"
     if seen:
         return f", although {percent(seen)} of them are also training images of the model"
     if patient:
