@@ -189,6 +189,8 @@ def _of_run(run: Run, fold: str | None) -> Weights:
     if repeats := run.repeats():
         example = next(iter(repeats.values())).folder
         raise InputError(f"{run.folder} holds repeats, each a run; give one of them, such as {example}.")
+    if run.is_imported:
+        raise InputError(f"{run.folder} holds predictions of another program and no model; give {KINDS}.")
     if fold not in (None, REFIT) and not (fold.isascii() and fold.isdigit()):
         raise InputError(f"--fold is {fold!r}, but has to be the number of a fold, or refit.")
     finished = [one.name for one in run.models()]

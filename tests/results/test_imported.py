@@ -158,3 +158,50 @@ def test_an_audit_without_a_training_list_is_refused(tmp_path, capsys):
     assert main(["report", str(run)]) == 0
     assert main(["audit", str(run)]) == 2
     assert "no training list" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def reduced(trained_run, tmp_path_factory):
+    """The predictions of an own run, reduced to three columns and scored as those of another program."""
+    folder = tmp_path_factory.mktemp("imported")
+    own = pd.read_csv(trained_run / "predictions.csv", dtype={"file_name": str})
+    own[["file_name", "prob_malignant", "fold"]].to_csv(folder / "theirs.csv", index=False)
+    assert main(["score", str(folder / "theirs.csv"), "--output_dir", str(folder / "theirs")]) == 0
+    return folder / "theirs"
+
+
+def test_an_own_run_reduced_to_three_columns_has_the_same_scores(trained_run, reduced):
+    own, theirs = (json.loads((run / "summary.json").read_text()) for run in (trained_run, reduced))
+    for level in ("image", "patient"):
+        for name, score in theirs[level]["pooled"].items():
+            ours = own[level]["pooled"][name]
+            if name == "num_patients":
+                assert score == ours
+                continue
+            expected = [ours["value"], *(ours.get(f"models_{end}", ours[end]) for end in ("low", "high"))]
+            found = [score[end] for end in ("value", "low", "high")]  # the interval is about the models
+            assert [value is None for value in found] == [value is None for value in expected], name
+            for one, other in zip(found, expected, strict=True):
+                assert one is None or one == pytest.approx(other, rel=1e-9), name
+    assert theirs["image"]["pooled_confusion_matrix"] == own["image"]["pooled_confusion_matrix"]
+    assert theirs["interval"]["estimand"] == "models"
+
+
+def test_an_imported_run_is_compared_with_a_trained_one(trained_run, reduced, tmp_path, capsys):
+    assert main(["compare", str(trained_run), str(reduced), "--folder", str(tmp_path / "comparison")]) == 0
+    found = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+    (pair,) = found["pairs"]
+    assert pair["scores"]["accuracy"]["value"] == 0
+    assert pair["num_images"] == pair["num_tested"] > 0
+    assert pair["ranks"] is None, "one repeat ranks nothing"
+
+
+@pytest.mark.parametrize("words", [("predict", "RUN", "x.png"), ("export", "RUN"), ("explain", "RUN"),
+                                   ("publish", "RUN", "--repo_id", "a/b"), ("page", "RUN", "DIR"),
+                                   ("space", "RUN", "DIR")], ids=lambda words: words[0])  # fmt: skip
+def test_a_command_that_needs_weights_says_that_there_are_none(reduced, tmp_path, capsys, words):
+    given = {"RUN": str(reduced), "DIR": str(tmp_path / "out")}
+    assert main([given.get(word, word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert "holds predictions of another program and no model" in error
+    assert error.count("\n") == 1

@@ -96,8 +96,8 @@ def describe_all(images: Sequence[dict[str, Any]]) -> list[Features]:
 
 def _describe_file(image: dict[str, Any]) -> Features:
     try:
-        picture = open_image(Path(image["path"]) if image["bytes"] is None else image["bytes"])
-        return EMPTY if wrong_form(picture) else describe(picture)
+        with open_image(Path(image["path"]) if image["bytes"] is None else image["bytes"]) as picture:
+            return EMPTY if wrong_form(picture) else describe(picture)
     except PILLOW_ERRORS:  # the check of the images has reported it
         return EMPTY
 
