@@ -127,5 +127,5 @@ def test_weights_in_a_pickle_are_not_read(model, tmp_path):
 
 def test_a_processor_of_another_network_is_told_when_it_is_used(model):
     classifier = Classifier(model)
-    classifier.processor, classifier.image_size = (lambda *_, **__: {}), None
+    classifier.processor, classifier.preprocessing = (lambda *_, **__: {}), None
     assert "does not work" in outcome(classifier.prepare, FRAME)
