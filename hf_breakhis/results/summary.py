@@ -7,10 +7,10 @@ import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json
-from hf_breakhis.results.predictions import classes_of, gather, known, probabilities_of, read_parts
+from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
 from hf_breakhis.results.scores.absent import REASON, without_probabilities
 from hf_breakhis.results.scores.baselines import baselines
-from hf_breakhis.results.scores.calibration import decide, refusal, reliability
+from hf_breakhis.results.scores.calibration import decide, describe_calibration, refusal
 from hf_breakhis.results.scores.estimands import Estimand, estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
 from hf_breakhis.results.scores.leakage import leakage
@@ -104,7 +104,7 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "by_magnification": by_magnification(test, about),
         "by_tumor_type": by_tumor_type(test, about),
         "interval": None,
-        "calibration": reliability(test["label"].to_numpy(), probabilities_of(test)) | temperature,
+        "calibration": describe_calibration(test, about) | temperature,
         "decision": decision,
         "baselines": _baselines(run, folds, colors, test, present, classes),
         "reserve": part_level(parts["reserve"]),

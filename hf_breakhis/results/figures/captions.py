@@ -36,7 +36,8 @@ CAPTIONS = {
         "Reliability of the predicted probabilities, pooled test images in bins of equal width. A point on the dashed "
         "diagonal means what it says; above it the truth is more frequent than stated. ECE: mean distance from the "
         "diagonal, weighted by images. Brier score: mean squared error of the probability; lower is better. Grey "
-        "squares: after dividing the logits by a temperature fitted on the other folds."
+        "squares: after dividing the logits by a temperature fitted on the other folds. Bars: 95 % intervals of the "
+        "share; bins that rest on fewer than ten {group}s have none."
     ),
     "prevalence": (
         "What a decision at the threshold would mean where another share of the images is {positive} than here: PPV, "
@@ -115,6 +116,7 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "positive": summary.get("positive_class") or "such",
         "negative": (summary.get("classes") or ["other"])[0],
         "watched": watched,
+        "group": (summary.get("interval") or {}).get("group", "specimen"),
         **group_words(summary["data"]),
         "behind": _behind(summary.get("by_magnification") or {}),
     }

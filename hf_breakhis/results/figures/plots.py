@@ -158,12 +158,20 @@ def _roc_axes(ax: Axes, classes: list[str], sparse: bool = False) -> Axes:
     return ax
 
 
+def watched_parts(run: Run) -> str:
+    """Return the part that training was evaluated on after each epoch, "validation" or "test"."""
+    tables = [table["eval_part"] for table in run.histories.values() if "eval_part" in table]
+    parts = {part for table in tables for part in table.dropna()}
+    return " or ".join(sorted(parts)) or "evaluation"
+
+
 def learning_curves(run: Run) -> Figure | None:
     """Loss, accuracy and learning rate after each epoch, one line a fold."""
+    watched = watched_parts(run)
     panels = {
         "train_loss": "training loss",
-        "eval_loss": "evaluation loss",
-        "eval_accuracy": "evaluation accuracy",
+        "eval_loss": f"{watched} loss",
+        "eval_accuracy": f"{watched} accuracy",
         "learning_rate": "learning rate",
     }
     histories = {fold: table for fold, table in run.histories.items() if len(table)}
@@ -219,11 +227,19 @@ def reliability(run: Run) -> Figure | None:
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     top.plot([0, 1], [0, 1], color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)))
     x, y = [part["mean_probability"] for part in bins], [part["share_positive"] for part in bins]
-    top.plot(x, y, color=CELL, marker="o", markersize=4.5, label="as trained")
+    top.plot(x, y, color=CELL, marker="o", markersize=4.5, linestyle="none", label="as trained")
+    bounded = [part for part in bins if part.get("share_low") is not None]
+    top.vlines(
+        [part["mean_probability"] for part in bounded],
+        [part["share_low"] for part in bounded],
+        [part["share_high"] for part in bounded],
+        color=CELL,
+        linewidth=0.9,
+    )
     after = [part for part in (calibration.get("temperature") or {}).get("bins_after", []) if part["count"]]
     if after:
         x, y = [part["mean_probability"] for part in after], [part["share_positive"] for part in after]
-        top.plot(x, y, color=MUTED, marker="s", markersize=3, linewidth=0.8, label="with temperature")
+        top.plot(x, y, color=MUTED, marker="s", markersize=3, linestyle="none", label="with temperature")
         top.legend(loc="upper left")
     share_axis(top, "x")
     share_axis(top, "y")

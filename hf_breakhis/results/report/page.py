@@ -14,7 +14,7 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import write_text, write_whole
 from hf_breakhis.results import formatting
 from hf_breakhis.results.figures.captions import caption, interval_words
-from hf_breakhis.results.figures.plots import FIGURES, draw
+from hf_breakhis.results.figures.plots import FIGURES, draw, watched_parts
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.results.report.checklist import checklists
 from hf_breakhis.results.report.explained import read_explained
@@ -99,7 +99,7 @@ def _fields(run: Run) -> dict[str, dict[str, Any]]:
 def write_figures(run: Run, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Write figures as SVG and PNG, and return those there are: name -> `svg` for a page, and `caption`."""
     drawn = {}
-    watched = _watched(run)
+    watched = watched_parts(run)
     for name in names:
         figure = draw(name, run)
         paths = {kind: run.folder / FIGURES_FOLDER / f"{name}.{kind}" for kind in ("svg", "png")}
@@ -165,12 +165,6 @@ def fill_page(template: str, run: Run, **values: Any) -> str:
         coverage=measured_coverage(),
         **values,
     )
-
-
-def _watched(run: Run) -> str:
-    tables = [table["eval_part"] for table in run.histories.values() if "eval_part" in table]
-    parts = {part for table in tables for part in table.dropna()}
-    return " or ".join(sorted(parts)) or "evaluation"
 
 
 def _is_optimistic(summary: dict[str, Any]) -> bool:

@@ -5,15 +5,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax, logit, softmax
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from hf_breakhis.metrics import image_report
 from hf_breakhis.results.predictions import classes_of, logits_of, probabilities_of
 from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.intervals import intervals
+from hf_breakhis.results.scores.resampling import images_of
 from hf_breakhis.results.scores.thresholds import Rule, operating_point
 
 NUM_BINS = 10
+SMALLEST = 1e-9  # a probability of 0 has no log odds
 YOUDEN = Rule()
 # Logits that separate the classes want a temperature of 0; beyond these a softmax no longer changes to speak of.
 COLDEST, HOTTEST = 0.05, 20.0
@@ -54,6 +58,45 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, num_bins: int = N
     brier = brier_score_loss(labels, probabilities, labels=range(probabilities.shape[1]))
     two = probabilities.shape[1] == 2
     return {"ece": error, "brier": float(brier), "brier_parts": parts if two else None, "bins": bins}
+
+
+def describe_calibration(test: pd.DataFrame, estimand: Estimand = Estimand.MODELS) -> dict[str, Any]:
+    """Return `reliability` of test predictions, an interval of the share in each bin, and slope and intercept.
+
+    Slope and intercept are those of a logistic regression of the class on the log odds of its probability, two classes
+    only: 1 and 0 if calibrated, a slope below 1 if too certain (Cox 1958, Biometrika 45). None where they are infinite
+    or where there is one class.
+    """
+    labels, prob = test["label"].to_numpy(), probabilities_of(test)
+    found = reliability(labels, prob)
+    images = images_of(test)
+    stated, happened = (prob[:, 1], labels == 1) if prob.shape[1] == 2 else (prob.max(1), labels == prob.argmax(1))
+    number = np.clip(np.searchsorted(np.linspace(0, 1, NUM_BINS + 1), stated, side="right") - 1, 0, NUM_BINS - 1)
+    counts = np.zeros((2, images.num_groups, NUM_BINS))
+    np.add.at(counts, (np.zeros(len(number), int), images.groups, number), happened)
+    np.add.at(counts, (np.ones(len(number), int), images.groups, number), 1)
+    filled = [k for k in range(NUM_BINS) if counts[1, :, k].any()]
+
+    def shares(weights: np.ndarray) -> dict[str, np.ndarray]:
+        right, whole = (weights @ counts[side] for side in (0, 1))
+        share = np.divide(right, whole, out=np.full(right.shape, np.nan), where=whole > 0)
+        return {str(k): share[:, k] for k in filled}
+
+    bounds = intervals(shares, images.num_groups, classes=images.group_classes, estimand=estimand)
+    for k, part in enumerate(found["bins"]):
+        one = bounds.get(str(k), {"low": None, "high": None})
+        part |= {"share_low": one["low"], "share_high": one["high"]}
+    return found | _calibration_line(labels, prob)
+
+
+def _calibration_line(labels: np.ndarray, prob: np.ndarray) -> dict[str, float | None]:
+    if prob.shape[1] != 2 or len(np.unique(labels)) < 2:
+        return {"slope": None, "intercept": None}
+    odds = logit(np.clip(prob[:, 1], SMALLEST, 1 - SMALLEST))
+    if odds[labels == 1].min() > odds[labels == 0].max() or np.ptp(odds) == 0:
+        return {"slope": None, "intercept": None}
+    line = LogisticRegression(C=np.inf, max_iter=1000).fit(odds[:, None], labels)
+    return {"slope": float(line.coef_[0, 0]), "intercept": float(line.intercept_[0])}
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -180,7 +180,7 @@ def test_what_a_source_does_not_know_is_said(write_run, cohort, tmp_path, one_fi
     summarise(run)
     page = Page(write_report(run))
     assert_stands_alone(page)
-    for words in ("patients are unknown", "names no patients", "one fold has no spread"):
+    for words in ("patients are unknown", "names no patients", "one fold has no standard deviation"):
         assert words in page.text
 
 

@@ -7,7 +7,13 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_curve
 
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.calibration import decide, fit_temperature, refusal, reliability
+from hf_breakhis.results.scores.calibration import (
+    decide,
+    describe_calibration,
+    fit_temperature,
+    refusal,
+    reliability,
+)
 from hf_breakhis.results.scores.thresholds import youden
 from hf_breakhis.run import Run
 
@@ -150,3 +156,31 @@ def test_parts_of_the_brier_score_add_up_where_bins_are_single_values():
     parts = told["brier_parts"]
     assert told["brier"] == pytest.approx(parts["reliability"] - parts["resolution"] + parts["uncertainty"])
     assert parts["uncertainty"] == pytest.approx(labels.mean() * (1 - labels.mean()))
+
+
+def test_slope_and_intercept_are_those_of_the_planted_miscalibration():
+    """Probabilities whose log odds are twice the true ones plus one: slope 1/2, intercept -1/2."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 1.5, 20_000)
+    labels = (rng.random(len(true)) < 1 / (1 + np.exp(-true))).astype(int)
+    prob = 1 / (1 + np.exp(-(2 * true + 1)))
+    names = [f"p{k % 200}" for k in range(len(true))]
+    table = pd.DataFrame(
+        {"file_name": np.arange(len(true)).astype(str), "label": labels, "predicted": (prob > 0.5).astype(int),
+         "fold": 0, "patient_id": names, "specimen_id": names, "prob_benign": 1 - prob, "prob_malignant": prob}
+    )  # fmt: skip
+    found = describe_calibration(table)
+    assert found["slope"] == pytest.approx(0.5, abs=0.03)
+    assert found["intercept"] == pytest.approx(-0.5, abs=0.05)
+    for part in found["bins"]:
+        inside = (prob >= part["low"]) & (prob < part["high"])
+        assert part["count"] == inside.sum()
+        assert part["share_low"] < labels[inside].mean() < part["share_high"]
+
+
+def test_classes_that_are_separated_have_no_slope():
+    table = pd.DataFrame(
+        {"file_name": list("abcd"), "label": [0, 0, 1, 1], "predicted": [0, 0, 1, 1], "fold": 0, "patient_id": "",
+         "specimen_id": "", "prob_benign": [0.9, 0.8, 0.2, 0.1], "prob_malignant": [0.1, 0.2, 0.8, 0.9]}
+    )  # fmt: skip
+    assert describe_calibration(table)["slope"] is None
