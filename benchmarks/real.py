@@ -20,6 +20,7 @@ from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, read_json, write_json
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
@@ -51,7 +52,7 @@ def study(name: str, fields: dict[str, Any], repeats: int, work: Path) -> dict[s
         beside = [member.summary["baselines"] for member in members]
         tests[level] = [gather(member) for member in members]
         rows[level] = {
-            "scores": mean_scores(tests[level]),
+            "scores": mean_scores(tests[level], Estimand(members[0].summary["interval"]["estimand"])),
             "baselines": {
                 key: {score: float(np.mean([one[key][score] for one in beside])) for score in SCORES}
                 for key in ("majority", "mean_color")
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=MATERIAL / "breakhis-224")
     parser.add_argument("--textures", type=Path, nargs="*", default=sorted((MATERIAL / "features").glob("*.csv")))
     parser.add_argument("--lite0", type=Path, default=Path("backbones/lite0"))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("outputs/real"))
     parser.add_argument("--json", type=Path, default=Path("benchmarks/real.json"))
     args = parser.parse_args()

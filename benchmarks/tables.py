@@ -271,7 +271,10 @@ def real(found: dict[str, Any]) -> str:
     ]
     repeats = next(iter(found["parts"].values()))["repeats"]
     skipped = [f"Skipped: {title}, since {reason}." for title, reason in found["skipped"].items()]
-    how = f"Means over {repeats} repeats of 5 folds, with 95 % confidence intervals over specimens."
+    how = (
+        f"Means over {repeats} repeats of 5 folds, with 95 % confidence intervals over specimens: by patient and "
+        "specimen about the recipe, by image about the trained models."
+    )
     return "\n\n".join([table(head, rows), f"{'; '.join(counts)}. {how}", *skipped])
 
 
@@ -370,7 +373,8 @@ def main() -> None:
     put(HERE.parent / "docs" / "study.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
     put(HERE.parent / "docs" / "study.md", "near_copies", near_copies(read_json(HERE / "near_copies.json")))
     if (HERE / "real.json").is_file():
-        put(HERE.parent / "docs" / "study.md", "real", real(read_json(HERE / "real.json")))
+        for page in (HERE.parent / "docs" / "study.md", HERE.parent / "README.md"):
+            put(page, "real", real(read_json(HERE / "real.json")))
     put(HERE.parent / "docs" / "study.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
     put(

@@ -35,7 +35,8 @@ NEAR = "near copy"
 OVERLAP = "overlapping field"
 LIMITS = (
     "The search cannot see crops that keep less than half of each side, pictures with little structure (strongly "
-    "blurred, or nearly of one colour), elastic deformations, and overlaps of fields by a narrow strip."
+    "blurred, or nearly of one colour), elastic deformations, and overlaps of fields by a narrow strip. In images of "
+    "less than 64 pixels a side it sees only copies that are flipped, turned by 90 degrees, rescaled or recoloured."
 )
 TURNS = (  # how the second picture is to be laid down to look like the first
     "as it is",

@@ -20,6 +20,7 @@ from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image, wrong_form
 from hf_breakhis.hardware import count_cores
 
 MOST = 300  # features an image
+MIN_SIDE = 64  # pixels: a smaller picture, enlarged, has features that other pictures share
 SIDE = 176  # the small picture has this number of pixels, squared
 NUM_BYTES = 32  # of the signs of a descriptor: 16 that a mirror keeps, 16 that it changes
 _CONTRAST = 0.01  # of OpenCV's scale, a quarter of its default: histology is smooth
@@ -64,7 +65,9 @@ EMPTY = Features(
 
 
 def describe(picture: Image.Image) -> Features:
-    """Return the features of a picture; none if it has too little structure."""
+    """Return the features of a picture; none if it is smaller than `MIN_SIDE` or has too little structure."""
+    if min(picture.size) < MIN_SIDE:
+        return EMPTY
     root = (picture.width * picture.height) ** 0.5
     shape = [max(8, round(side * SIDE / root)) for side in picture.size]
     way = Image.Resampling.BOX if root > SIDE else Image.Resampling.BILINEAR

@@ -190,3 +190,10 @@ def test_pictures_without_structure_have_no_features(twins, tmp_path):
     assert describe_all(images) == [EMPTY, EMPTY]
     assert find_overlaps([EMPTY, EMPTY, describe(twins[0])]) == []
     assert find_overlaps([]) == []
+
+
+def test_pictures_that_are_too_small_have_no_features():
+    noise = np.random.default_rng(0).integers(0, 256, (128, 192, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    assert len(describe(picture).signs) > 0
+    assert len(describe(picture.resize((95, 63))).signs) == 0
