@@ -182,7 +182,7 @@ def choose_pair(
     Args:
         dataset: has `COLUMNS`.
         seed: another one gives other images.
-        score: something about the image of a row, None if it cannot be told. Of `CANDIDATES` drawn images, of as many
+        score: something about the image of a row, None if it is unknown. Of `CANDIDATES` drawn images, of as many
             patients as possible, the one in the middle is then taken: one frame in ten shows no tumour at all.
     """
     table = columns_of(dataset)

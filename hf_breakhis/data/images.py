@@ -102,7 +102,7 @@ def names_of(places: Iterable[str]) -> list[str]:
 
 
 def placeless(sentences: Iterable[str], location: str) -> list[str]:
-    """Return sentences with places told from `location` on: they go into cards, and a user's folders do not.
+    """Return sentences with paths relative to `location`: they go into cards, and a user's folders do not.
 
     Args:
         sentences: findings and warnings.
@@ -154,9 +154,9 @@ def arrange(
         columns[PART_COLUMN] = parts
         warnings.append(suggested_split(parts))
     features = {"label": datasets.ClassLabel(names=list(CLASSES))} | dict.fromkeys(list(columns)[1:], text)
-    told = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    added = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
     order = sorted(chosen, key=file_names.__getitem__)
-    dataset = in_order(datasets.concatenate_datasets([images, told], axis=1), order)
+    dataset = in_order(datasets.concatenate_datasets([images, added], axis=1), order)
     file_names = [file_names[row] for row in order]
     odd["surplus"] = sorted(set(file_names) - set(expected_file_names()))
     findings = tell(odd)
@@ -188,8 +188,8 @@ def in_order(
 def suggested_split(parts: Iterable[str | None]) -> str:
     """Return the sentence about a split that folders suggest, given the part of each image."""
     counts = Counter(parts)
-    told = ", ".join(f"{counts[part]:,} {part}" for part in ("train", "validation", "test") if counts[part])
-    return f"The folders suggest a split ({told}); it is used only with split_by=folders."
+    sizes = ", ".join(f"{counts[part]:,} {part}" for part in ("train", "validation", "test") if counts[part])
+    return f"The folders suggest a split ({sizes}); it is used only with split_by=folders."
 
 
 def _folders(place: str, location: str) -> list[str]:

@@ -26,13 +26,13 @@ TEMPLATE = "dataset.md"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K")
 
 
-def write_card(images: Images, manifest_sha256: str, told: list[str], repo_id: str | None = None) -> str:
+def write_card(images: Images, manifest_sha256: str, sentences: list[str], repo_id: str | None = None) -> str:
     """Return the text of README.md.
 
     Args:
         images: what is exported.
         manifest_sha256: of these images.
-        told: warnings and findings, one sentence each.
+        sentences: warnings and findings, one sentence each.
         repo_id: the repository on the Hub, if there is one.
     """
     table = columns_of(images.dataset)
@@ -48,7 +48,7 @@ def write_card(images: Images, manifest_sha256: str, told: list[str], repo_id: s
         example=magnifications[0],
         num_images=len(table),
         complete=complete,
-        told=told,
+        sentences=sentences,
         manifest_sha256=manifest_sha256,
         magnifications=magnifications,
         counts=_counts(images),

@@ -1,4 +1,4 @@
-"""What a visitor has to know about a model before believing it, told from the files of its run."""
+"""What a visitor has to know about a model before believing it, from the files of its run."""
 
 from dataclasses import dataclass
 from pathlib import Path

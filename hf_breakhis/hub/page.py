@@ -45,7 +45,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
             visitor's browser takes the runtime from jsdelivr, and refuses it unless its sha384 is the one here.
 
     Raises:
-        InputError: the folder holds something else, `ort` is not that version, or the run cannot be told of.
+        InputError: the folder holds something else, `ort` is not that version, or the run cannot be described.
     """
     require_replaceable(folder, PAGE)
     with publishable(weights) as public:
@@ -61,7 +61,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
             (beside / "ort").mkdir()
             for name in ORT_FILES:
                 shutil.copyfile(ort / name, beside / "ort" / name)
-        told = dataclasses.asdict(facts) | {
+        content = dataclasses.asdict(facts) | {
             "runtime": {"from": "ort/" if ort is not None else CDN, "files": ORT_FILES},
             "max_bytes": MAX_BYTES,
             "rules": rules(),
@@ -69,7 +69,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         write_json(beside / "page.json", {"made_by": PAGE.made_by, "format": 1, "export": exported["parity"]})
         for name in SCRIPTS:
             write_text(beside / name, card_text(f"page/{name}"))
-        write_text(beside / "index.html", _html(facts, told, ort is not None))
+        write_text(beside / "index.html", _html(facts, content, ort is not None))
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PAGE)
@@ -82,14 +82,14 @@ def rules() -> dict[str, Any]:
     return {"formats": formats, "min_side": MIN_SIDE, "max_pixels": MAX_SHARED_PIXELS}
 
 
-def _html(facts: Any, told: dict[str, Any], vendored: bool) -> str:
+def _html(facts: Any, page: dict[str, Any], vendored: bool) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["code"] = _code
     # "<" as an escape, so that no text of a run can end the script element
-    content = json.dumps(told).replace("<", "\\u003c")
+    content = json.dumps(page).replace("<", "\\u003c")
     accept = ",".join(extension for name in rules()["formats"] for extension in FORMATS[name])
     return environment.from_string(card_text("page/index.html.j2")).render(
-        facts=facts, told=content, accept=accept, research_only=RESEARCH_ONLY, elsewhere="" if vendored else CDN
+        facts=facts, content=content, accept=accept, research_only=RESEARCH_ONLY, elsewhere="" if vendored else CDN
     )
 
 

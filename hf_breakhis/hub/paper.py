@@ -1,4 +1,4 @@
-"""Which classifier of the paper a run restates, told by its fields and not by its name."""
+"""Which classifier of the paper a run restates, by its fields and not by its name."""
 
 from typing import Any
 

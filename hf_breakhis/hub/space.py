@@ -42,7 +42,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
         folder: a new or empty folder, or that of an earlier app.
 
     Raises:
-        InputError: the folder holds something else, or the run cannot be told of.
+        InputError: the folder holds something else, or the run cannot be described.
     """
     require_replaceable(folder, SPACE)
     with publishable(weights) as public:

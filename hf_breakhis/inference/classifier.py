@@ -105,7 +105,7 @@ class Classifier:
             raise InputError(f"{self.folder} lacks weights of an image classifier, such as {missing[0]}.")
         if self.bf16 and not keep_head(model):
             raise InputError(
-                f"{self.folder} is a {type(model).__name__}, whose last layer is not told apart, so its scores in "
+                f"{self.folder} is a {type(model).__name__}, whose last layer cannot be identified, so its scores in "
                 "bfloat16 would come in coarse steps; go without --bf16."
             )
         return model.eval().to(self.device, memory_format=torch.channels_last)

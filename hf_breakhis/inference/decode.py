@@ -66,7 +66,7 @@ def _decode_one(item: Item, prepare: Callable[[np.ndarray], Any]) -> tuple[Item,
         pixels = _decode(content)
     except InputError as error:
         return Unreadable(item.path, str(error))
-    except Exception as error:  # decoders raise anything on damaged bytes; it is told, and the next image goes on
+    except Exception as error:  # decoders raise anything on damaged bytes; it is reported, and the next image follows
         return Unreadable(item.path, f"it cannot be decoded ({type(error).__name__}: {error}).")
     digest = hashlib.blake2b(content, digest_size=16).digest()
     return Item(item.path, None, item.about, digest), prepare(pixels)

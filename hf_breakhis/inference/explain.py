@@ -55,7 +55,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
             pictures[f"{stem}-{name}.png"] = overlay(pixels[0], heat)
         rows.append(row)
     sample = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(num_curves, len(test))).round().astype(int))]
-    told = {
+    index = {
         "made_by": EXPLAIN.made_by, "format": 1, "fold": int(weights.fold), "classes": list(images.classes),
         "weights_sha256": weights.sha256,
         "methods": methods, "images": rows, "deletion": _curves(model, images, sample, methods),
@@ -64,10 +64,10 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     def fill(beside: Path) -> None:
         for name, picture in pictures.items():
             Image.fromarray(picture.permute(1, 2, 0).numpy()).save(beside / name)
-        write_json(beside / INDEX, told)
+        write_json(beside / INDEX, index)
 
     replace_folder(weights.output / EXPLAINED, fill, EXPLAIN)
-    return told
+    return index
 
 
 def choose(test: pd.DataFrame, num_images: int) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def _fitting(model: nn.Module, images: FoldImages, rows: np.ndarray) -> list[str
     for name, method in METHODS.items():
         try:
             method(model, values, 0)
-        except ValueError:  # told: `methods` in index.json names those that were used
+        except ValueError:  # `methods` in index.json names those that were used
             continue
         fitting.append(name)
     if not fitting:
@@ -116,7 +116,7 @@ def _curves(model: nn.Module, images: FoldImages, sample: pd.DataFrame, methods:
             curves[name].append(deletion_curve(model, values, target, METHODS[name](model, values, target)))
         orders = [torch.from_numpy(rng.random(values.shape[-2:])) for _ in range(RANDOM_ORDERS)]
         curves["random"].append(np.mean([deletion_curve(model, values, target, order) for order in orders], axis=0))
-    told: dict[str, Any] = {
+    deletion: dict[str, Any] = {
         "what": "mean probability of the predicted class when the share of the image that a map points at first is "
                 "replaced by the mean colour; a smaller area than that of random orders: the map points at what moves "
                 "the score",
@@ -124,12 +124,12 @@ def _curves(model: nn.Module, images: FoldImages, sample: pd.DataFrame, methods:
         "curves": {name: np.mean(values, axis=0) for name, values in curves.items()},
         "area": {name: float(np.mean([area(curve) for curve in values])) for name, values in curves.items()},
     }  # fmt: skip
-    told["better_than_random"] = {
+    deletion["better_than_random"] = {
         name: num_better([area(curve) for curve in curves[name]], [area(curve) for curve in curves["random"]])
         for name in methods
     }
-    told["margin"] = MARGIN
-    return told
+    deletion["margin"] = MARGIN
+    return deletion
 
 
 def num_better(areas: list[float], random_areas: list[float]) -> int:

@@ -76,10 +76,10 @@ def export_model(
     labels = {int(k): name for k, name in (model.config.id2label or {}).items()}
     whole = {name: _joined(front, graph, labels) for name, graph in network.items()}
     apart = parity(model, how, whole["model.onnx"].SerializeToString())
-    # Where torch has no vector instructions it resizes by another rule: that is told, and not refused.
+    # Where torch has no vector instructions it resizes by another rule: that is reported, and not refused.
     if apart > TOLERANCE and "AVX" in torch.backends.cpu.get_cpu_capability():
         raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
-    told: dict[str, Any] = {
+    about: dict[str, Any] = {
         "made_by": EXPORT.made_by, "format": 1, "weights_sha256": weights.sha256,
         "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
         "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
@@ -92,10 +92,10 @@ def export_model(
     def fill(beside: Path) -> None:
         for name, graph in whole.items():
             (beside / name).write_bytes(graph.SerializeToString())
-        write_json(beside / "export.json", told)
+        write_json(beside / "export.json", about)
 
     replace_folder(folder, fill, EXPORT)
-    return told
+    return about
 
 
 def parity(model: nn.Module, given: Preprocessing | int, content: bytes) -> float:
@@ -255,28 +255,28 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _judged(files: dict[str, Any], images: FoldImages | None) -> dict[str, dict[str, Any]]:
     """Return size and scores of each file, with what it changes against the first."""
-    told: dict[str, dict[str, Any]] = {}
+    precisions: dict[str, dict[str, Any]] = {}
     first: np.ndarray | None = None
     for name, graph in files.items():
         content = graph.SerializeToString()
-        told[name] = {"bytes": len(content)}
+        precisions[name] = {"bytes": len(content)}
         if images is None:
             continue
         rows = images.rows("test")
         labels, found = images.labels(rows), probabilities(content, images, rows)
-        told[name] |= {"num_images": len(rows), "accuracy": float((found.argmax(1) == labels).mean())}
+        precisions[name] |= {"num_images": len(rows), "accuracy": float((found.argmax(1) == labels).mean())}
         if found.shape[1] == 2 and 0 < labels.mean() < 1:
-            told[name]["roc_auc"] = float(roc_auc_score(labels, found[:, 1]))
+            precisions[name]["roc_auc"] = float(roc_auc_score(labels, found[:, 1]))
         if first is None:
             first = found
         else:
-            start = told[next(iter(told))]
-            told[name]["against_fp32"] = {
+            start = precisions[next(iter(precisions))]
+            precisions[name]["against_fp32"] = {
                 "largest_difference": float(np.abs(found - first).max()),
                 "other_class": int((found.argmax(1) != first.argmax(1)).sum()),
-                **{key: told[name][key] - start[key] for key in ("accuracy", "roc_auc") if key in start},
+                **{key: precisions[name][key] - start[key] for key in ("accuracy", "roc_auc") if key in start},
             }
-    return told
+    return precisions
 
 
 def probabilities(content: bytes, images: FoldImages, rows: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def find_images(paths: Iterable[str], tell: Callable[[str], None] = lambda _: No
         tell: takes sentences that the user should read.
 
     Raises:
-        InputError: behind a path there is nothing; this is told before the first image.
+        InputError: a path does not exist; it is raised before the first image.
     """
     opened = [_open(path, tell) for path in paths]
     if not opened:

@@ -57,7 +57,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
     _require_same(folders, summaries)
     tables = [_tests(folder) for folder in folders]
     names = _names(folders)
-    rows = [_row(*told) for told in zip(names, folders, summaries, tables, strict=True)]
+    rows = [_row(*parts) for parts in zip(names, folders, summaries, tables, strict=True)]
     pairs = [
         {"one": names[i], "other": names[j], **compare_tables(tables[i], tables[j])}
         for i, j in combinations(range(len(folders)), 2)
@@ -90,10 +90,10 @@ def _require_same(folders: list[Path], summaries: list[dict[str, Any]]) -> None:
         ):
             by_name = what == "images" and not (one and other)
             if one != other and not by_name:
-                told = [str(value)[:40] for value in (one, other)]
+                shown = [str(value)[:40] for value in (one, other)]
                 raise InputError(
-                    f"{folders[0]} and {folder} are runs of different {what} ({told[0]}, {told[1]}), so their scores "
-                    "cannot be compared; give runs of the same data and target."
+                    f"{folders[0]} and {folder} are runs of different {what} ({shown[0]}, {shown[1]}), so their "
+                    "scores cannot be compared; give runs of the same data and target."
                 )
 
 
@@ -199,28 +199,28 @@ def compare_tables(
     """Compare the test predictions of two runs, by repeat: differences over specimens and seeds, and a p-value."""
     numbers = sorted(ones.keys() & others.keys())
     try:
-        told = paired_scores([(ones[number], others[number]) for number in numbers], resamples)
+        paired = paired_scores([(ones[number], others[number]) for number in numbers], resamples)
     except NothingInCommonError as error:
         return {"num_images": 0, "scores": None, "reason": str(error), "p_value": None}
-    scores = {name: {**told[name], **_over_seeds(told[name]["repeats"])} for name in PAIRED}
+    scores = {name: {**paired[name], **_over_seeds(paired[name]["repeats"])} for name in PAIRED}
     return {
-        "num_images": told["num_images"],
-        "num_tested": told["num_tested"],
+        "num_images": paired["num_images"],
+        "num_tested": paired["num_tested"],
         "num_repeats": len(numbers),
-        "group": told["group"],
+        "group": paired["group"],
         "scores": scores,
         "reason": None,
-        "p_value": _p_value(scores["accuracy"], len(numbers), told["group"]),
+        "p_value": _p_value(scores["accuracy"], len(numbers), paired["group"]),
     }
 
 
 def _over_seeds(differences: list[float | None]) -> dict[str, float | None]:
     """Return sd and 95 % t interval of the mean difference over the repeats."""
-    told = [value for value in differences if value is not None]
-    count = len(told)
+    known = [value for value in differences if value is not None]
+    count = len(known)
     if count < max(MIN_REPEATS, len(differences)):
         return {"seeds_sd": None, "seeds_low": None, "seeds_high": None, "seeds_p_value": None}
-    mean, sd = float(np.mean(told)), float(np.std(told, ddof=1))
+    mean, sd = float(np.mean(known)), float(np.std(known, ddof=1))
     half = float(stats.t.ppf(0.975, count - 1)) * sd / np.sqrt(count)
     p_value = float(2 * stats.t.sf(abs(mean) / (sd / np.sqrt(count)), count - 1)) if sd > 0 else float(mean == 0)
     return {"seeds_sd": sd, "seeds_low": mean - half, "seeds_high": mean + half, "seeds_p_value": p_value}
@@ -277,9 +277,9 @@ def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     ahead = [(p["one"], p["other"]) if p["ranks"] == 1 else (p["other"], p["one"]) for p in pairs if p["ranks"]]
     if not ahead:
         return "No run is ranked above another: other seeds or specimens may reverse every difference (Holm, 5 %)."
-    told = "; ".join(f"{better} scores higher than {worse}" for better, worse in ahead)
+    ranking = "; ".join(f"{better} scores higher than {worse}" for better, worse in ahead)
     rest = " The other pairs are not ranked." if len(ahead) < len(pairs) else ""
-    return f"The evidence is consistent with a ranking over other seeds and other specimens: {told}.{rest}"
+    return f"The evidence is consistent with a ranking over other seeds and other specimens: {ranking}.{rest}"
 
 
 def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> list[Caution]:

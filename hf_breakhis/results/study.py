@@ -100,13 +100,13 @@ def sentence(rows: list[dict[str, Any]], has_reference: bool) -> str:
     """Return what the table says, in one careful sentence."""
     if not has_reference:
         return (
-            f"No premium can be told: {REFERENCE} has not ended, or the source names no specimens to keep apart, so "
-            "there is nothing to compare with."
+            f"There is no premium: {REFERENCE} has not finished, or the source names no specimens, so there is "
+            "nothing to compare with."
         )
-    told = {row["name"]: row["premium"]["accuracy"] for row in rows if row.get("premium")}
-    if "image-fresh" not in told:
-        return "The image-wise run has not ended, so its premium cannot be told yet."
-    found = told["image-fresh"]
+    premiums = {row["name"]: row["premium"]["accuracy"] for row in rows if row.get("premium")}
+    if "image-fresh" not in premiums:
+        return "The image-wise run has not finished, so it has no premium yet."
+    found = premiums["image-fresh"]
     points = f"{100 * found['value']:+.1f} points of accuracy"
     if found["low"] is None:
         return (

@@ -124,12 +124,12 @@ def build() -> gr.Blocks:
             image = gr.Image(label="Image", elem_id="image", format="png", interactive=False, buttons=BUTTONS)
             heat = gr.Image(label="Heat map", elem_id="heat", format="png", interactive=False, buttons=BUTTONS)
         gr.Markdown(trust())
-        told = [words, label, image, heat]
+        outputs = [words, label, image, heat]
         found = gr.State()
-        asked = button.click(ask, [file, method], [*told, found], api_visibility="private")
-        asked.success(show, [file, method, found], told, api_visibility="private")
+        asked = button.click(ask, [file, method], [*outputs, found], api_visibility="private")
+        asked.success(show, [file, method, found], outputs, api_visibility="private")
         for chosen in (file, method):
-            chosen.change(lambda: NOTHING, None, told, queue=False, api_visibility="private")
+            chosen.change(lambda: NOTHING, None, outputs, queue=False, api_visibility="private")
     return page
 
 

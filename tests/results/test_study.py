@@ -174,7 +174,7 @@ def test_without_a_reference_no_premium_is_told(write_run, tmp_path):
     folder = tmp_path / "c3-audit"
     write_plan(folder, {"image-fresh": str(write_run(folder / "image-fresh", split_by="image"))}, "c3", [])
     found = compare_protocols(folder)
-    assert found["sentence"].startswith("No premium can be told")
+    assert found["sentence"].startswith("There is no premium")
     assert found["rows"][0]["premium"] is None
 
 

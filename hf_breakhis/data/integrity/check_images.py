@@ -1,4 +1,4 @@
-"""All images: each decoded and checked, none left out; what they showed is remembered, and told as findings."""
+"""All images: each is decoded and checked, the results are remembered, and faults are reported as findings."""
 
 import hashlib
 import os
@@ -165,8 +165,8 @@ def _judge(table: pa.Table, twin: bool, is_breakhis: bool) -> list[Finding]:
 
     def named(rows: np.ndarray | pa.Array, more: str | None = None) -> dict[str, str]:
         part = good.take(pa.array(rows))
-        told = part[more].to_pylist() if more else [""] * len(part)
-        return dict(zip(part["file_name"].to_pylist(), told, strict=True))
+        more_values = part[more].to_pylist() if more else [""] * len(part)
+        return dict(zip(part["file_name"].to_pylist(), more_values, strict=True))
 
     foreign = named(np.flatnonzero(pc.not_equal(good["form"], "PNG").to_numpy()), "form")
     mixed = named(np.flatnonzero(pc.not_equal(good["generated"], pa.scalar(twin)).to_numpy()))

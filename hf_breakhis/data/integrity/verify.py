@@ -58,19 +58,19 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
         *_copies(pairs[~natural]),
         *(_divided(pairs, folds) if folds is not None else []),
     ]
-    told = [finding.to_dict() for finding in those_with_images(findings)]
+    listed = [finding.to_dict() for finding in those_with_images(findings)]
     others = [text for text in images.findings if text not in tell(images.places)]
-    told += [{"kind": "source", "count": 1, "sentence": text, "images": {}} for text in others]
+    listed += [{"kind": "source", "count": 1, "sentence": text, "images": {}} for text in others]
     return {
         "format": FORMAT,
         "source": images.source,
         "location": images.location,
         "manifest_sha256": checked.manifest_sha256,
-        "whole": not told,
+        "whole": not listed,
         "num_expected": None if expected is None else len(expected),
         "num_found": len(table),
         "counts": _count(table, images.classes, expected),
-        "findings": told,
+        "findings": listed,
         "known": [*known, *_other_files(images), *_overlapping(int(natural.sum()))],
         "near_copy_threshold": THRESHOLD,
         "copies": pairs.to_dict("records"),

@@ -153,12 +153,12 @@ def _recall(path: Path, name: str, rows: datasets.Dataset | None) -> Images | No
         if about["name"] != name or about["rows"] != table.num_rows:
             return None
         features = datasets.Features.from_dict(about["features"])
-        told = datasets.Dataset(table.select(list(features)), info=datasets.DatasetInfo(features=features))
+        found = datasets.Dataset(table.select(list(features)), info=datasets.DatasetInfo(features=features))
         if rows is not None:
             pictures = rows.select_columns("image").select(range(table.num_rows))
-            told = datasets.concatenate_datasets([pictures, told], axis=1)
+            found = datasets.concatenate_datasets([pictures, found], axis=1)
         order = None if about["used"] is None else table.select([_ORDER]).slice(0, about["used"])
-        dataset = in_order(told, order, name)
+        dataset = in_order(found, order, name)
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException):  # not there, or not ours
         return None
     return Images(dataset, **{key: about[key] for key in _TOLD}, places=places)

@@ -168,7 +168,7 @@ class _Fetch:
         with error:
             if error.code == 416 and offset:
                 if (error.headers["Content-Range"] or "").replace(" ", "") == f"bytes*/{offset}":
-                    return  # nothing is missing: the length told before was wrong
+                    return  # nothing is missing: the length given before was wrong
                 raise _ChangedError("the server's file is shorter than what was fetched before") from error
             if error.code in (408, 425, 429) or error.code >= 500:
                 raise _CutError(f"the server answers {error.code} {error.reason}") from error

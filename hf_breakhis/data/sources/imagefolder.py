@@ -189,13 +189,13 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _warn_of_others(columns: Sequence[str], called: str) -> list[str]:
     """Name the columns that nobody reads, each with the one that may be meant."""
-    told = []
+    unread = []
     for column in columns:
         near = nearest_name(column.strip().lower(), OPTIONAL)
         if column not in OPTIONAL:
-            told.append(f"{column} (did you mean {near}?)" if near and near not in columns else column)
+            unread.append(f"{column} (did you mean {near}?)" if near and near not in columns else column)
     known = f"it knows file_name, {', '.join(OPTIONAL)}"
-    return [f"Columns of {called} that this package does not read: {few(told)}; {known}."] if told else []
+    return [f"Columns of {called} that this package does not read: {few(unread)}; {known}."] if unread else []
 
 
 def _resolve(given: Sequence[str], names: Sequence[str], path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from scipy import ndimage
 from hf_breakhis.data.twin.canvas import Canvas
 from hf_breakhis.data.twin.traits import Traits
 
-FULL_WIDTH = 700  # pixels of a BreakHis image; blur and grain are told for it and shrink with smaller pictures
+FULL_WIDTH = 700  # pixels of a BreakHis image; blur and grain are given for it and shrink with smaller pictures
 
 
 def photograph(canvas: Canvas, traits: Traits, hematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:

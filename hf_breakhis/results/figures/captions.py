@@ -129,25 +129,25 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
 
 def _behind(slices: dict[str, Any]) -> str:
     """The numbers of images and specimens behind each magnification, since below ten there is no interval."""
-    told = [
+    numbers = [
         f"{name} {count(part['num_images'])} images of {things(part['num_specimens'], 'specimen')}"
         for name, part in slices.items()
         if part.get("num_specimens") is not None
     ]
-    return f" Behind the points: {', '.join(told)}; fewer than ten have no interval." if told else ""
+    return f" Behind the points: {', '.join(numbers)}; fewer than ten have no interval." if numbers else ""
 
 
 def bars(summary: dict[str, Any]) -> str:
     """What the bars of a figure are."""
-    told = interval_words(summary)
-    return told if told.startswith("no ") else f"bars: {told}; hollow points have none"
+    words = interval_words(summary)
+    return words if words.startswith("no ") else f"bars: {words}; hollow points have none"
 
 
 def interval_words(summary: dict[str, Any]) -> str:
     """What the intervals are, or why there are none."""
-    told = summary.get("interval") or {}
-    if told.get("reason") or not told.get("method"):
-        return f"no interval ({str(told.get('reason') or 'not computed').rstrip('.')})"
-    drawn = f"{count(told['resamples'])} resamples of {count(told['num_groups'])}"
-    about = "for the recipe, " if told.get("estimand") == "recipe" else "for these trained models, "
-    return f"{percent(told['level'])} interval {about}{told['method']} ({drawn})"
+    described = summary.get("interval") or {}
+    if described.get("reason") or not described.get("method"):
+        return f"no interval ({str(described.get('reason') or 'not computed').rstrip('.')})"
+    drawn = f"{count(described['resamples'])} resamples of {count(described['num_groups'])}"
+    about = "for the recipe, " if described.get("estimand") == "recipe" else "for these trained models, "
+    return f"{percent(described['level'])} interval {about}{described['method']} ({drawn})"

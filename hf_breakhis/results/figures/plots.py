@@ -116,9 +116,9 @@ def roc_folds(run: Run) -> Figure | None:
     )
 
 
-def _panels(told: list[tuple[str, dict[str, Any], dict[str, Any] | None]], classes: list[str]) -> Figure | None:
+def _panels(named: list[tuple[str, dict[str, Any], dict[str, Any] | None]], classes: list[str]) -> Figure | None:
     """A panel for each (title, curves in grey, curve in front) that has a curve."""
-    shown = [(title, curves, front) for title, curves, front in told if front]
+    shown = [(title, curves, front) for title, curves, front in named if front]
     if not shown:
         return None
     columns = min(3, len(shown))

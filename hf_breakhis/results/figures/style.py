@@ -15,7 +15,7 @@ from hf_breakhis.results.formatting import MEASURES, rate_name
 MM = 1 / 25.4
 COLUMN = 85 * MM  # width of a journal's column, in inches; a phone shows it at about its own size
 INK, MUTED, LINE, PAPER = "#1c2330", "#5b6575", "#ccd3dd", "#ffffff"
-# Blue and vermilion of Okabe and Ito (2008), told apart by every kind of colour vision.
+# Blue and vermilion of Okabe and Ito (2008), distinguishable with every kind of colour vision.
 BENIGN, MALIGNANT = "#0072b2", "#d55e00"
 CELL = "#33568a"
 FOLDS = ("#8a63d2", "#159a86", "#b58900", "#d0487e", "#64748b")

@@ -136,12 +136,12 @@ def checklists(sections: list[str], data: Mapping[str, Any]) -> list[dict[str, A
         data: the field `data` of summary.json.
     """
     is_breakhis = source_of(data).has_breakhis_names
-    told = []
+    found = []
     for name, items in GUIDELINES.items():
         rows = [
             {"number": item.number, "asks": item.asks, "note": item.note,
              "section": item.section if item.section in sections else ""}
             for item in (items if is_breakhis else map(_without_breakhis, items))
         ]  # fmt: skip
-        told.append({"name": name, "items": rows, "answered": sum(bool(row["section"]) for row in rows)})
-    return told
+        found.append({"name": name, "items": rows, "answered": sum(bool(row["section"]) for row in rows)})
+    return found

@@ -52,10 +52,10 @@ def comparison_table(comparison: dict[str, Any]) -> str:
         if pair["reason"]:
             lines.append(f"{name:<37}{'no images in common':>28}")
             continue
-        told = pair["scores"]["accuracy"]
+        accuracy = pair["scores"]["accuracy"]
         lines.append(
-            f"{name:<37}{signed(told['value']):>8}{_bounds(told['low'], told['high']):>20}"
-            f"{_bounds(told['seeds_low'], told['seeds_high']):>20}{score(pair['p_holm']):>11}"
+            f"{name:<37}{signed(accuracy['value']):>8}{_bounds(accuracy['low'], accuracy['high']):>20}"
+            f"{_bounds(accuracy['seeds_low'], accuracy['seeds_high']):>20}{score(pair['p_holm']):>11}"
         )
     lines += [line for pair in comparison["pairs"] if pair["non_inferior"] for line in _margin(comparison, pair)]
     text = "\n".join([*lines, "", "Research software: not for diagnosis."])

@@ -33,7 +33,7 @@ class Stage:
 
 def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
     """The stages of a run in order; what the recipe does not say is left out."""
-    told = [
+    shown = [
         Stage("Data", _data(recipe, summary["data"]), "before"),
         Stage("Split", _split(recipe, summary["protocol"]), "before"),
         Stage("Transform", _transform(recipe), "both"),
@@ -45,7 +45,7 @@ def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
         Stage("Test", ("the model of each fold predicts its own test set",), "test"),
         Stage("Scores", _scores(summary), "after"),
     ]
-    return [stage for stage in told if stage.lines]
+    return [stage for stage in shown if stage.lines]
 
 
 def loop_label(recipe: dict[str, Any], summary: dict[str, Any]) -> str:

@@ -65,9 +65,9 @@ def _averages(summary: dict[str, Any]) -> list[str]:
     lines = [f"{'Average over folds':<42}{'Mean +- sd':>16}{'Pooled':>11}{bounds:>19}"]
     lines.append("-" * len(lines[0]))
     patient = summary.get("patient") or {}
-    told = [(summary["image"], key, label) for key, label in AVERAGES.items()]
-    told += [(patient, key, MEASURES[key]) for key in PATIENT_MEASURES]
-    for scores, key, label in told:
+    rows = [(summary["image"], key, label) for key, label in AVERAGES.items()]
+    rows += [(patient, key, MEASURES[key]) for key in PATIENT_MEASURES]
+    for scores, key, label in rows:
         mean, sd = ((scores.get(kind) or {}).get(key) for kind in ("mean", "sd"))
         pooled = (scores.get("pooled") or {}).get(key)
         if mean is None and value_of(pooled) is None:
@@ -79,17 +79,18 @@ def _averages(summary: dict[str, Any]) -> list[str]:
 
 
 def _notes(summary: dict[str, Any]) -> list[str]:
-    protocol, told = summary["protocol"], summary.get("interval") or {}
+    protocol, described = summary["protocol"], summary.get("interval") or {}
     slides = " Patients are slide folders, as the BreakHis authors count."
     is_breakhis = source_of(summary["data"]).has_breakhis_names
     several = len(summary["image"]["per_fold"]) > 1
     lines = _wrapped("ROC AUC and average precision are means over the folds, also under Pooled.") if several else []
     kept = "not known" if protocol["split_by"] == "unknown" else protocol["split_by"]
     lines += _wrapped(f"Kept apart: {kept}.{slides if is_breakhis else ''}")
-    if told.get("reason") or told.get("method"):
-        how = f"{told.get('method')} ({told.get('num_groups')} drawn, {told.get('resamples'):,} resamples)."
-        about = MEANING[Estimand(told["estimand"])]
-        lines += _wrapped(f"Interval: {told.get('reason') or f'about {about}; {how}'}")
+    if described.get("reason") or described.get("method"):
+        drawn = f"{described.get('num_groups')} drawn, {described.get('resamples'):,} resamples"
+        how = f"{described.get('method')} ({drawn})."
+        about = MEANING[Estimand(described.get("estimand", Estimand.MODELS))]
+        lines += _wrapped(f"Interval: {described.get('reason') or f'about {about}; {how}'}")
     decision = summary.get("decision") or {}
     if decision.get("threshold") is not None:
         positive = summary["classes"][1]

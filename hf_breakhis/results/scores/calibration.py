@@ -156,8 +156,8 @@ def decide(
         },
         "reason": None if binary else f"{len(classes)} classes have no threshold: the most probable one is taken.",
     }
-    told = {"value": temperature, **scores, "bins_after": after["bins"], "brier_parts_after": after["brier_parts"]}
-    return decision, {"temperature": told, "temperature_reason": None}
+    fit = {"value": temperature, **scores, "bins_after": after["bins"], "brier_parts_after": after["brier_parts"]}
+    return decision, {"temperature": fit, "temperature_reason": None}
 
 
 def refusal(test: pd.DataFrame, carry_over: str) -> str | None:

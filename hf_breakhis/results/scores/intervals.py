@@ -102,13 +102,13 @@ class Replicates:
     limits: tuple[float, float] = (-1.0, 1.0)
 
 
-def percentile(told: Replicates) -> tuple[float, float]:
+def percentile(replicates: Replicates) -> tuple[float, float]:
     """Return the quantiles of the resampled scores that leave (1 - level) / 2 on either side."""
-    low, high = np.quantile(told.scores, [(1 - told.level) / 2, (1 + told.level) / 2])
+    low, high = np.quantile(replicates.scores, [(1 - replicates.level) / 2, (1 + replicates.level) / 2])
     return float(low), float(high)
 
 
-def bootstrap_error(told: Replicates) -> tuple[float, float]:
+def bootstrap_error(replicates: Replicates) -> tuple[float, float]:
     """Return the value -+ a t quantile times the spread of the resampled scores, shares in log odds.
 
     Resamples of few groups vary too little, and their spread is itself uncertain; see `weigh`. How often such
@@ -120,13 +120,13 @@ def bootstrap_error(told: Replicates) -> tuple[float, float]:
         Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American Statistician 69(4): t interval
         with bootstrap standard error, and narrowness bias.
     """
-    scores, middle = told.scores, told.value
-    if told.is_share:
+    scores, middle = replicates.scores, replicates.value
+    if replicates.is_share:
         scores = logit(np.clip(scores, middle / NEAREST, 1 - (1 - middle) / NEAREST))
         middle = float(logit(middle))
-    half = t.ppf((1 + told.level) / 2, told.degrees) * scores.std(ddof=1) * np.sqrt(told.inflation)
+    half = t.ppf((1 + replicates.level) / 2, replicates.degrees) * scores.std(ddof=1) * np.sqrt(replicates.inflation)
     ends = np.array([middle - half, middle + half])
-    ends = expit(ends) if told.is_share else np.clip(ends, *told.limits)
+    ends = expit(ends) if replicates.is_share else np.clip(ends, *replicates.limits)
     return float(ends[0]), float(ends[1])
 
 
@@ -206,10 +206,10 @@ def intervals(
             ends = exact_bound(value, rests_on / inflated, level) if rests_on >= MIN_GROUPS else (None, None)
             found[name] = dict(zip(("value", "low", "high"), (value, *ends), strict=True))
         else:
-            told = Replicates(value, replicates[name], degrees, inflation * inflated, is_share, level, limits)
-            found[name] = bounded(told, method)
+            resampled = Replicates(value, replicates[name], degrees, inflation * inflated, is_share, level, limits)
+            found[name] = bounded(resampled, method)
             if not shares:
-                found[name]["p_value"] = None if found[name]["low"] is None else p_value(told)
+                found[name]["p_value"] = None if found[name]["low"] is None else p_value(resampled)
     return found
 
 
@@ -258,13 +258,17 @@ def unbounded(value: float) -> dict[str, float | None]:
     return {"value": None if np.isnan(value) else value, "low": None, "high": None}
 
 
-def bounded(told: Replicates, method: str = METHOD) -> dict[str, float | None]:
+def bounded(replicates: Replicates, method: str = METHOD) -> dict[str, float | None]:
     """Return a value with its interval, None where there is no value, or where it often cannot be computed."""
-    undefined = np.isnan(told.scores)
-    if np.isnan(told.value) or undefined.mean() > MAX_UNDEFINED or (told.is_share and told.value in (0, 1)):
-        return unbounded(told.value)
-    low, high = METHODS[method](replace(told, scores=told.scores[~undefined]))
-    return {"value": told.value, "low": low, "high": high}
+    undefined = np.isnan(replicates.scores)
+    if (
+        np.isnan(replicates.value)
+        or undefined.mean() > MAX_UNDEFINED
+        or (replicates.is_share and replicates.value in (0, 1))
+    ):
+        return unbounded(replicates.value)
+    low, high = METHODS[method](replace(replicates, scores=replicates.scores[~undefined]))
+    return {"value": replicates.value, "low": low, "high": high}
 
 
 def resampling(level: str) -> str:

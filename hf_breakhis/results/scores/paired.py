@@ -31,9 +31,9 @@ def premium(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
     Raises:
         InputError: no image was tested exactly once by both, or they have different classes.
     """
-    told = paired_scores([(one, other)])
-    return {name: {key: told[name][key] for key in ("value", "low", "high")} for name in PAIRED} | {
-        "num_images": told["num_images"]
+    found = paired_scores([(one, other)])
+    return {name: {key: found[name][key] for key in ("value", "low", "high")} for name in PAIRED} | {
+        "num_images": found["num_images"]
     }
 
 
@@ -64,20 +64,16 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], resamples:
         each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in PAIRED}
         return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in PAIRED}
 
-    told = intervals(differences, images[0].num_groups, classes=classes, shares=False, estimand=Estimand.RECIPE)
+    found = intervals(differences, images[0].num_groups, classes=classes, shares=False, estimand=Estimand.RECIPE)
     return {
         **{
-            name: told[name] | {"repeats": [told[f"{name} {k}"]["value"] for k in range(len(pairs))]}
+            name: found[name] | {"repeats": [found[f"{name} {k}"]["value"] for k in range(len(pairs))]}
             for name in PAIRED
         },
         "num_images": len(images[0].labels),
         "num_tested": len(pairs[0][0]),
         "group": group,
     }
-
-
-def _each(told: dict[str, Any], name: str, number: int) -> list[float | None]:
-    return [told[f"{name} {k}"]["value"] for k in range(number)]
 
 
 def mean_scores(

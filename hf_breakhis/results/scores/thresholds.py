@@ -122,14 +122,14 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray, estimand: Estimand =
         values = {"sensitivity": sensitivity, "specificity": specificity}
         return values | {"ppv": found["per_class.malignant.precision"], "npv": found["per_class.benign.precision"]}
 
-    told = intervals(points, groups.count, classes=images.group_classes, estimand=estimand)
+    rates = intervals(points, groups.count, classes=images.group_classes, estimand=estimand)
     return {
-        **{name: told[name] for name in MEASURES},
+        **{name: rates[name] for name in MEASURES},
         "num_images": len(rows),
         "num_groups": groups.count,
         "group": groups.level,
         "prevalence": float(labels.mean()),
-        "by_prevalence": predictive_values(points, told, groups.count, images.group_classes, estimand),
+        "by_prevalence": predictive_values(points, rates, groups.count, images.group_classes, estimand),
     }
 
 
