@@ -124,7 +124,8 @@ def find_copies(files: pd.DataFrame, features: Sequence[Features] = (), threshol
     _require_few(len(pairs))
     a, b = (files.iloc[[pair[side] for pair in pairs]].reset_index(drop=True) for side in (0, 1))
     equal = {column: (a[column] == b[column]) & (a[column] != "") for column in KINDS_OF}
-    is_near = pd.Series([pair in waves or overlaps[pair].is_copy for pair in pairs], dtype=bool)
+    # Features decide where they found a pair: the waves of two fields that are shifted by 2 % hardly differ.
+    is_near = pd.Series([overlaps[pair].is_copy if pair in overlaps else True for pair in pairs], dtype=bool)
     known = a["specimen_id"].notna() & b["specimen_id"].notna()
     shares = [None if pair in exact or pair not in overlaps else round(overlaps[pair].share, 3) for pair in pairs]
     return pd.DataFrame(
