@@ -1,6 +1,6 @@
 """How often `compare` ranks two recipes: of equal quality, the same recipe with other seeds, and of unequal quality.
 
-    python benchmarks/ranking.py [--cohorts 200] [--jobs 2]
+    python benchmarks/ranking.py [--cohorts 60] [--jobs 2]
 
 Cohorts, specimens and training are those of coverage_training.py. Two recipes of equal quality see different vectors
 of the same specimens, drawn from the same distribution: they make different errors and have the same true score. Of
@@ -59,7 +59,7 @@ def simulate(dimensions: int, signal: float, other: float, cohorts: int) -> dict
 def main() -> None:
     """Simulate, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cohorts", type=int, default=200)
+    parser.add_argument("--cohorts", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/ranking.json"))
     args = parser.parse_args()
