@@ -1,6 +1,6 @@
 """Pairs of runs: how far their scores lie apart on the images that both tested."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,15 +79,36 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], resamples:
 def mean_scores(
     tables: Sequence[pd.DataFrame], estimand: Estimand = Estimand.MODELS
 ) -> dict[str, dict[str, float | None]]:
-    """Return the mean of each of `PAIRED` over runs such as repeats, with the interval over specimens of all."""
+    """Return the mean of each of `PAIRED` over runs such as repeats, with its interval.
+
+    About the models, the mean itself is resampled. About the recipe, the ends are the means of the ends of the runs'
+    own intervals: all repeats train on the same specimens, so that averaging over seeds removes only a part of what
+    training adds, and an interval of the resampled mean is too narrow (benchmarks/coverage_training.py).
+    """
     images, _, classes = _in_groups(tables)
     scores = [_scores(one, table) for one, table in zip(images, tables, strict=True)]
 
     def means(weights: np.ndarray) -> dict[str, np.ndarray]:
         found = [score(weights) for score in scores]
-        return {name: np.mean([one[name] for one in found], axis=0) for name in PAIRED}
+        each = {f"{name} {k}": one[name] for k, one in enumerate(found) for name in PAIRED}
+        return each | {name: np.mean([one[name] for one in found], axis=0) for name in PAIRED}
 
-    return intervals(means, images[0].num_groups, classes=classes, estimand=estimand)
+    found = intervals(means, images[0].num_groups, classes=classes, estimand=estimand)
+    if estimand is not Estimand.RECIPE:
+        return {name: found[name] for name in PAIRED}
+    return {
+        name: mean_interval(found[name]["value"], [found[f"{name} {k}"] for k in range(len(tables))])
+        for name in PAIRED
+    }
+
+
+def mean_interval(value: float | None, runs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Return a value with the means of the ends of the runs' intervals; None where a run has no interval."""
+    ends = [(one["low"], one["high"]) for one in runs]
+    if any(low is None or high is None for low, high in ends):
+        return {"value": value, "low": None, "high": None}
+    low, high = np.mean(np.array(ends, dtype=float), axis=0)
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

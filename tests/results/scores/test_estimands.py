@@ -10,8 +10,11 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from hf_breakhis.files import read_json
+from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.estimands import INFLATION, MEANING, Estimand, estimand_of, measured_coverage
 from hf_breakhis.results.scores.intervals import Replicates, draw, exact_bound, intervals, p_value
+from hf_breakhis.results.scores.paired import mean_interval, mean_scores
+from hf_breakhis.run import Run
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 HONEST = {"carry_over": "none", "split_by": "specimen", "folds_present": [0, 1]}
@@ -40,6 +43,21 @@ def test_intervals_are_about_the_recipe_only_where_models_are_trained_anew_and_g
 
 def test_every_estimand_has_words():
     assert set(MEANING) == set(Estimand)
+
+
+def test_the_mean_of_repeats_has_the_mean_of_their_intervals_about_the_recipe(write_run, tmp_path):
+    tables = [gather(Run(write_run(tmp_path / str(seed), seed=seed))) for seed in (1, 2, 3)]
+    each = [mean_scores([table], Estimand.RECIPE)["accuracy"] for table in tables]
+    found = mean_scores(tables, Estimand.RECIPE)["accuracy"]
+    for end in ("value", "low", "high"):
+        assert found[end] == pytest.approx(np.mean([one[end] for one in each]))
+    models = mean_scores(tables, Estimand.MODELS)["accuracy"]
+    assert models["high"] - models["low"] < found["high"] - found["low"]
+
+
+def test_the_mean_of_repeats_has_no_interval_where_one_has_none():
+    bounded, unbounded = {"low": 0.2, "high": 0.8}, {"low": None, "high": None}
+    assert mean_interval(0.5, [bounded, unbounded]) == {"value": 0.5, "low": None, "high": None}
 
 
 def two_classes(values, classes):
