@@ -124,6 +124,9 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
     return {
         "name": name,
         "design": design(one["protocol"]),
+        "num_tested": one["protocol"]["num_tested"],
+        "num_groups": one["interval"]["num_groups"],
+        "group": one["interval"]["group"],
         "protocol": one["protocol"],
         "settings": {key: recipe.get(key) for key in SETTINGS},
         "accuracy": pooled["accuracy"],

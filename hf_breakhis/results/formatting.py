@@ -20,6 +20,7 @@ MEASURES = {
     "brier": "Brier score",
     "recognition_rate": "Recognition rate",
     "accuracy_of_mean_probability": "Patient accuracy of the mean probability",
+    "roc_auc_of_mean_probability": "Patient ROC AUC of the mean probability",
 }
 LEVELS = {
     "image": "patients may be on both sides of a split",

@@ -11,6 +11,7 @@ from hf_breakhis.results.predictions import classes_of, gather, known, read_part
 from hf_breakhis.results.scores.absent import REASON, without_probabilities
 from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.scores.calibration import decide, describe_calibration, refusal
+from hf_breakhis.results.scores.clustering import describe_clustering
 from hf_breakhis.results.scores.estimands import Estimand, estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
 from hf_breakhis.results.scores.leakage import leakage
@@ -116,7 +117,9 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         summary = without_probabilities(summary)
     pooled = summary["image"]["pooled"]["accuracy"]
     by_class, bounded = groups_by_class(test, groups, classes), pooled["low"] is not None
-    summary["interval"] = describe(groups, by_class, bounded, estimand=estimand)
+    right = (test["label"] == test["predicted"]).to_numpy()
+    clustering = describe_clustering(right, groups.codes) if groups.level != "image" else {}
+    summary["interval"] = describe(groups, by_class, bounded, estimand=estimand) | clustering
     summary["headline"] = {
         "metric": "accuracy",
         **pooled,

@@ -28,6 +28,11 @@ CAPTIONS = {
         "Receiver operating characteristic of each fold (dark) among the others (grey), with the area under it (AUC). "
         "Sensitivity is the share of {positive} images found; dashed is chance."
     ),
+    "roc_patients": (
+        "Receiver operating characteristic by patient: share of {positive} patients found (sensitivity) against share "
+        "of other patients falsely called {positive}, over all thresholds of the mean probability of the patient's "
+        "images. Dark: mean of {folds}; grey: single folds, which step because a fold has few patients; {patient}."
+    ),
     "learning_curves": (
         "Learning curves, one line a fold: loss on the training set as the mean over the epoch; loss and accuracy on "
         "the {watched} part after the epoch; learning rate of its last update."

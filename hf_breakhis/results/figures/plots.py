@@ -96,10 +96,20 @@ def roc_mean(run: Run) -> Figure | None:
         return _panels(
             [(name, curves, curves["mean"]) for name, curves in roc["one_vs_rest"].items()], run.summary["classes"]
         )
+    return _mean_curve(roc, run.summary["classes"])
+
+
+def roc_patients(run: Run) -> Figure | None:
+    """Mean ROC of the patients' mean probabilities."""
+    return _mean_curve((run.summary.get("patient") or {}).get("roc") or {}, run.summary["classes"])
+
+
+def _mean_curve(roc: dict[str, Any], classes: list[str]) -> Figure | None:
+    """Mean ROC of two classes with a band of one standard deviation, the folds in grey."""
     if not roc.get("mean"):
         return None
     figure = new_figure(76)
-    ax = _roc_axes(figure.subplots(), run.summary["classes"])
+    ax = _roc_axes(figure.subplots(), classes)
     _curves(ax, roc["per_fold"], roc["mean"])
     lines = [f"AUC {score(roc['mean']['auc'])}"]
     if roc["mean"].get("sd"):
@@ -288,6 +298,7 @@ FIGURES: dict[str, Callable[[Run], Figure | None]] = {
     "confusion_folds": confusion_folds,
     "roc_mean": roc_mean,
     "roc_folds": roc_folds,
+    "roc_patients": roc_patients,
     "learning_curves": learning_curves,
     "reliability": reliability,
     "prevalence": prevalence,

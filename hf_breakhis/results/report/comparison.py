@@ -5,7 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 from hf_breakhis.files import read_json, write_json, write_text
-from hf_breakhis.results.formatting import ABSENT, interval, score, signed, value_of
+from hf_breakhis.results.formatting import ABSENT, count, interval, score, signed, value_of
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.warnings import Kind, texts_of, texts_without
 from hf_breakhis.run import Run
@@ -34,7 +34,7 @@ def comparison_table(comparison: dict[str, Any]) -> str:
     lines = [line for caution in comparison["warnings"] for line in (*wrap(f"WARNING: {caution['text']}", 88), "")]
     lines += [*wrap(comparison["sentence"], 88), ""]
     head = f"{'Run':<24}{'Pooled':>8}{'Interval':>17}{'Folds':>8}{'Paper':>7}{'Less paper':>12}{'Recognition':>13}"
-    lines.append(head)
+    lines.append(f"{head}{'Groups':>8}")
     lines.append("-" * len(lines[-1]))
     for row in comparison["runs"]:
         paper = row["paper"] or {"averages": {}, "difference": {}}
@@ -42,9 +42,11 @@ def comparison_table(comparison: dict[str, Any]) -> str:
             f"{row['name'][:23]:<24}{score(value_of(row['accuracy'])):>8}{interval(row['accuracy']):>17}"
             f"{score(row['averages']['accuracy']):>8}"
             f"{score(paper['averages'].get('accuracy'), 2):>7}{signed(paper['difference'].get('accuracy')):>12}"
-            f"{score(row['recognition_rate']):>13}"
+            f"{score(row['recognition_rate']):>13}{count(row['num_groups']):>8}"
         )
     lines.append("Accuracy: all test images pooled, with its interval; then the mean of the folds, as the paper's is.")
+    kinds = " or ".join(dict.fromkeys(f"{row['group']}s" for row in comparison["runs"]))
+    lines.append(f"Groups: {kinds} that the interval of a run draws.")
     lines += ["", f"{'Difference in accuracy':<37}{'Mean':>8}{'Over specimens':>20}{'Over seeds':>20}{'p (Holm)':>11}"]
     lines.append("-" * len(lines[-1]))
     for pair in comparison["pairs"]:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from hf_breakhis.run import FIGURES as FIGURES_FOLDER
 from hf_breakhis.run import REPORT, Run
 
 EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wrong ones tell more
-SECTIONS = ["folds", "leakage", "calibration", "slices", "examples", "pipeline", "data", "versions", "words"]
 # What decides a result; a recipe also holds every other field of the Trainer.
 MAIN_FIELDS = (
     "dataset features allow_missing "
@@ -72,17 +72,29 @@ def write_report(folder: str | Path) -> Path:
         leaks=_is_optimistic(run.summary),
         pipeline=stages(run.recipe, run.summary) if run.recipe and not run.is_imported else [],
         repeated=loop_label(run.recipe, run.summary),
-        checklists=checklists(_sections(run, bool(explained)), run.summary["data"]),
+        checklists=checklists(_sections(run, explained, figures), run.summary["data"]),
         sibling=sibling(run, tuple(MAIN_FIELDS)),
         **_fields(run),
     )
     return write_text(run.folder / REPORT, page)
 
 
-def _sections(run: Run, explained: bool) -> list[str]:
-    if run.is_imported:
-        return [name for name in SECTIONS if name not in ("examples", "pipeline", "data")]
-    return [*SECTIONS, "explained"] if explained else SECTIONS
+def _sections(run: Run, explained: Any, figures: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the sections that say something about this run, as checklists count them."""
+    summary = run.summary
+    says = {
+        "folds": True,
+        "leakage": summary["leakage"]["share_seen"] is not None,
+        "calibration": bool((summary.get("decision") or {}).get("cross_fitted")),
+        "slices": bool({"magnifications", "tumor_types"} & figures.keys()),
+        "examples": any(run.examples.values()) if not run.is_imported else False,
+        "explained": bool(explained),
+        "pipeline": bool(run.recipe) and not run.is_imported,
+        "data": not run.is_imported,
+        "versions": bool(run.environment),
+        "words": True,
+    }
+    return [name for name, answers in says.items() if answers]
 
 
 def _fields(run: Run) -> dict[str, dict[str, Any]]:
@@ -172,13 +184,26 @@ def _is_optimistic(summary: dict[str, Any]) -> bool:
 
 
 def choose_examples(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """The most confident examples of all folds: "wrong" and "right" -> rows with a `picture`."""
+    """The most confident examples of all folds and classes: "wrong" and "right" -> rows with a `picture`."""
     rows = [row | {"fold": fold} for fold, index in run.examples.items() for row in index]
     rows.sort(key=lambda row: (-row["probability"], row["file_name"], row["fold"]))
     return {
-        kind: [row | {"picture": _picture(run, row)} for row in [r for r in rows if r["kind"] == kind][:most]]
+        kind: [
+            row | {"picture": _picture(run, row)} for row in _in_turn([r for r in rows if r["kind"] == kind])[:most]
+        ]
         for kind, most in EXAMPLES.items()
     }
+
+
+def _in_turn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with one of each pair of true and predicted class in turn, so that every class is shown."""
+    turns: Counter[tuple[int, int]] = Counter()
+    order = []
+    for row in rows:
+        pair = (row["label"], row["predicted"])
+        order.append(turns[pair])
+        turns[pair] += 1
+    return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda each: each[0])]
 
 
 def _picture(run: Run, row: dict[str, Any]) -> str | None:

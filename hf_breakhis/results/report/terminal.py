@@ -21,7 +21,7 @@ AVERAGES = {
     "mcc": "Matthews correlation",
     "brier": "Brier score (lower is better)",
 }
-PATIENT_MEASURES = ("recognition_rate", "accuracy_of_mean_probability")
+PATIENT_MEASURES = ("recognition_rate", "accuracy_of_mean_probability", "roc_auc_of_mean_probability")
 BASELINES = {"majority": "Majority class", "mean_color": "Mean colour, logistic regression"}
 
 

@@ -2,7 +2,14 @@
 
 from typing import Any
 
-NEED_PROBABILITIES = ("roc_auc", "average_precision", "brier", "accuracy_of_mean_probability", "mean_probability")
+NEED_PROBABILITIES = (
+    "roc_auc",
+    "average_precision",
+    "brier",
+    "accuracy_of_mean_probability",
+    "roc_auc_of_mean_probability",
+    "mean_probability",
+)
 REASON = "There are only predicted classes. A threshold and a temperature need probabilities."
 NO_PROBABILITIES = (
     "The predictions are classes without probabilities. ROC AUC, average precision, Brier score, calibration and "
@@ -14,6 +21,8 @@ def without_probabilities(summary: dict[str, Any]) -> dict[str, Any]:
     """Return a summary whose scores of probabilities are None."""
     kept: dict[str, Any] = _without(summary)
     kept["image"]["roc"] = {}
+    if kept["patient"] is not None:
+        kept["patient"]["roc"] = None
     absent = dict.fromkeys(("ece", "brier", "brier_parts", "temperature"))
     kept["calibration"] = {**absent, "bins": [], "temperature_reason": REASON}
     return kept

@@ -17,6 +17,7 @@ from hf_breakhis.results.scores.resampling import image_scores, images_of, patie
 RANKING = ("roc_auc", "average_precision")
 BY_MAGNIFICATION = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc")
 RATES = ("recognition_rate", "accuracy_of_mean_probability")
+PATIENT_AUC = "roc_auc_of_mean_probability"
 
 
 def image_level(test: pd.DataFrame, estimand: Estimand) -> dict[str, Any]:
@@ -114,12 +115,21 @@ def patient_level(test: pd.DataFrame, magnifications: list[str], estimand: Estim
         return None
     per_fold = [{"fold": fold, **_rates(rows)} for fold, rows in by_fold(test)]
     columns = {name: np.array([np.nan if row[name] is None else row[name] for row in per_fold]) for name in RATES}
+    patients = _as_images(test)
+    roc = _patient_roc(patients)
+    areas = {} if roc is None else {PATIENT_AUC: np.array([curve["auc"] for curve in roc["per_fold"]])}
+    pooled = _with_models(_patient_scores(test, estimand), _patient_scores(test), estimand)
+    if roc is not None:
+        ranked = _with_models(_image_scores(patients, estimand), _image_scores(patients), estimand)
+        pooled[PATIENT_AUC] = ranked["roc_auc"]
     return {
         "per_fold": per_fold,
-        "mean": {name: float(values.mean()) for name, values in columns.items()},
-        "sd": {name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in columns.items()},
-        "pooled": _with_models(_patient_scores(test, estimand), _patient_scores(test), estimand)
-        | {"num_patients": int(test["patient_id"].nunique())},
+        "mean": {name: float(values.mean()) for name, values in (columns | areas).items()},
+        "sd": {
+            name: float(values.std(ddof=1)) if len(values) > 1 else None for name, values in (columns | areas).items()
+        },
+        "pooled": pooled | {"num_patients": int(test["patient_id"].nunique())},
+        "roc": roc,
         "by_magnification": {
             name: _patient_scores(rows, estimand) | {"num_patients": int(rows["patient_id"].nunique())}
             for name in magnifications
@@ -127,6 +137,29 @@ def patient_level(test: pd.DataFrame, magnifications: list[str], estimand: Estim
         },
         "table": _table(test),
     }
+
+
+def _as_images(test: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each patient of each fold with the mean probabilities of its images, those of one class."""
+    scores = [name for name in test.columns if str(name).startswith("prob_")]
+    keys = ["fold", "patient_id"]
+    first = test.groupby(keys, sort=False)
+    kept = dict.fromkeys(("specimen_id", "label", "magnification", "tumor_type"), "first")
+    patients = first.agg({**kept, **dict.fromkeys(scores, "mean")}).reset_index()
+    patients = patients[(first["label"].nunique() == 1).to_numpy()]
+    return patients.assign(file_name=patients["patient_id"], predicted=patients[scores].to_numpy().argmax(1))
+
+
+def _patient_roc(patients: pd.DataFrame) -> dict[str, Any] | None:
+    """Return the curves of each fold and their mean by patient; None where no fold has patients of both classes."""
+    classes = classes_of(patients)
+    if patients.empty or len(classes) != 2:
+        return None
+    found = fold_aggregate(
+        patients["label"], patients["predicted"], patients["fold"], probabilities_of(patients), classes
+    )
+    roc: dict[str, Any] = found["roc"]
+    return roc if roc.get("mean") else None
 
 
 def _rates(rows: pd.DataFrame) -> dict[str, float | int | None]:

@@ -63,7 +63,8 @@ def inside(value, interval):
 def test_no_text_leaves_its_figure(records, variant, name):
     figure = draw(name, records[variant])
     if figure is None:
-        absent = {("roc_folds", "eight classes"), ("prevalence", "eight classes"), ("prevalence", "hold-out")}
+        absent = {(figure, "eight classes") for figure in ("roc_folds", "roc_patients", "prevalence")}
+        absent.add(("prevalence", "hold-out"))
         assert (name, variant) in absent
     else:
         assert list(texts_outside(figure)) == []
@@ -130,7 +131,7 @@ def test_unknown_patients_and_no_history_leave_their_figures_out(write_run, coho
     summarise(write_run(tmp_path, nameless, split_by="image"))
     record = Run.holding(tmp_path, summary=Run(tmp_path).summary)
     absent = {name for name in OF_A_RUN if draw(name, record) is None}
-    assert absent == {"patients", "magnifications", "tumor_types", "learning_curves"}
+    assert absent == {"patients", "roc_patients", "magnifications", "tumor_types", "learning_curves"}
 
 
 def test_an_epoch_without_evaluation_draws_the_training_curves(records):

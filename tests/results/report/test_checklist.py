@@ -7,6 +7,7 @@ import pytest
 from hf_breakhis.results.report.checklist import GUIDELINES, checklists
 from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 
 def numbers(name):
@@ -28,7 +29,9 @@ def test_an_item_says_where_or_why_not():
         assert all(item.note and item.asks for item in items)
     for guideline in checklists(["data"], {"source": "breakhis"}):
         assert {item["section"] for item in guideline["items"]} <= {"", "data"}
-        assert 0 < guideline["answered"] < len(guideline["items"])
+        counted = guideline["answered"] + guideline["partly"] + len(guideline["open"])
+        assert counted == len(guideline["items"])
+        assert guideline["answered"] > 0
 
 
 def test_links_of_the_report_lead_to_sections(write_run, tmp_path):
@@ -39,4 +42,17 @@ def test_links_of_the_report_lead_to_sections(write_run, tmp_path):
     linked = set(re.findall(r'href="#([a-z]+)"', block))
     assert linked
     assert linked <= set(re.findall(r'<section id="([a-z]+)"', page))
-    assert "of 27 items answered" in page
+    assert "of 27 items are answered here" in page
+    assert "Open: 1 title names model" in page
+
+
+def test_an_item_counts_only_where_the_page_says_something(write_run, tmp_path):
+    run = write_run(tmp_path / "run")
+    summarise(run)
+    with_pictures = write_report(run).read_text(encoding="utf-8")
+    for examples in run.glob("fold-*/examples/index.json"):
+        examples.write_text("[]")
+    Run(run).seal()
+    without = write_report(run).read_text(encoding="utf-8")
+    assert "39 failures" not in with_pictures[with_pictures.index('id="checklists"') :]
+    assert "39 failures" in without[without.index('id="checklists"') :], "an open item is listed"

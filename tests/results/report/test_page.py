@@ -212,3 +212,9 @@ def test_a_damaged_recipe_is_named(run, tmp_path):
 def test_durations_are_in_words():
     words = {4.23: "4.2 s", 59.97: "1 min 0 s", 185: "3 min 5 s", 7450: "2 h 4 min", None: "\N{EN DASH}"}
     assert {seconds: duration(seconds) for seconds in words} == words
+
+
+def test_examples_of_every_pair_of_classes_are_shown_before_a_second_of_any():
+    surest = [(0, 1), (0, 1), (0, 1), (1, 0), (0, 2), (0, 1)]
+    rows = [{"label": label, "predicted": predicted} for label, predicted in surest]
+    assert [(row["label"], row["predicted"]) for row in report._in_turn(rows)[:3]] == [(0, 1), (1, 0), (0, 2)]
