@@ -6,35 +6,47 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hf_breakhis.files import InputError
-from hf_breakhis.run import AUDIT
+from hf_breakhis.run import AUDIT, RECIPE
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from hf_breakhis.data.images import Images
     from hf_breakhis.recipe import Recipe
     from hf_breakhis.run import Run
 
-TRAIN, SPLIT = "--train", "--split"
-USAGE = "RUN | STUDY | RECIPE [--train] [--field value ...] | SPLIT [--data_dir DIR] [--output_dir DIR]"
+TRAIN, SPLIT, SIGNATURE, MODEL, FEATURES = "--train", "--split", "--signature", "--model", "--features"
+USAGE = (
+    "RUN [--signature [--model MODEL | --features FILE ...]] | STUDY | RECIPE [--train] [--field value ...] | "
+    "SPLIT [--data_dir DIR] [--output_dir DIR]"
+)
+DATA_FIELDS = "dataset data_dir dataset_revision twin_kwargs target magnifications tumor_types positive_class".split()
 SPLIT_FLAGS = ("--data_dir", "--output_dir")
 HELP = (
     "Find leakage: patients, specimens and copies in both training set and test set. Give a RUN, a RECIPE [--field "
     "value ...], or a SPLIT: a table with file_name and part or fold, the official dsfold files, a folder with train/ "
     "and test/, or --split official or eva. With --data_dir BREAKHIS copies are searched in a SPLIT too. With --train "
     "a RECIPE is trained under every split, to measure how much of its score is leakage; a STUDY folder prints that "
-    "table again."
+    "table again. With --signature a RUN is searched for what the network recognises: how often the nearest neighbour "
+    "of a test image shows the same patient or specimen, in the features of the backbone that the run starts from, of "
+    "--model MODEL (a run, a folder or a Hub id), or of --features FILE."
 )
 
 
 def audit(context: typer.Context) -> None:
     """Audit a run, a recipe, a study or a split, whichever is given."""
-    words = [word for word in context.args if word != TRAIN]
+    words = [word for word in context.args if word not in (TRAIN, SIGNATURE)]
     if not words or words[0] in ("-h", "--help"):
         typer.echo(f"Usage: hf-breakhis audit {USAGE}\n\n{HELP}")
         return
     from hf_breakhis.results.splits import is_split
 
+    wants = SIGNATURE in context.args
+    if wants and not (Path(words[0]) / RECIPE).is_file():
+        raise InputError(
+            f"--signature needs a run, but {words[0]} is none. Train or score it first, and give its folder."
+        )
     if words[0] == SPLIT or is_split(words[0]):
         _audit_split([word for word in context.args if word != SPLIT])
         return
@@ -47,7 +59,7 @@ def audit(context: typer.Context) -> None:
     if (given / "plan.json").is_file():
         _show_study(given)
     else:
-        _audit_run(given, words[1:])
+        _audit_run(given, words[1:], wants)
 
 
 def _audit_split(words: list[str]) -> None:
@@ -82,9 +94,10 @@ def _audit_split(words: list[str]) -> None:
     typer.echo(f"{sizes_table(sizes)}\n\n{audit_table(found)}\naudit: {path}")
 
 
-def _audit_run(run: Path, flags: list[str]) -> None:
+def _audit_run(run: Path, flags: list[str], wants_signature: bool) -> None:
     """Audit a run, search its images for copies if they are available, and update its report."""
     from hf_breakhis.results.audit import audit_folds, audit_table
+    from hf_breakhis.results.signature import signature
     from hf_breakhis.run import Run
 
     whole = Run(run)
@@ -93,9 +106,17 @@ def _audit_run(run: Path, flags: list[str]) -> None:
     if whole.is_imported and not (whole.read_folds()["part"] == "train").any():
         raise InputError(f"{run} has no training list. Run `hf-breakhis score` again with --train or --split.")
     members = whole.members()
-    pairs, without = _copies_of_run(next(iter(members.values())), whole.recipe, flags)
+    first = next(iter(members.values()))
+    encoder, flags = _encoder_of(flags) if wants_signature else ({}, flags)
+    vectors = _vectors_of_run(first, whole.recipe, encoder, flags) if wants_signature else None
+    pairs, without = _copies_of_run(first, whole.recipe, flags)
     for number, member in members.items():
         found = audit_folds(member.read_folds(), carry_over, pairs, without)
+        if vectors is not None:
+            folds = member.read_folds()
+            found["signature"] = signature(*vectors[:2], set(folds["file_name"][folds["part"] == "test"]), vectors[2])
+        elif member.audit.get("signature"):
+            found["signature"] = member.audit["signature"]  # of the same images, since the run is unchanged
         if member is not whole:
             typer.echo(f"Repeat {number}")
         typer.echo(audit_table(_written(member.folder, found, split_by)))
@@ -103,6 +124,73 @@ def _audit_run(run: Path, flags: list[str]) -> None:
         from hf_breakhis.results.report.page import write_report
 
         typer.echo(f"report: {write_report(run)}")
+
+
+def _encoder_of(flags: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the values of --model and --features, and the other flags."""
+    given: dict[str, list[str]] = {}
+    rest: list[str] = []
+    target = rest
+    for word in flags:
+        if word in (MODEL, FEATURES):
+            target = given.setdefault(word, [])
+            continue
+        if word.startswith("--"):
+            target = rest
+        target.append(word)
+    if len(given) == 2:
+        raise InputError(f"{MODEL} and {FEATURES} are both given. Leave one out.")
+    for name, values in given.items():
+        if not values or (name == MODEL and len(values) > 1):
+            allowed = "one run, folder or Hub id" if name == MODEL else "the files of the vectors"
+            raise InputError(f"{name} has {len(values)} values. Give {allowed}.")
+    return given, rest
+
+
+def _vectors_of_run(
+    run: "Run", recipe: dict[str, Any], encoder: dict[str, list[str]], flags: list[str]
+) -> "tuple[np.ndarray, pd.DataFrame, str]":
+    """Return vectors (n, d) of the images of a run, the images in the same order, and what computed the vectors."""
+    import dataclasses
+
+    from hf_breakhis.arguments import ModelArguments
+    from hf_breakhis.cli.embed import find_backbone
+    from hf_breakhis.data.sources.table import load_images
+    from hf_breakhis.data.vectors import vectors_of
+    from hf_breakhis.recipe import build_recipe, parse_flags
+    from hf_breakhis.training.features import backbone_vectors
+    from hf_breakhis.training.modeling import preprocessing_of
+
+    names = (*DATA_FIELDS, "allow_missing", "image_size", "crop", "interpolation", "normalization")
+    wanted = {name: recipe[name] for name in names if recipe.get(name) is not None}
+    wanted.setdefault("normalization", "imagenet")  # of runs before this field
+    data = build_recipe(wanted | {"use_cpu": True}, parse_flags(flags), str(run.folder / RECIPE)).data
+    files = encoder.get(FEATURES) or ([] if MODEL in encoder else recipe.get("features") or [])
+    if files:
+        by_name = data.dataset == "breakhis" and "--data_dir" not in flags  # then no images are needed
+        data = dataclasses.replace(data, features=files, data_dir=None if by_name else data.data_dir)
+        images = load_images(data)
+        vectors, words = vectors_of(images.dataset, data), " and ".join(Path(file).name for file in files)
+    else:
+        if MODEL in encoder:
+            args, how = find_backbone(encoder[MODEL][0])
+        elif recipe.get("model_name_or_path") is None or recipe.get("init") == "random":
+            what = "was not trained here" if run.is_imported else "starts from random weights"
+            raise InputError(f"{run.folder} {what}, so it has no backbone. Give {MODEL} MODEL or {FEATURES} FILE.")
+        else:
+            named = {name: recipe[name] for name in ("model_name_or_path", "model_revision") if recipe.get(name)}
+            args = ModelArguments(**named, model_kwargs=recipe.get("model_kwargs"), freeze_backbone=True)
+            how = preprocessing_of(data, args)
+        images = load_images(data)
+        vectors = backbone_vectors(args, how, images)
+        name = args.model_name_or_path
+        words = f"{Path(name).name if Path(name).is_dir() else name}, frozen"
+    table = images.dataset.remove_columns("image").to_pandas().fillna("")
+    mine = table["file_name"].isin(set(run.read_folds()["file_name"])).to_numpy()
+    missing = set(run.read_folds()["file_name"]) - set(table["file_name"])
+    if missing:
+        raise InputError(f"{len(missing):,} images of {run.folder} are missing, {min(missing)} first. Restore them.")
+    return vectors[mine], table[mine].reset_index(drop=True), words
 
 
 def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
@@ -116,8 +204,7 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
     if recipe.get("features") and recipe.get("data_dir") is None and "--data_dir" not in flags:
         return None, "Copies were not searched: the run has feature vectors only. Give the images with --data_dir."
     fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
-    names = "dataset data_dir dataset_revision twin_kwargs target magnifications tumor_types positive_class".split()
-    wanted = {name: fields[name] for name in names if name in fields} | {"use_cpu": True}
+    wanted = {name: fields[name] for name in DATA_FIELDS if name in fields} | {"use_cpu": True}
     given = build_recipe(wanted, parse_flags(flags), str(run.folder / RECIPE))
     try:
         images = load_images(given.data)

@@ -1,9 +1,13 @@
 """`hf-breakhis embed`: write the feature vectors of images."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from hf_breakhis.arguments import ModelArguments
+    from hf_breakhis.data.pixels.preprocessing import Preprocessing
 
 
 def embed(
@@ -19,28 +23,43 @@ def embed(
     crop: Annotated[str | None, typer.Option("--crop", help="none or center. Default: as for --image_size.")] = None,
 ) -> None:
     """Write the input of the classification head for each image, one row per image, for `train --features`."""
-    import dataclasses
-
-    from hf_breakhis.arguments import DataArguments, ModelArguments
+    from hf_breakhis.arguments import DataArguments
     from hf_breakhis.data.sources.table import load_images
-    from hf_breakhis.inference.model import find_model, saved_preprocessing
     from hf_breakhis.recipe import check_value
-    from hf_breakhis.run import MODEL, Run
     from hf_breakhis.training.features import embed_images
-    from hf_breakhis.training.modeling import preprocessing_of
 
     given: dict[str, Any] = {"image_size": image_size, "crop": crop}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         check_value(name, value, "command line")
+    args, how = find_backbone(model, revision, fold, **given)
+    images = load_images(DataArguments(dataset=dataset, data_dir=str(data)))
+    count, length = embed_images(args, how, images, output)
+    typer.echo(f"vectors: {output} ({count:,} images, {length:,} numbers each)")
+
+
+def find_backbone(
+    model: str, revision: str = "main", fold: str | None = None, **given: Any
+) -> "tuple[ModelArguments, Preprocessing]":
+    """Return a frozen network and the preprocessing of its images.
+
+    Args:
+        model: a run, a model folder or a Hub id.
+        revision: of a Hub id.
+        fold: of a run.
+        given: fields of the preprocessing that differ from those of the model.
+    """
+    import dataclasses
+
+    from hf_breakhis.arguments import DataArguments, ModelArguments
+    from hf_breakhis.inference.model import find_model, saved_preprocessing
+    from hf_breakhis.run import MODEL, Run
+    from hf_breakhis.training.modeling import preprocessing_of
+
     place = Path(model)
     if Run(place).exists or (place / MODEL).is_dir():
         weights = find_model(model, fold, local=True)
         args = ModelArguments(model_name_or_path=str(weights.folder), freeze_backbone=True)
-        how = dataclasses.replace(saved_preprocessing(weights), **given)
-    else:
-        args = ModelArguments(model_name_or_path=model, model_revision=revision, freeze_backbone=True)
-        how = preprocessing_of(DataArguments(**given), args)
-    images = load_images(DataArguments(dataset=dataset, data_dir=str(data)))
-    count, length = embed_images(args, how, images, output)
-    typer.echo(f"vectors: {output} ({count:,} images, {length:,} numbers each)")
+        return args, dataclasses.replace(saved_preprocessing(weights), **given)
+    args = ModelArguments(model_name_or_path=model, model_revision=revision, freeze_backbone=True)
+    return args, preprocessing_of(DataArguments(**given), args)

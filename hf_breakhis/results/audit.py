@@ -9,6 +9,7 @@ from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, copies_
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import by_fold, known
+from hf_breakhis.results.signature import signature_table
 
 KINDS = {
     "exact_copy": "Exact copy",
@@ -102,6 +103,8 @@ def audit_table(audit: dict[str, Any]) -> str:
     for row in audit.get("official") or []:
         same = f", slide {', '.join(row['slides'])} under two types" if row["slides"] else ""
         lines.append(f"Official fold {row['fold']}: {len(row['specimens'])} specimens on both sides{same}.")
+    if audit.get("signature"):
+        lines += ["", signature_table(audit["signature"])]
     return "\n".join(lines)
 
 

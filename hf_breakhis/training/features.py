@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -17,7 +18,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.data.integrity.check_images import check_images
-from hf_breakhis.data.pixels.cache import describe_cache, is_intact, lock_cache, lost, write_about
+from hf_breakhis.data.pixels.cache import describe_cache, is_intact, lock_cache, lost, open_cache, write_about
 from hf_breakhis.data.pixels.preprocessing import Preprocessing
 from hf_breakhis.data.pixels.transforms import ImageDataset, WholeBatches, normalize
 from hf_breakhis.data.sources.table import Images, cache_folder, prepare_once
@@ -244,6 +245,35 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def backbone_vectors(args: ModelArguments, how: Preprocessing, images: Images) -> np.ndarray:
+    """Return the input of the classification head for each image, (n_images, d) float32, from the cache if possible.
+
+    Args:
+        args: the network, with `freeze_backbone`.
+        how: the preprocessing of its images.
+        images: what `load_images` returned.
+
+    Raises:
+        InputError: the network or the images cannot be used, or the head cannot be separated.
+    """
+    check_network(args, how.image_size)
+    checked = check_images(images)
+    checked.raise_if_unusable()
+    pixels = open_cache(images.dataset, how, checked.manifest_sha256)
+    source = WholeBatches(images.dataset, how, "none", 0, pixels)
+    build = partial(build_model, args, images.classes)
+    found = open_features(source, images.dataset, checked.manifest_sha256, build)
+    if found is None:
+        raise _not_separable(args)
+    count = len(images.dataset)
+    return found.take(np.arange(count)).reshape(count, -1)
+
+
+def _not_separable(args: ModelArguments) -> InputError:
+    name = args.model_name_or_path
+    return InputError(f"The head of {name} cannot be separated from its backbone. Use another network.")
+
+
 def embed_images(args: ModelArguments, how: Preprocessing, images: Images, output: Path) -> tuple[int, int]:
     """Write the input of the classification head for each image, one row per image.
 
@@ -267,9 +297,7 @@ def embed_images(args: ModelArguments, how: Preprocessing, images: Images, outpu
     source = WholeBatches(images.dataset, how)
     network = build_model(args, images.classes).eval()
     if head_of(network) is None or not _is_all_after(network, source):
-        raise InputError(
-            f"The head of {args.model_name_or_path} cannot be separated from its backbone. Use another network."
-        )
+        raise _not_separable(args)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     network.to(device)
     parts = []
