@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 from transformers import TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 
 from hf_breakhis.arguments import described, require
 from hf_breakhis.hardware import choose, find_hardware
@@ -27,9 +27,9 @@ USED = frozenset(
     dataloader_drop_last dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers
     dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order ddp_find_unused_parameters
     ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout
+    push_to_hub hub_model_id hub_private_repo hub_revision hub_strategy hub_token
     """.split()
 )
-_PUBLISH = "train first, then publish the run with `hf-breakhis publish`"
 _FLOAT32 = "the scores of a run are calculated in float32; set `bf16` for training"
 _LOGITS = "a run stores the logits of every image; leave it out"
 _SHARDED = "every process holds the whole network; start several with `accelerate launch --multi_gpu`"
@@ -46,19 +46,13 @@ REFUSED = {
     "fp16_full_eval": _FLOAT32,
     "fsdp": _SHARDED,
     "fsdp_config": _SHARDED,
-    "hub_always_push": _PUBLISH,
-    "hub_model_id": _PUBLISH,
-    "hub_private_repo": _PUBLISH,
-    "hub_revision": _PUBLISH,
-    "hub_strategy": _PUBLISH,
-    "hub_token": "the Trainer would write it to disk; log in with `hf auth login`",
+    "hub_always_push": "the model is uploaded once, after the report; leave it out",
     "ignore_data_skip": "a resumed fold would train on other images; leave it out",
     "label_names": "the label is the column `label`; choose it with `target`",
     "local_rank": "the launcher sets it; start processes with `accelerate launch` or `torchrun`",
     "optim_target_modules": "it selects layers of language models; set `freeze_backbone` to train the head alone",
     "parallelism_config": _SHARDED,
     "prediction_loss_only": _LOGITS,
-    "push_to_hub": _PUBLISH,
     "remove_unused_columns": "the Trainer would delete the images; leave it false",
     "resume_from_checkpoint": "a run resumes by itself; run the same command again",
     "save_only_model": "an interrupted fold could not be resumed; lower `save_total_limit` to save space",
@@ -85,6 +79,7 @@ NEEDED = {
     "eval_steps": ("eval_strategy", "steps"),
     "logging_steps": ("logging_strategy", "steps"),
     "save_steps": ("save_strategy", "steps"),
+    **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_revision", "hub_token"), ("push_to_hub", True)),
 }
 # Fields of earlier versions of transformers, and those that replace them here.
 FORMER = {
@@ -121,6 +116,10 @@ class BreakHisTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = described(
         False, "Let DistributedDataParallel search for parameters without a gradient; a ResNet has none."
     )
+    push_to_hub: bool = described(
+        False, "Publish the model of fold 0 with its model card after the report, as `hf-breakhis publish` does."
+    )
+    hub_strategy: HubStrategy | str = described("end", "When the model is uploaded: end, once after the report.")
     # Chosen from the hardware where they are None.
     bf16: bool | None = described(  # type: ignore[assignment]
         None, "Train in bfloat16. Default: true if the GPU or the CPU supports it."
@@ -183,6 +182,7 @@ class BreakHisTrainingArguments(TrainingArguments):
             needs = name.replace("kwargs", "name")
             require(not getattr(self, name) or getattr(self, needs) is not None, f"`{name}` needs `{needs}`.")
         self._check_schedule()
+        self._check_hub()
         if self.disable_tqdm is None:
             self.disable_tqdm = not os.isatty(2)  # progress bars would fill a log file
         self._leave_to_hardware()
@@ -202,6 +202,14 @@ class BreakHisTrainingArguments(TrainingArguments):
             allowed = f"Choose from none, {', '.join(TRACKERS)}."
             require(name in TRACKERS, f"`report_to` has {name}, which is not supported. {allowed}")
         return given
+
+    def _check_hub(self) -> None:
+        require(
+            str(getattr(self.hub_strategy, "value", self.hub_strategy)) == "end",
+            "`hub_strategy` has to be end: the model is uploaded once, after its report is written. Leave it out.",
+        )
+        named = self.hub_model_id is not None
+        require(named or not self.push_to_hub, "`push_to_hub` needs `hub_model_id`. Give --hub_model_id USER/NAME.")
 
     def _check_schedule(self) -> None:
         require(self.num_train_epochs > 0 or self.max_steps > 0, "`num_train_epochs` is 0, but has to be above 0.")

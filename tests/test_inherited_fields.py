@@ -39,7 +39,8 @@ def test_a_field_that_is_not_used_is_refused(name):
 @pytest.mark.parametrize(
     ("flags", "instead"),
     [
-        ("--push_to_hub true", "`hf-breakhis publish`"),
+        ("--hub_always_push true", "leave it out"),
+        ("--hub_model_id user/name", "set it to True"),
         ("--resume_from_checkpoint x", "run the same command again"),
         ("--warmup_steps 100", "use `scheduler_kwargs`"),
         ("--lr_scheduler_type constant", "use `scheduler_kwargs`"),

@@ -128,7 +128,7 @@ BAD_YAML = {
     "carry_over: all\nfold: 1": "Use --fold all",
     "fold: refit\nscheduler_name: plateau": "has no test set to select",
     "fold: 1\nrepeats: 3": "has to be all",
-    "push_to_hub: true": "train first, then publish",
+    "push_to_hub: true": "needs `hub_model_id`",
     "remove_unused_columns: true": "would delete the images",
     "freeze_backbone: true\ninit: random": "use pretrained weights",
     "load_best_model_at_end: true\nsave_strategy: 'no'": "save and eval strategy to match",

@@ -21,6 +21,7 @@ from hf_breakhis.cli.faults import fault_of
 from hf_breakhis.cli.page import page
 from hf_breakhis.cli.predict import predict
 from hf_breakhis.cli.publish import publish
+from hf_breakhis.cli.push import claim_before_training, publish_trained
 from hf_breakhis.cli.recipes import app as recipes_app
 from hf_breakhis.cli.score import HELP as SCORE_HELP
 from hf_breakhis.cli.score import score
@@ -93,6 +94,8 @@ def train(context: typer.Context) -> None:
 
     recipe = parse_recipe(context.args)
     run = Path(recipe.training.output_dir)
+    if recipe.training.push_to_hub:
+        claim_before_training(recipe)
     try:
         trained = cross_validate(recipe)
     except StoppedError as stopped:
@@ -106,6 +109,8 @@ def train(context: typer.Context) -> None:
         show_report(run)
     else:
         typer.echo(f"{run} is already finished. Its report is {run / REPORT}. Use --restart to train it again.")
+    if recipe.training.push_to_hub:
+        publish_trained(recipe)
 
 
 def _is_reported(run: Path) -> bool:

@@ -9,6 +9,7 @@ from hf_breakhis.files import InputError
 
 
 def publish(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     repo_id: Annotated[str, typer.Option("--repo_id", help="Repository on the Hub, USER/NAME.")],
     weights: Annotated[
@@ -21,9 +22,15 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     create_pr: Annotated[bool, typer.Option("--create_pr", help="Create a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch of the repository.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Access token. Default: HF_TOKEN, or that of `hf auth login`.")
+    ] = None,
+    commit_message: Annotated[
+        str | None, typer.Option("--commit_message", help="Commit message. Default: names the fold.")
+    ] = None,
 ) -> None:
     """Upload the model of a fold with a model card that reports how it was evaluated. No training."""
-    from hf_breakhis.hub.remote import require_login, require_repo_id
+    from hf_breakhis.hub.remote import require_login, require_repo_id, using_token
 
     require_repo_id(repo_id)
     if weights == "all" and (revision or create_pr):
@@ -35,6 +42,7 @@ def publish(
     from hf_breakhis.hub.publish import branch_of, choose_weights, claim_model, propose, publications, push
     from hf_breakhis.run import Run
 
+    context.with_resource(using_token(token))
     chosen = choose_weights(run, weights)
     if not dry_run:
         require_login()
@@ -46,13 +54,13 @@ def publish(
             f"folder: {publication.folder}{f' (branch {publication.revision})' if publication.revision else ''}"
         )
         if create_pr and not dry_run:
-            proposed = propose(publication, repo_id)
+            proposed = propose(publication, repo_id, commit_message)
             typer.echo(
                 f"proposed: {proposed}"
                 if proposed
                 else f"No pull request was created: {repo_id} already has these files."
             )
         elif not dry_run:
-            typer.echo(f"pushed: {push(publication, repo_id)}")
+            typer.echo(f"pushed: {push(publication, repo_id, commit_message)}")
     if not are_names_public(Run(run)):
         typer.echo(RENAMED)

@@ -39,7 +39,10 @@ PUBLICATION = FolderKind(
     SUMMARY,
 )
 # Fields of a recipe that tell of a machine or its user and not of the run.
-PRIVATE = ("output_dir", "data_dir", "logging_dir", "run_name", "hub_model_id", "hub_token", "cache")
+PRIVATE = (
+    *("output_dir", "data_dir", "logging_dir", "run_name", "cache"),
+    *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token"),
+)
 
 
 @dataclass(frozen=True)
@@ -216,22 +219,31 @@ def claim_model(repo_id: str, private: bool, revisions: list[str]) -> None:
             HfApi().create_branch(repo_id, branch=revision, exist_ok=True)
 
 
-def push(publication: Publication, repo_id: str) -> str:
+def push(publication: Publication, repo_id: str, message: str | None = None) -> str:
     """Upload a publication and return its address; what is up already is not sent again.
 
+    Args:
+        publication: what goes up.
+        repo_id: an existing repository.
+        message: of the commit; None names the fold.
+
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    return push_folder(publication.folder, repo_id, "model", STALE, _message(publication), publication.revision)
+    return push_folder(
+        publication.folder, repo_id, "model", STALE, message or _message(publication), publication.revision
+    )
 
 
-def propose(publication: Publication, repo_id: str) -> str | None:
+def propose(publication: Publication, repo_id: str, message: str | None = None) -> str | None:
     """Propose a publication as a pull request and return its address, None where the main branch holds it already.
 
+    The arguments are those of `push`.
+
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    return propose_folder(publication.folder, repo_id, "model", STALE, _message(publication))
+    return propose_folder(publication.folder, repo_id, "model", STALE, message or _message(publication))
 
 
 def _message(publication: Publication) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,22 @@ def require_login() -> None:
     """
     if get_token() is None:
         raise InputError(f"Not logged in to the Hugging Face Hub: {_LOGIN}, then give the same command again.")
+
+
+@contextmanager
+def using_token(token: str | None) -> Iterator[None]:
+    """Use this token within the block, in place of that of HF_TOKEN or of `hf auth login`; None changes nothing."""
+    before = os.environ.get("HF_TOKEN")
+    if token is not None:
+        os.environ["HF_TOKEN"] = token
+    try:
+        yield
+    finally:
+        if token is not None:
+            if before is None:
+                del os.environ["HF_TOKEN"]
+            else:
+                os.environ["HF_TOKEN"] = before
 
 
 @contextmanager

@@ -64,7 +64,7 @@ FREE_FIELDS = (
     "trackio_space_id trackio_bucket_id trackio_static_space_id "
     "log_on_each_node local_rank use_cpu ddp_timeout ddp_backend dataloader_num_workers dataloader_prefetch_factor "
     "dataloader_pin_memory dataloader_persistent_workers num_threads save_total_limit per_device_eval_batch_size "
-    "resume_from_checkpoint hub_token"
+    "resume_from_checkpoint push_to_hub hub_model_id hub_private_repo hub_revision hub_strategy hub_token"
 ).split()
 # What runs did before these fields existed.
 FORMER_VALUES = {"normalization": "imagenet", "crop": "none", "interpolation": "bilinear"}

@@ -175,6 +175,8 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         output_dir=str(folder / "checkpoints"),
         run_name=name_in_trackers(job.run, training.run_name, folder.name),
         eval_strategy=training.eval_strategy if len(watched) else "no",
+        push_to_hub=False,  # the run is published as a whole
+        hub_token=None,  # the Trainer would write it to disk
     )
     labels = job.table["label"].to_numpy()[fold.train]
     weights = balanced_weights(labels, len(job.classes)) if training.class_weights == "balanced" else None
