@@ -25,11 +25,12 @@ LARGER = 0.28  # share of the larger image that a copy covers: 0.36 for 20 % cut
 NOVEL = 0.05  # share of the features of a copy that lie outside what the original shows
 MARGIN = 0.05  # features so near the edge of the original do not count as outside, in roots of the area
 SHIFTED = 0.02  # terms by which the map of a shifted field differs from the identity at most
-NEAREST = 10  # candidates of an image
+NEAREST = 5  # candidates of an image
 _TABLES, _BITS = 12, 18
 _COMMON = 0.02  # share of images from which on a word says too little
 _ALWAYS = 100  # images that may share a word whatever the share
 _ROWS = 256  # images compared at a time
+_BLOCK = 50  # rows of signs compared at a time
 _FAR = 84  # signs of 256 that may differ in a match
 _WINDOW = 20.0  # degrees by which the rotations of matches of one map may differ from their most frequent value
 _ERROR = 0.02  # of the map, in roots of the area
@@ -146,9 +147,7 @@ def _match(one: Features, other: Features, mirrored: bool) -> tuple[np.ndarray, 
     signs = other.signs ^ _mirror() if mirrored else other.signs
     if not len(one.signs) or not len(signs):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    far = np.zeros((len(one.signs), len(signs)), np.uint16)
-    for first, second in zip(one.signs.view(np.uint64).T, signs.view(np.uint64).T, strict=True):
-        far += np.bitwise_count(first[:, None] ^ second)
+    far = _distances(one.signs, signs)
     here, there = np.arange(len(far)), far.argmin(1)
     good = (far.argmin(0)[there] == here) & (far[here, there] <= _FAR)
     here, there = here[good], there[good]
@@ -156,6 +155,17 @@ def _match(one: Features, other: Features, mirrored: bool) -> tuple[np.ndarray, 
     apart = np.abs((turn[:, None] - turn[None] + 180) % 360 - 180) <= _WINDOW
     like = apart[apart.sum(1).argmax()] if len(turn) else np.zeros(0, bool)
     return here[like], there[like]
+
+
+def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the signs that differ, (n, m) uint16, of (n, 32) and (m, 32) signs."""
+    rows, columns = one.view(np.uint64), np.ascontiguousarray(other.view(np.uint64).T)
+    far = np.zeros((len(rows), columns.shape[1]), np.uint16)
+    for top in range(0, len(rows), _BLOCK):  # few rows at a time stay in the cache of the processor
+        part = rows[top : top + _BLOCK]
+        for k, words in enumerate(columns):
+            far[top : top + _BLOCK] += np.bitwise_count(part[:, k, None] ^ words)
+    return far
 
 
 def _mirror() -> np.ndarray:
