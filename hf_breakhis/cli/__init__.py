@@ -18,14 +18,14 @@ from hf_breakhis.cli.embed import embed
 from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
-from hf_breakhis.cli.page import page
 from hf_breakhis.cli.predict import predict
-from hf_breakhis.cli.publish import publish
-from hf_breakhis.cli.push import claim_before_training, publish_trained
 from hf_breakhis.cli.recipes import app as recipes_app
 from hf_breakhis.cli.score import HELP as SCORE_HELP
 from hf_breakhis.cli.score import score
-from hf_breakhis.cli.space import space
+from hf_breakhis.cli.share.page import page
+from hf_breakhis.cli.share.publish import publish
+from hf_breakhis.cli.share.push import claim_before_training, publish_trained
+from hf_breakhis.cli.share.space import space
 from hf_breakhis.cli.start import READER_GONE, discard_output, prepare, reader_is_gone
 from hf_breakhis.files import InputError
 from hf_breakhis.run import CHECKSUMS, PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run

@@ -1,0 +1,1 @@
+"""Commands that share a run: publish, space, page, and the push after training."""
