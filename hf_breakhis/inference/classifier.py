@@ -180,8 +180,13 @@ def keep_head(model: Any) -> bool:
         last = child[-1] if isinstance(child, nn.Sequential) and len(child) else child
         if isinstance(last, nn.Linear) and last.out_features == model.config.num_labels:
             heads[name] = Float32Head(child)
+    timm = getattr(model, "timm_model", None)  # of transformers' wrapper; its last layer may be nested, as `head.fc`
+    last = timm.get_classifier() if timm is not None else None
+    if isinstance(last, nn.Linear) and last.out_features == model.config.num_labels:
+        heads |= {name: Float32Head(last) for name, module in model.named_modules() if module is last}
     for name, head in heads.items():
-        setattr(model, name, head)
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, head)
     return bool(heads)
 
 

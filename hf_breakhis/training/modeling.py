@@ -239,7 +239,10 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
             )
         known[key] = value
     try:
-        return type(config).from_dict(known)
+        changed: PretrainedConfig = type(config).from_dict(known)
+        if not changed.num_labels:  # a timm backbone that was published without a head
+            changed.num_labels = 2
+        return changed
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise InputError(f"`model_kwargs` does not fit {config.model_type}: {' '.join(str(error).split())}") from error
 

@@ -4,8 +4,11 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from transformers import (
     AutoModelForImageClassification,
     ConvNextConfig,
@@ -25,7 +28,11 @@ from transformers import (
 )
 
 from hf_breakhis.arguments import DataArguments, ModelArguments
+from hf_breakhis.cli import main
 from hf_breakhis.data.pixels.preprocessing import Preprocessing
+from hf_breakhis.hub.publish import publications
+from hf_breakhis.inference.classifier import Classifier, Float32Head
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.features import head_of
 from hf_breakhis.training.modeling import build_model, check_network, head_parameters, load_config, preprocessing_of
@@ -143,6 +150,21 @@ def test_a_backbone_without_a_head_gets_one(tmp_path):
     assert trained == ["classifier.weight", "classifier.bias"]
 
 
+def test_a_timm_backbone_that_was_published_without_a_head_gets_one(tmp_path):
+    """As timm publishes DINOv2 and DINOv3, with 0 classes."""
+    torch.manual_seed(0)
+    architecture, model_args = TIMM["timm dinov3"]
+    model = timm.create_model(architecture, num_classes=0, **model_args)
+    timm.models.save_for_hf(model, tmp_path, safe_serialization=True, model_args=model_args)
+    assert json.loads((tmp_path / "config.json").read_text())["num_classes"] == 0
+    args = ModelArguments(model_name_or_path=str(tmp_path), freeze_backbone=True)
+    check_network(args, 32)
+    built = build_model(args, CLASSES)
+    trained = [name for name, parameter in built.named_parameters() if parameter.requires_grad]
+    assert trained == ["timm_model.head.weight", "timm_model.head.bias"]
+    assert torch.equal(built.timm_model.blocks[0].mlp.fc1.weight, model.blocks[0].mlp.fc1.weight)
+
+
 def test_weights_that_lack_a_part_of_the_backbone_are_reported(tmp_path, capsys):
     from safetensors.torch import load_file, save_file
 
@@ -189,10 +211,14 @@ def test_the_wrong_size_names_the_right_one(tmp_path):
         check_network(ModelArguments(model_name_or_path=str(tmp_path)), 32)
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_a_run_of_a_timm_backbone_to_its_end(frozen, recipe, tmp_path):
+@pytest.mark.parametrize(
+    ("frozen", "name"),
+    [(True, "timm efficientnet"), (False, "timm efficientnet"), (True, "timm swin"), (False, "timm convnext")],
+)
+def test_a_run_of_a_timm_backbone_to_its_end(frozen, name, recipe, tmp_path):
+    """Swin and ConvNeXt have their last layer inside of another module, `head.fc`."""
     torch.manual_seed(0)
-    save_timm(tmp_path / "backbone", *TIMM["timm efficientnet"])
+    save_timm(tmp_path / "backbone", *TIMM[name])
     run = tmp_path / "run"
     fields = {
         "init": "pretrained", "model_kwargs": None, "model_name_or_path": str(tmp_path / "backbone"),
@@ -204,11 +230,22 @@ def test_a_run_of_a_timm_backbone_to_its_end(frozen, recipe, tmp_path):
     assert (config["num_classes"], config["label_names"]) == (2, CLASSES)
     assert load_config(ModelArguments(model_name_or_path=str(folder))).num_labels == 2
     assert AutoModelForImageClassification.from_pretrained(folder).config.id2label == dict(enumerate(CLASSES))
-    import pandas as pd
-    from PIL import Image
-
+    summarise(run)
+    (published,) = publications(run, "user/timm", "fold:0", tmp_path / "publish")
     table = pd.read_csv(run / "fold-0" / "predictions.csv")
-    location = json.loads((run / "data.json").read_text())["location"]
-    path = next(Path(location).rglob(table["file_name"][0]))
-    answer = {one["label"]: one["score"] for one in pipeline("image-classification", str(folder))(Image.open(path))}
-    assert answer["malignant"] == pytest.approx(table["prob_malignant"][0], abs=1e-5)
+    table = table[table["part"] == "test"].set_index("file_name")
+    location = Path(json.loads((run / "data.json").read_text())["location"])
+    classify = pipeline("image-classification", str(published.folder))
+    for path in sorted(location.rglob("*.png")):
+        if path.name in table.index:
+            answer = {one["label"]: one["score"] for one in classify(Image.open(path))}
+            assert answer["malignant"] == pytest.approx(table["prob_malignant"][path.name], abs=1e-5)
+    full, half = (Classifier(published.folder, bf16=bf16) for bf16 in (False, True))
+    images = [full.prepare(np.array(Image.open(path))) for path in sorted(location.rglob("*.png"))[:8]]
+    exact, rounded = full.logits(images), half.logits(images)
+    assert sum(isinstance(module, Float32Head) for module in half.model.modules()) == 1
+    assert 0 < np.abs(exact - rounded).max() < 0.05 * max(1, np.abs(exact).max())
+    assert not (torch.from_numpy(rounded).bfloat16().double().numpy() == rounded).all(), "no coarse steps"
+    assert main(["predict", str(run), str(location), "--bf16", "--output", str(tmp_path / "rows.csv")]) == 0
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert len(rows) == json.loads((run / "data.json").read_text())["num_images"]
