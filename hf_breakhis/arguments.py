@@ -95,7 +95,9 @@ class DataArguments:
     )
     cache: bool = described(True, "Decode the images once and keep their pixels in the datasets cache.")
     augmentation: str = described(
-        "none", "Augmentation of the training images: none, flips, dihedral, stain, color, dihedral_stain."
+        "none",
+        "Augmentation of the training images: none, flips, dihedral, stain, color, dihedral_stain, randaugment, "
+        "trivialaugment.",
     )
 
     def __post_init__(self) -> None:
@@ -154,6 +156,12 @@ class ModelArguments:
     model_revision: str = described("main", "Branch, tag or commit of the network on the Hub.")
     model_kwargs: dict | None = described(
         None, "Changes to the configuration of the network as JSON, for example to its size. Default: none."
+    )
+    activation: str | None = described(
+        None,
+        "Activation function, by its name in transformers: relu, gelu, silu, mish and others. A ResNet of "
+        "transformers has it after the stem and after each residual block, and keeps relu within a block. Default: "
+        "the network's own.",
     )
     init: Literal["pretrained", "random"] = described("pretrained", "Initial weights: pretrained or random.")
     carry_over: Literal["none", "model", "all"] = described(

@@ -29,6 +29,7 @@ SUGGESTED = [name for name in KNOWN if name not in REFUSED and name not in MEANI
 LOWEST = {
     "seed": 0, "data_seed": 0, "num_train_epochs": 0, "learning_rate": 0, "weight_decay": 0, "max_grad_norm": 0,
     "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
+    "focal_gamma": 0, "mixup": 0, "cutmix": 0,
     "dataloader_num_workers": 0, "save_total_limit": 1, "early_stopping_patience": 1, "num_threads": 1,
 }  # fmt: skip
 # What the Trainer raises for a missing file, an unknown option, or a package that is not installed.
@@ -135,6 +136,8 @@ def check_together(recipe: Recipe) -> None:
             model.carry_over == "none",
             f"`carry_over` is {model.carry_over}, which is not supported with `features`; set carry_over to none.",
         )
+        mixed = next((name for name in ("mixup", "cutmix") if getattr(training, name)), "")
+        require(not mixed, f"`{mixed}` mixes pixels, but `features` are fixed; set {mixed} to 0.")
     missing = "`allow_missing` is true, but it is for `features` only. Leave it out."
     require(bool(data.features) or not data.allow_missing, missing)
     watches = (
@@ -172,7 +175,7 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
         values.setdefault("normalization", "imagenet")  # of every run before the field
     for key in values:
         if key not in KNOWN:
-            raise InputError(f"{path}: unknown key `{key}`.{_advice(str(key))}")
+            raise InputError(f"{path}: unknown key `{key}`.{advice(str(key))}")
     if type(values.get("fold")) is int:
         values["fold"] = str(values["fold"])  # text, as on the command line
     return values
@@ -197,7 +200,7 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     for text in rest:
         name = text.split("=")[0]
         if name.startswith("--"):
-            raise InputError(f"unknown flag `{name}`.{_advice(name)}")
+            raise InputError(f"unknown flag `{name}`.{advice(name)}")
     if rest:
         raise InputError(f"cannot read {' '.join(rest)!r}; flags are written --field value.")
     return vars(given)
@@ -242,7 +245,7 @@ def _shown(name: str, value: Any) -> str:
     return short.repr(value)
 
 
-def _advice(name: str) -> str:
+def advice(name: str) -> str:
     """Return which field to use instead of an unknown one, never one that is refused."""
     dashes, field = ("--", name[2:]) if name.startswith("--") else ("", name)
     if field in FORMER:

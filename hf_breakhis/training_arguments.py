@@ -159,6 +159,18 @@ class BreakHisTrainingArguments(TrainingArguments):
     sampler: Literal["none", "balanced"] = described(
         "none", "Order of the training images: none (each once per epoch), or balanced (each class equally often)."
     )
+    loss: str = described("cross_entropy", "Loss: cross_entropy, or focal (easy images count less).")
+    focal_gamma: float | None = described(
+        None, "Exponent of the focal loss, at least 0; with 0 it is cross_entropy. Default: 2."
+    )
+    mixup: float = described(
+        0.0, "Alpha of mixup, which blends the images of a training batch and their labels; 0 switches it off."
+    )
+    cutmix: float = described(
+        0.0,
+        "Alpha of CutMix, which pastes a rectangle of another image of the batch and mixes the labels; 0 switches it "
+        "off.",
+    )
     early_stopping_patience: int | None = described(
         None, "Number of evaluations without improvement after which a fold ends. Default: no early stopping."
     )
@@ -183,6 +195,10 @@ class BreakHisTrainingArguments(TrainingArguments):
             require(not getattr(self, name) or getattr(self, needs) is not None, f"`{name}` needs `{needs}`.")
         self._check_schedule()
         self._check_hub()
+        smoothed = self.label_smoothing_factor
+        require(0 <= smoothed <= 1, f"`label_smoothing_factor` is {smoothed}, but has to be between 0 and 1.")
+        unused = f"`focal_gamma` has no effect, since `loss` is {self.loss}; set it to focal."
+        require(self.focal_gamma is None or self.loss == "focal", unused)
         if self.disable_tqdm is None:
             self.disable_tqdm = not os.isatty(2)  # progress bars would fill a log file
         self._leave_to_hardware()

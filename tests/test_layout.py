@@ -21,6 +21,7 @@ ROOMS = [
     "arguments",
     "training_arguments",
     "recipe",
+    "studies",
     "tables",
     "checksums",
     "settings",

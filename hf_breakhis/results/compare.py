@@ -27,7 +27,8 @@ AVERAGES = {"precision": "macro.precision", "recall": "macro.recall", "f1": "mac
 PAPER_AND_TWIN = "The paper's numbers are for real images. Do not compare them with the scores of generated images."
 SETTINGS = (
     "optimizer_name learning_rate weight_decay scheduler_name scheduler_kwargs num_train_epochs batch_size "
-    "augmentation class_weights init carry_over split_by num_folds repeats"
+    "augmentation mixup cutmix loss label_smoothing_factor class_weights sampler activation init carry_over split_by "
+    "num_folds repeats"
 ).split()
 
 

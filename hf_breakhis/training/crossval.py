@@ -37,6 +37,7 @@ from hf_breakhis.training.environment import (
 )
 from hf_breakhis.training.fold import Job, train_fold
 from hf_breakhis.training.lock import held, preparing, require_free
+from hf_breakhis.training.losses import LOSSES
 from hf_breakhis.training.modeling import check_network, preprocessing_of
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
@@ -61,6 +62,7 @@ def cross_validate(recipe: Recipe) -> bool:
     """
     data, model, training = recipe.data, recipe.model, recipe.training
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
+    lookup(LOSSES, training.loss, "loss")
     check_optim(training, model.carry_over)
     if not data.features:
         check_network(model, data.image_size)  # before any image is read

@@ -67,7 +67,10 @@ FREE_FIELDS = (
     "resume_from_checkpoint push_to_hub hub_model_id hub_private_repo hub_revision hub_strategy hub_token"
 ).split()
 # What runs did before these fields existed.
-FORMER_VALUES = {"normalization": "imagenet", "crop": "none", "interpolation": "bilinear"}
+FORMER_VALUES = {
+    "normalization": "imagenet", "crop": "none", "interpolation": "bilinear", "loss": "cross_entropy",
+    "mixup": 0.0, "cutmix": 0.0,
+}  # fmt: skip
 
 
 def _is_recipe_of_run(path: Path) -> bool:

@@ -18,6 +18,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
+from hf_breakhis.data.pixels.mixing import Mixing
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor
 from hf_breakhis.data.pixels.transforms import WholeBatches, whole_batch
 from hf_breakhis.data.splits import Fold
@@ -31,15 +32,14 @@ from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.features import Features, Rows, VectorClassifier, open_features, take_features
 from hf_breakhis.training.history import history
+from hf_breakhis.training.losses import balanced_weights, build_loss
 from hf_breakhis.training.modeling import build_model, preprocessing_of
 from hf_breakhis.training.progress import PlainLines, TitledBars, say
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
 from hf_breakhis.training.trackers import end_tracker_runs, name_in_trackers, place_trackers
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,
-    CrossEntropy,
     EpochOfAugmentation,
-    balanced_weights,
     lowered_by_plateau,
 )
 from hf_breakhis.training_arguments import WATCHED
@@ -94,8 +94,10 @@ class Job:
         data, model = self.recipe.data, self.recipe.model
         if not model.freeze_backbone or not data.cache:
             return None
-        if data.augmentation != "none":
-            say(f"Augmentation {data.augmentation} changes the features, so every epoch runs the frozen backbone.")
+        training = self.recipe.training
+        changes = {"Augmentation": data.augmentation != "none", "Mixing": training.mixup or training.cutmix}
+        for name in (name for name, is_used in changes.items() if is_used):
+            say(f"{name} changes the features, so every epoch runs the frozen backbone.")
             return None
         images = WholeBatches(self.dataset, self.preprocessing, "none", 0, self.pixels)
         build = partial(build_model, model, self.classes)
@@ -191,11 +193,13 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
         train_dataset=job.images(fold.train, data.augmentation),
         eval_dataset=job.images(watched) if len(watched) else None,
         data_collator=whole_batch,
-        compute_loss_func=CrossEntropy(weights, training.label_smoothing_factor),
+        compute_loss_func=build_loss(training, weights),
         compute_metrics=partial(watched_scores, classes=job.classes),
         callbacks=callbacks,
     )
     trainer.preprocessing = job.preprocessing
+    if training.mixup or training.cutmix:
+        trainer.mixing = Mixing(training.mixup, training.cutmix, len(job.classes))
     place_trackers(trainer, folder, name_in_trackers(job.run, training.run_name))
     if carry_from is not None and job.recipe.model.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")

@@ -12,11 +12,13 @@ from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel, ResNetConfig
+from transformers.activations import ACT2CLS
 from transformers.utils import cached_file
 
 from hf_breakhis.arguments import DataArguments, ModelArguments
 from hf_breakhis.data.pixels.preprocessing import MEAN, RESAMPLE, SD, Preprocessing, three_numbers
 from hf_breakhis.files import InputError, nearest, read_json
+from hf_breakhis.training.optim import lookup
 from hf_breakhis.training.progress import say
 
 # The configuration of microsoft/resnet-50, so that random weights need no download.
@@ -30,6 +32,7 @@ RESNET_50: dict[str, Any] = {
 }
 # What libraries raise for a configuration that contradicts itself or does not fit the image.
 FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, LookupError, AssertionError)
+ACTIVATION = "hidden_act"  # the field of the configurations of transformers
 DERIVED = ("stage_names", "out_features", "out_indices")
 
 
@@ -238,6 +241,8 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
                 f"{nearest(key, list(known))}"
             )
         known[key] = value
+    if args.activation is not None:
+        known[ACTIVATION] = _checked_activation(args, known)
     try:
         changed: PretrainedConfig = type(config).from_dict(known)
         if not changed.num_labels:  # a timm backbone that was published without a head
@@ -245,6 +250,23 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
         return changed
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise InputError(f"`model_kwargs` does not fit {config.model_type}: {' '.join(str(error).split())}") from error
+
+
+def _checked_activation(args: ModelArguments, known: dict[str, Any]) -> str:
+    """Return the activation of the recipe.
+
+    Raises:
+        InputError: it is unknown, the network has no such setting, or `model_kwargs` gives it too.
+    """
+    name = str(args.activation)
+    if ACTIVATION in (args.model_kwargs or {}):
+        raise InputError(f"Both `activation` and `{ACTIVATION}` of `model_kwargs` are given; keep one.")
+    if ACTIVATION not in known:
+        raise InputError(
+            f"`activation` is {name}, but {args.model_name_or_path} has no setting for it. Leave `activation` out."
+        )
+    lookup(ACT2CLS, name, "activation")
+    return name
 
 
 def unreachable(args: ModelArguments, error: Exception) -> str:

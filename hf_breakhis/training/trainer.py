@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_breakhis.data.pixels.mixing import Mixing
 from hf_breakhis.data.pixels.preprocessing import Preprocessing
 from hf_breakhis.data.pixels.transforms import normalize
 from hf_breakhis.hardware import full_precision
+from hf_breakhis.training.losses import CrossEntropy
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
@@ -30,6 +32,8 @@ class BreakHisTrainer(Trainer):
 
     args: BreakHisTrainingArguments
     preprocessing: Preprocessing | None = None  # its mean and standard deviation; by default those of ImageNet
+    mixing: Mixing | None = None  # of the training batches
+    _mixed: tuple[int, int] = (-1, 0)  # the update of the last batch, and the number of its batches so far
     carried: dict[str, Any] | None = (
         None  # state of optimizer and scheduler of the previous fold, if it is carried over
     )
@@ -69,12 +73,22 @@ class BreakHisTrainer(Trainer):
         return self.lr_scheduler
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Normalize uint8 pixels on the device, so that a quarter of the bytes is transferred."""
+        """Normalize uint8 pixels on the device, so that a quarter of the bytes is transferred, and mix in training."""
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
-        if pixels is None or pixels.dtype != torch.uint8:
-            return inputs
-        return {**inputs, "pixel_values": normalize(pixels, how=self.preprocessing)}
+        if pixels is not None and pixels.dtype == torch.uint8:
+            inputs = {**inputs, "pixel_values": normalize(pixels, how=self.preprocessing)}
+        network: Any = self.model
+        return self._mix(inputs) if self.mixing is not None and network.training else inputs
+
+    def _mix(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Mix a batch; the draws depend on the seed, the process, the update and the number of the batch in it."""
+        update, count = self._mixed
+        count = count + 1 if update == self.state.global_step else 0
+        self._mixed = self.state.global_step, count
+        key = (self.args.data_seed or self.args.seed, self.accelerator.process_index, self.state.global_step, count)
+        pixels, labels = self.mixing(inputs["pixel_values"], inputs["labels"], key)  # type: ignore[misc]
+        return {**inputs, "pixel_values": pixels, "labels": labels}
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.sampler == "balanced":
@@ -157,40 +171,6 @@ class BalancedSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.weights)
-
-
-class CrossEntropy:
-    """Cross-entropy that does not depend on how a batch is divided.
-
-    The Trainer assumes that a model whose `forward` takes `**kwargs` normalizes its own loss. Image classifiers do
-    not, so accumulation and several processes would multiply loss and gradient. As `compute_loss_func`, this class
-    sums over its part of the batch and divides by the number of images of the global batch, which the Trainer counts.
-    With class weights, torch would divide by the sum of the weights in the batch instead.
-
-    Args:
-        class_weights: (n_classes,) float, mean 1 over the training images; None for equal weights.
-        label_smoothing: share of each label that is distributed over all classes.
-    """
-
-    def __init__(self, class_weights: torch.Tensor | None = None, label_smoothing: float = 0.0) -> None:
-        """Keep the weights."""
-        self.class_weights = class_weights
-        self.label_smoothing = label_smoothing
-
-    def __call__(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Return the loss of `outputs.logits` (batch, n_classes) for `labels` (batch,)."""
-        logits = outputs["logits"]
-        weights = None if self.class_weights is None else self.class_weights.to(logits)
-        total = nn.functional.cross_entropy(
-            logits, labels, weight=weights, reduction="sum", label_smoothing=self.label_smoothing
-        )
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-
-def balanced_weights(labels: np.ndarray, num_classes: int) -> torch.Tensor:
-    """Return (num_classes,) weights inverse to the class counts, whose mean over `labels` is 1."""
-    counts = np.bincount(labels, minlength=num_classes)
-    return torch.tensor(len(labels) / (num_classes * counts), dtype=torch.float64)
 
 
 def watched_mode(args: BreakHisTrainingArguments) -> Literal["min", "max"]:

@@ -1,8 +1,10 @@
 """Networks by name: what starts, what is refused, what stays frozen."""
 
+from collections import Counter
+
 import pytest
 import torch
-from transformers import ResNetForImageClassification
+from transformers import LevitConfig, ResNetForImageClassification
 
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.files import InputError
@@ -101,3 +103,34 @@ def test_frozen_backbone_stays_as_it_was(saved):
     after = model.base_model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "running statistics of batch norm included"
     assert not torch.equal(head, model.classifier[1].weight)
+
+
+def test_activation_of_stem_and_blocks_is_saved(tmp_path):
+    model = build_model(ModelArguments(init="random", model_kwargs=SMALL, activation="silu"), CLASSES)
+    kinds = Counter(type(part).__name__ for part in model.modules())
+    # transformers passes it to the stem and to the output of each of two blocks, and keeps relu within a block
+    assert (kinds["SiLUActivation"], kinds["ReLU"]) == (3, 2)
+    model.save_pretrained(tmp_path)
+    again = build_model(ModelArguments(model_name_or_path=str(tmp_path)), CLASSES)
+    assert again.config.hidden_act == "silu"
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(pixels).logits, again.eval()(pixels).logits)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"activation": "gelo"}, r"Unknown activation `gelo`. Did you mean `gelu`\?"),
+        ({"activation": "gelu", "model_kwargs": {"hidden_act": "relu"}}, "keep one"),
+    ],
+)
+def test_activation_that_cannot_be_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        load_config(ModelArguments(**{"init": "random", **fields}))
+
+
+def test_network_without_a_setting_for_the_activation_is_named(tmp_path):
+    LevitConfig().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="has no setting for it"):
+        load_config(ModelArguments(model_name_or_path=str(tmp_path), activation="gelu"))

@@ -14,7 +14,7 @@ import yaml
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.training.crossval import cross_validate, require_one_precision
-from hf_breakhis.training.trainer import CrossEntropy
+from hf_breakhis.training.losses import CrossEntropy
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"

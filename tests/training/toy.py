@@ -14,7 +14,8 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from hf_breakhis.files import write_whole
 from hf_breakhis.training.crossval import leave_group
-from hf_breakhis.training.trainer import BreakHisTrainer, CrossEntropy, EpochOfAugmentation, balanced_weights
+from hf_breakhis.training.losses import CrossEntropy, balanced_weights
+from hf_breakhis.training.trainer import BreakHisTrainer, EpochOfAugmentation
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 NUM_TRAIN, NUM_WATCHED, BATCH = 24, 8, 8

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torchvision.transforms import v2
 
 NUM_DRAWS = 12
 _TRANSPOSE, _LEFT_RIGHT, _UP_DOWN = 0, 1, 2
@@ -105,6 +106,20 @@ def turn_and_jitter_stain(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Te
     return jitter_stain(turn(pixels, draws), draws)
 
 
+def _of_torchvision(transform: v2.Transform) -> Augmentation:
+    """Return an augmentation that applies `transform` to each image, with the generator seeded by its last draw."""
+
+    def augment(pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        result = torch.empty_like(pixels)
+        with torch.random.fork_rng(devices=[]):
+            for image, drawn, out in zip(pixels, draws[:, -1].tolist(), result, strict=True):
+                torch.manual_seed(int(drawn * 2**53))
+                out.copy_(transform(image))
+        return result
+
+    return augment
+
+
 AUGMENTATIONS: dict[str, Augmentation | None] = {
     "none": None,
     "flips": flip,
@@ -112,4 +127,6 @@ AUGMENTATIONS: dict[str, Augmentation | None] = {
     "stain": jitter_stain,
     "color": jitter_color,
     "dihedral_stain": turn_and_jitter_stain,
+    "randaugment": _of_torchvision(v2.RandAugment()),  # Cubuk et al. 2020, arXiv 1909.13719
+    "trivialaugment": _of_torchvision(v2.TrivialAugmentWide()),  # Mueller and Hutter 2021, arXiv 2103.10158
 }

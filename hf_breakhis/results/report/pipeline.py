@@ -97,7 +97,9 @@ def _transform(recipe: dict[str, Any]) -> tuple[str, ...]:
 
 def _augmentation(recipe: dict[str, Any]) -> tuple[str, ...]:
     name = recipe.get("augmentation", "none")
-    return () if name in (None, "none") else (str(name).replace("_", " "),)
+    lines = [] if name in (None, "none") else [str(name).replace("_", " ")]
+    lines += [f"{field}, alpha {recipe[field]:g}" for field in ("mixup", "cutmix") if recipe.get(field)]
+    return tuple(lines)
 
 
 def _model(recipe: dict[str, Any], classes: list[str]) -> tuple[str, ...]:
@@ -110,6 +112,8 @@ def _model(recipe: dict[str, Any], classes: list[str]) -> tuple[str, ...]:
     lines = [str(name), weights + (f", revision {str(revision)[:7]}" if revision and pretrained else "")]
     if recipe.get("model_kwargs"):
         lines.append(_settings(recipe["model_kwargs"]))
+    if recipe.get("activation"):
+        lines.append(f"activation {recipe['activation']}")
     head = f"new head of {len(classes)} classes"
     return (*lines, head + (", backbone frozen" if recipe.get("freeze_backbone") else ""))
 
@@ -137,7 +141,12 @@ def _training(recipe: dict[str, Any], protocol: dict[str, Any]) -> tuple[str, ..
     facts = [things(epochs, "epoch") if epochs is not None else "", f"batches of {count(batch)}" if batch else ""]
     lines = [", ".join(fact for fact in facts if fact)]
     extra = {"balanced": "balanced class weights"}.get(recipe.get("class_weights") or "")
-    lines.append("cross-entropy" + (f", {extra}" if extra else ""))
+    focal = recipe.get("loss") == "focal"
+    gamma = recipe.get("focal_gamma")
+    loss = f"focal loss, gamma {2 if gamma is None else gamma:g}" if focal else "cross-entropy"
+    smoothed = recipe.get("label_smoothing_factor")
+    parts = (loss, extra, f"label smoothing {smoothed:g}" if smoothed else "")
+    lines.append(", ".join(part for part in parts if part))
     if recipe.get("sampler") not in (None, "none"):
         lines.append(f"{recipe['sampler']} sampler")
     if protocol.get("selected_on"):
