@@ -16,11 +16,20 @@ def test_every_recipe_is_listed_with_one_line(capsys):
     lines = capsys.readouterr().out.splitlines()
     files = [path.relative_to(ROOT / "recipes") for path in sorted((ROOT / "recipes").rglob("*.yaml"))]
     names = [path.with_suffix("").as_posix() for path in files if path.parts[0] != "accelerate"]
-    assert [line.split()[0] for line in lines] == names
-    for line in lines:
+    studies = [path.stem for path in sorted((ROOT / "studies").glob("*.yaml"))]
+    assert [line.split()[0] for line in lines[: len(names)]] == names
+    assert [line.split()[0] for line in lines[len(names) + 2 :]] == studies
+    for line in (*lines[: len(names)], *lines[len(names) + 2 :]):
         words = line.partition("  ")[2].strip()
         assert words.endswith(".")
         assert len(line) <= 120
+
+
+def test_a_study_is_copied_too(tmp_path, capsys):
+    copied = tmp_path / "my.yaml"
+    assert main(["recipes", "copy", "wishes", str(copied)]) == 0
+    assert copied.read_bytes() == (ROOT / "studies" / "wishes.yaml").read_bytes()
+    assert f"hf-breakhis study {copied}" in capsys.readouterr().out
 
 
 def test_a_copied_recipe_is_the_file_of_the_package(tmp_path, capsys):

@@ -27,18 +27,20 @@ from hf_breakhis.cli.share.publish import publish
 from hf_breakhis.cli.share.push import claim_before_training, publish_trained
 from hf_breakhis.cli.share.space import space
 from hf_breakhis.cli.start import READER_GONE, discard_output, prepare, reader_is_gone
+from hf_breakhis.cli.study import HELP as STUDY_HELP
+from hf_breakhis.cli.study import study
 from hf_breakhis.files import InputError
-from hf_breakhis.run import CHECKSUMS, PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
+from hf_breakhis.run import PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
 
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
 STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
-RESUMED = ("train", "audit")
+RESUMED = ("train", "study", "audit")
 WHOLE = "files already written are complete; run the same command again"
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 COMMAND_GROUPS = {
-    "Run": ("train",),
+    "Run": ("train", "study"),
     "Evaluate": ("report", "score", "compare", "audit", "check"),
     "Use": ("predict", "explain", "embed", "export"),
     "Share": ("publish", "space", "page"),
@@ -78,6 +80,7 @@ app.command()(publish)
 app.command()(predict)
 app.command(context_settings=RAW, help=SCORE_HELP)(score)
 app.command()(space)
+app.command(context_settings=RAW, help=STUDY_HELP)(study)
 
 
 @app.command(
@@ -89,6 +92,7 @@ def train(context: typer.Context) -> None:
     from accelerate import PartialState
 
     from hf_breakhis.recipe import parse_recipe
+    from hf_breakhis.results.report.page import is_reported
     from hf_breakhis.training.crossval import cross_validate, leave_group
     from hf_breakhis.training.stopping import StoppedError
 
@@ -105,20 +109,12 @@ def train(context: typer.Context) -> None:
         return
     if recipe.data.fold == REFIT:
         typer.echo(f"refit: {Run(run).fold(REFIT).folder}")
-    elif trained or not _is_reported(run):
+    elif trained or not is_reported(run):
         show_report(run)
     else:
         typer.echo(f"{run} is already finished. Its report is {run / REPORT}. Use --restart to train it again.")
     if recipe.training.push_to_hub:
         publish_trained(recipe)
-
-
-def _is_reported(run: Path) -> bool:
-    """Return whether the report was written after the last fold; a run can be killed between the two."""
-    page = run / REPORT
-    folds = [fold for one in Run(run).members().values() for fold in one.folds() if fold.is_finished]
-    last = max(((fold.folder / CHECKSUMS).stat().st_mtime_ns for fold in folds), default=0)
-    return page.is_file() and page.stat().st_mtime_ns >= last
 
 
 @app.command()

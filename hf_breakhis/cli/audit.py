@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from hf_breakhis.data.images import Images
-    from hf_breakhis.recipe import Recipe
     from hf_breakhis.run import Run
 
 TRAIN, SPLIT, SIGNATURE, MODEL, FEATURES = "--train", "--split", "--signature", "--model", "--features"
@@ -27,10 +25,11 @@ HELP = (
     "Find leakage: patients, specimens and copies in both training set and test set. Give a RUN, a RECIPE [--field "
     "value ...], or a SPLIT: a table with file_name and part or fold, the official dsfold files, a folder with train/ "
     "and test/, or --split official or eva. With --data_dir BREAKHIS copies are searched in a SPLIT too. With --train "
-    "a RECIPE is trained under every split, to measure how much of its score is leakage; a STUDY folder prints that "
-    "table again. With --signature a RUN is searched for what the network recognises: how often the nearest neighbour "
-    "of a test image shows the same patient or specimen, in the features of the backbone that the run starts from, of "
-    "--model MODEL (a run, a folder or a Hub id), or of --features FILE."
+    "a RECIPE is trained under every split, to measure how much of its score is leakage: the study leakage of "
+    "`hf-breakhis study`; the folder of a STUDY prints that table again. With --signature a RUN is searched for what "
+    "the network recognises: how often the nearest neighbour of a test image shows the same patient or specimen, in "
+    "the features of the backbone that the run starts from, of --model MODEL (a run, a folder or a Hub id), or of "
+    "--features FILE."
 )
 
 
@@ -40,6 +39,7 @@ def audit(context: typer.Context) -> None:
     if not words or words[0] in ("-h", "--help"):
         typer.echo(f"Usage: hf-breakhis audit {USAGE}\n\n{HELP}")
         return
+    from hf_breakhis.cli.study import show_study
     from hf_breakhis.results.splits import is_split
 
     wants = SIGNATURE in context.args
@@ -57,7 +57,7 @@ def audit(context: typer.Context) -> None:
     if TRAIN in context.args:
         raise InputError(f"{given} is a folder, but --train needs a recipe. Give the recipe.")
     if (given / "plan.json").is_file():
-        _show_study(given)
+        show_study(given)
     else:
         _audit_run(given, words[1:], wants)
 
@@ -248,7 +248,7 @@ def _audit_recipe(words: list[str], train: bool) -> None:
         found = audit_folds(folds, model.carry_over, pairs, without)
         typer.echo(audit_table(_written(folder, found, data.split_by)))
     if train:
-        _train_study(recipe, images, folder)
+        _train_study(words, folder)
     elif state.is_main_process:
         typer.echo(f"audit: {folder / AUDIT}. Add --train to measure its effect on the score.")
 
@@ -263,54 +263,11 @@ def _written(folder: Path, found: dict[str, Any], split_by: str) -> dict[str, An
     return whole
 
 
-def _train_study(recipe: "Recipe", images: "Images", folder: Path) -> None:
-    """Train the recipe under every protocol that the source allows, and score each run when it has finished."""
-    from accelerate import PartialState
+def _train_study(words: list[str], folder: Path) -> None:
+    """Train the recipe in the rows of the study `leakage`, which sets the split itself."""
+    from hf_breakhis.cli.study import run_study
+    from hf_breakhis.recipe import parse_flags
+    from hf_breakhis.studies import SPLIT_FIELDS, read_study
 
-    from hf_breakhis.results.study import write_plan
-    from hf_breakhis.training.crossval import cross_validate, leave_group
-    from hf_breakhis.training.progress import say
-    from hf_breakhis.training.protocols import LEVELS, protocols
-    from hf_breakhis.training.stopping import StoppedError
-
-    columns = {"patient": "patient_id", "specimen": "specimen_id"}
-    levels = tuple(level for level in LEVELS if level == "image" or all(images.dataset[columns[level]]))
-    unknown = [
-        f"Split by {level}: the source has no {level} ids, so this part of the study cannot be run."
-        for level in LEVELS
-        if level not in levels
-    ]
-    runs = protocols(recipe, folder, levels)
-    state = PartialState()
-    if state.is_main_process:
-        places = {name: one.training.output_dir for name, one in runs.items()}
-        write_plan(folder, places, Path(recipe.training.output_dir).name, unknown)
-    for number, (name, one) in enumerate(runs.items(), start=1):
-        say(f"protocol {number} of {len(runs)}: {name}")
-        try:
-            cross_validate(one)
-        except StoppedError as stopped:
-            raise typer.Exit(stopped.code) from stopped
-        if state.is_main_process:
-            _report(Path(one.training.output_dir))
-    leave_group()
-    if state.is_main_process:
-        _show_study(folder)
-
-
-def _report(run: Path) -> None:
-    from hf_breakhis.results.report.page import write_report
-    from hf_breakhis.results.summary import summarise
-
-    summarise(run)
-    write_report(run)
-
-
-def _show_study(folder: Path) -> None:
-    """Write the table, the figure and the page of a study from the files of its runs."""
-    from hf_breakhis.results.study import compare_protocols, study_table, write_study
-
-    study = compare_protocols(folder)
-    page = write_study(folder, study)
-    typer.echo(study_table(study))
-    typer.echo(f"study: {page}")
+    flags = {name: value for name, value in parse_flags(words[1:]).items() if name not in SPLIT_FIELDS}
+    run_study(read_study("leakage", flags | {"output_dir": str(folder)}, words[0]), ())

@@ -56,14 +56,14 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
         raise InputError("One run is given twice; give each run once.")
     summaries = [summarise(folder) for folder in folders]
     _require_same(folders, summaries)
-    tables = [_tests(folder) for folder in folders]
+    tables = [tests_of(folder) for folder in folders]
     names = _names(folders)
     rows = [_row(*parts) for parts in zip(names, folders, summaries, tables, strict=True)]
     pairs = [
         {"one": names[i], "other": names[j], **compare_tables(tables[i], tables[j])}
         for i, j in combinations(range(len(folders)), 2)
     ]
-    _rank(pairs)
+    rank(pairs)
     for pair in pairs:
         pair["non_inferior"] = None if margin is None else _non_inferior(pair, margin)
     return {
@@ -106,7 +106,7 @@ def _names(folders: list[Path]) -> list[str]:
     return [f"{folder.resolve().parent.name}/{folder.resolve().name}" for folder in folders]
 
 
-def _tests(folder: Path) -> dict[int, pd.DataFrame]:
+def tests_of(folder: Path) -> dict[int, pd.DataFrame]:
     """Return the test predictions of each repeat by its number."""
     return {number: gather(run) for number, run in Run(folder).members().items()}
 
@@ -198,9 +198,19 @@ def _cost(folder: Path) -> dict[str, Any]:
 
 
 def compare_tables(
-    ones: dict[int, pd.DataFrame], others: dict[int, pd.DataFrame], resamples: int = RESAMPLES
+    ones: dict[int, pd.DataFrame],
+    others: dict[int, pd.DataFrame],
+    resamples: int = RESAMPLES,
+    score: str = "accuracy",
 ) -> dict[str, Any]:
-    """Compare the test predictions of two runs, by repeat: differences over specimens and seeds, and a p-value."""
+    """Compare the test predictions of two runs, by repeat: differences over specimens and seeds, and a p-value.
+
+    Args:
+        ones: test predictions by the number of the repeat.
+        others: of the other run.
+        resamples: number of resamples.
+        score: the one of `PAIRED` that the p-value is about.
+    """
     numbers = sorted(ones.keys() & others.keys())
     try:
         paired = paired_scores([(ones[number], others[number]) for number in numbers], resamples)
@@ -214,7 +224,7 @@ def compare_tables(
         "group": paired["group"],
         "scores": scores,
         "reason": None,
-        "p_value": _p_value(scores["accuracy"], len(numbers), paired["group"]),
+        "p_value": _p_value(scores[score], len(numbers), paired["group"]),
     }
 
 
@@ -230,17 +240,17 @@ def _over_seeds(differences: list[float | None]) -> dict[str, float | None]:
     return {"seeds_sd": sd, "seeds_low": mean - half, "seeds_high": mean + half, "seeds_p_value": p_value}
 
 
-def _p_value(accuracy: dict[str, Any], repeats: int, group: str) -> float | None:
+def _p_value(score: dict[str, Any], repeats: int, group: str) -> float | None:
     """Return the larger p-value of specimens and seeds; None where the runs cannot be ranked.
 
     Single images of one patient are not independent, so a p-value over images says nothing.
     """
-    if repeats < MIN_REPEATS or accuracy["p_value"] is None or group == "image":
+    if repeats < MIN_REPEATS or score["p_value"] is None or group == "image":
         return None
-    return max(accuracy["p_value"], accuracy["seeds_p_value"])
+    return max(score["p_value"], score["seeds_p_value"])
 
 
-def _rank(pairs: list[dict[str, Any]]) -> None:
+def rank(pairs: list[dict[str, Any]], score: str = "accuracy") -> None:
     """Add to each pair its p-value after Holm's correction, and 1 or -1 if it ranks the first or the second higher."""
     tested = sorted((pair for pair in pairs if pair["p_value"] is not None), key=lambda pair: pair["p_value"])
     highest = 0.0
@@ -248,7 +258,7 @@ def _rank(pairs: list[dict[str, Any]]) -> None:
         pair |= {"p_holm": None, "ranks": None}
     for k, pair in enumerate(tested):
         highest = max(highest, min(1.0, (len(tested) - k) * pair["p_value"]))
-        ahead = 1 if pair["scores"]["accuracy"]["value"] > 0 else -1
+        ahead = 1 if pair["scores"][score]["value"] > 0 else -1
         pair |= {"p_holm": highest, "ranks": ahead if highest <= ALPHA else 0}
 
 

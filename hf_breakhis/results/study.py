@@ -1,112 +1,188 @@
-"""The premium: how much higher a recipe scores where its protocol lets the model know the test images' patients."""
+"""A study from its files: what each row scores, and its difference from its reference on the same images."""
 
-import os
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
+
+import numpy as np
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
-from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.compare import ALPHA, MIN_REPEATS, compare_tables, rank, tests_of
+from hf_breakhis.results.formatting import MEASURES, things
 from hf_breakhis.results.report.page import fill_page, write_figures
-from hf_breakhis.results.scores.paired import SCORES, premium
+from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.paired import PAIRED, mean_scores
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
-PLAN = "plan.json"
-REFERENCE = "specimen-fresh"
-# With what a way of training is compared, so that longer training is no part of a premium. A carried model has trained
-# for as many times the epochs as there are folds at its end.
-REFERENCES = {"fresh": REFERENCE, "2x": "specimen-2x", "3x": "specimen-3x", "carried": "specimen-3x"}
-FORMAT = 1
+PLAN, STUDY, PAGE = "plan.json", "study.json", "study.html"
+BASE = "base"
+FORMAT = 2
+HALF_WIDTHS = (0.10, 0.05, 0.03, 0.02, 0.01)
+VERDICTS = {1: "helps", 0: "cannot tell", -1: "hurts"}
+OF_SPLITS = {1: "higher", 0: "cannot tell", -1: "lower"}  # another split helps nobody
 
 
-def write_plan(folder: Path, runs: dict[str, str], title: str, unknown: list[str]) -> None:
-    """Write down what a study consists of, so that its table is made again without training.
-
-    Args:
-        folder: of the study.
-        runs: by name of the protocol, the folder of the run.
-        title: what the study is of.
-        unknown: what it cannot say, with the reason.
-    """
-    places = {name: os.path.relpath(run, folder) for name, run in runs.items()}
-    write_json(folder / PLAN, {"format": FORMAT, "title": title, "runs": places, "unknown": unknown})
-
-
-def compare_protocols(folder: str | Path) -> dict[str, Any]:
-    """Score every run of a study and write study.json: scores, intervals, leaks, and premiums over the references.
-
-    The premium is the difference of the scores on the images that both runs tested once, with a bootstrap over the
-    specimens of these images: what both runs share, such as hard specimens, cancels. The reference of a run is the
-    specimen-wise run that trained as long, see `REFERENCES`; without that run there is no premium.
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Return the plan of a study: its rows, and the fields of its base.
 
     Raises:
-        InputError: there is no plan, or no run of it has ended.
+        InputError: there is none, or an earlier version wrote it.
+    """
+    if not (folder / PLAN).is_file():
+        raise InputError(f"No study at {folder}. Give a study file, or the folder of a study.")
+    plan: dict[str, Any] = read_json(folder / PLAN)
+    if not isinstance(plan, dict) or plan.get("format") != FORMAT:
+        raise InputError(f"{folder / PLAN} was written by another version. Run the study with another --output_dir.")
+    return plan
+
+
+def compare_rows(folder: str | Path) -> dict[str, Any]:
+    """Score every finished row of a study, and compare it with its reference; write study.json.
+
+    A row is compared with its reference repeat by repeat, on the images that both tested once, with a bootstrap over
+    the specimens of these images: what both share, such as hard specimens, cancels. Verdicts need `MIN_REPEATS`
+    repeats; their p-values are corrected for the number of rows (Holm 1979).
+
+    Raises:
+        InputError: there is no plan, or no row has finished.
     """
     folder = Path(folder)
-    plan = read_json(folder / PLAN)
-    runs = {name: folder / place for name, place in plan["runs"].items()}
-    ended = {name: run for name, run in runs.items() if Run(run).models()}
-    if not ended:
-        raise InputError(f"No run of the study in {folder} has ended; run `hf-breakhis audit RECIPE --train`.")
-    summaries = {name: summarise(run) for name, run in ended.items()}
-    tests = {name: gather(Run(run)) for name, run in ended.items()}
-    references = {name: REFERENCES.get(name.rpartition("-")[2], REFERENCE) for name in runs}
+    plan = read_plan(folder)
+    left_out = plan["left_out"]
+    planned = [row for row in plan["rows"] if row["name"] not in left_out]
+    finished = {row["name"]: folder / row["name"] for row in planned if _is_finished(folder / row["name"], plan)}
+    if not finished:
+        raise InputError(f"No row of the study in {folder} has finished. Run the command of the study again.")
+    score = plan["score"]
+    summaries = {name: summarise(run) for name, run in finished.items()}
+    tests = {name: tests_of(run) for name, run in finished.items()}
     rows = [
-        _row(name, plan["runs"][name], summaries.get(name), runs[name])
-        | {
-            "reference": reference if name != reference else None,
-            "premium": premium(tests[name], tests[reference])
-            if name in tests and reference in tests and name != reference
-            else None,
-        }
-        for name, reference in references.items()
+        row | {"run": row["name"], "ended": row["name"] in finished, "difference": None, "verdict": None}
+        for row in planned
     ]
-    first = next(iter(summaries.values()))
+    for row in rows:
+        if not row["ended"]:
+            continue
+        row |= _scores(finished[row["name"]], summaries[row["name"]], tests[row["name"]])
+        if row["reference"] in tests:
+            row["difference"] = compare_tables(tests[row["name"]], tests[row["reference"]], score=score)
+    compared = [row for row in rows if row["difference"] is not None]
+    rank([row["difference"] for row in compared], score)
+    words = OF_SPLITS if plan["may_change"] else VERDICTS
+    for row in compared:
+        row["verdict"] = words[row["difference"]["ranks"] or 0]
+    first = next(iter(Run(next(iter(finished.values()))).members().values())).summary
     study = {
         "format": FORMAT,
-        "name": plan["title"],
-        "reference": REFERENCE if REFERENCE in tests else None,
+        **{key: plan[key] for key in ("name", "title", "base", "score", "may_change", "left_out")},
+        "classes": first["classes"],
+        "score_name": MEASURES[score],
+        "settings": plan["recipe"],
         "rows": rows,
         "data": first["data"],
         "interval": first["interval"],
-        "missing": [name for name in runs if name not in ended],
-        "sentence": sentence(rows, REFERENCE in tests),
-        "unknown": plan["unknown"],
+        "repeats": plan["repeats"],
+        "missing": [row["name"] for row in rows if not row["ended"]],
+        "num_compared": len(compared),
+        "sentence": _sentence(rows, plan),
+        "curve": any("train_share" in row["changes"] for row in rows),
+        "needed": _needed(rows, score),
     }
-    return read_json(write_json(folder / "study.json", study))
+    written: dict[str, Any] = read_json(write_json(folder / STUDY, study))
+    return written
 
 
-def _row(name: str, place: str, summary: dict[str, Any] | None, run: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, "run": place, "ended": summary is not None}
-    if summary is None:
-        return row
-    recipe, pooled = Run(run).recipe, summary["image"]["pooled"]
-    rate = None if summary["patient"] is None else summary["patient"]["pooled"]["recognition_rate"]
-    return row | {
-        "split_by": summary["protocol"]["split_by"],
-        "carry_over": summary["protocol"]["carry_over"],
-        "num_train_epochs": recipe["num_train_epochs"],
-        "folds_missing": summary["protocol"]["folds_missing"],
-        **{score: pooled[score] for score in SCORES},
-        "recognition_rate": rate,
-        "per_fold": [report["accuracy"] for report in summary["image"]["per_fold"]],
-        "reserve": None if summary["reserve"] is None else [r["accuracy"] for r in summary["reserve"]["per_fold"]],
-        **{name: summary["leakage"][name] for name in ("share_same_patient", "share_same_specimen", "share_seen")},
+def _is_finished(run: Path, plan: dict[str, Any]) -> bool:
+    """Return whether every repeat of a row has finished."""
+    members = Run(run).members() if Run(run).exists else {}
+    return len(members) == plan["repeats"] and all(member.is_finished for member in members.values())
+
+
+def _scores(run: Path, summary: dict[str, Any], tests: dict[int, Any]) -> dict[str, Any]:
+    """Return what the page shows of one finished row; scores are means over its repeats."""
+    members = Run(run).members()
+    every = [member.summary for member in members.values()]
+    one = every[0]
+    about = Estimand(one["interval"]["estimand"])
+    pooled = mean_scores(list(tests.values()), about)
+    folds = next(iter(members.values())).read_folds()
+    trained = folds[folds["part"] == "train"].groupby("fold")["specimen_id"].nunique()
+    costs = [fold["train_seconds"] for member in members.values() for fold in member.cost["folds"].values()]
+    return {
+        "split_by": one["protocol"]["split_by"],
+        "carry_over": one["protocol"]["carry_over"],
+        "num_train_epochs": Run(run).recipe["num_train_epochs"],
+        **{name: pooled[name] for name in PAIRED},
+        "repeats": [each["accuracy"] for each in summary.get("repeats", [])],
+        "per_fold": [report["accuracy"] for report in one["image"]["per_fold"]],
+        "reserve": None if one["reserve"] is None else [r["accuracy"] for r in one["reserve"]["per_fold"]],
+        **{name: one["leakage"][name] for name in ("share_same_patient", "share_same_specimen", "share_seen")},
+        "train_specimens": float(np.mean(trained)) if one["data"]["num_specimens"] else None,
+        "test_specimens": one["data"]["num_specimens"],
+        "train_seconds": sum(costs),
     }
 
 
-def sentence(rows: list[dict[str, Any]], has_reference: bool) -> str:
-    """Return what the table says, in one careful sentence."""
-    if not has_reference:
+def _needed(rows: list[dict[str, Any]], score: str) -> list[dict[str, Any]]:
+    """Return how many specimens give the interval of the base certain half-widths, by the law of the square root."""
+    base = next((row for row in rows if row["name"] == BASE and row["ended"]), None)
+    if base is None or base[score]["low"] is None or not base["test_specimens"]:
+        return []
+    half = (base[score]["high"] - base[score]["low"]) / 2
+    return [{"half_width": x, "num_specimens": specimens_needed(base["test_specimens"], half, x)} for x in HALF_WIDTHS]
+
+
+def specimens_needed(num_specimens: int, half_width: float, wanted: float) -> int:
+    """Return the number of specimens whose interval has the half-width `wanted`.
+
+    An extrapolation: the width of an interval falls with the square root of the number of independent specimens, if
+    further ones are like those at hand and the model stays as good.
+
+    Args:
+        num_specimens: specimens of the interval at hand.
+        half_width: of the interval at hand.
+        wanted: above 0.
+    """
+    return int(np.ceil(round(num_specimens * (half_width / wanted) ** 2, 6)))
+
+
+def _sentence(rows: list[dict[str, Any]], plan: dict[str, Any]) -> str:
+    """Return what the table says, in one or two careful sentences."""
+    if plan["may_change"]:
+        return leakage_sentence(rows)
+    judged = [row for row in rows if row["difference"] is not None]
+    if not judged:
+        return "No row can be compared yet: the base or every other row has not finished."
+    if plan["repeats"] < MIN_REPEATS:
         return (
-            f"There is no premium: {REFERENCE} has not finished, or the source names no specimens, so there is "
-            "nothing to compare with."
+            f"No verdict: a verdict needs {MIN_REPEATS} repeats, and this study has {plan['repeats']}. The intervals "
+            "are about other specimens, not about other seeds."
         )
-    premiums = {row["name"]: row["premium"]["accuracy"] for row in rows if row.get("premium")}
-    if "image-fresh" not in premiums:
+    name = MEASURES[plan["score"]]
+    score = name if plan["score"] == "roc_auc" else name.lower()
+    counts = {word: [row["name"] for row in judged if row["verdict"] == word] for word in VERDICTS.values()}
+    named = [f"{', '.join(names)} {word.removesuffix('s')}{'s' if len(names) == 1 else ''} ({score})"
+             for word, names in counts.items() if names and word != VERDICTS[0]]  # fmt: skip
+    unknown = counts[VERDICTS[0]]
+    open_rows = f"Of {things(len(unknown), 'row')} the study cannot tell whether it helps." if unknown else ""
+    corrected = f"p-values are corrected for {things(len(judged), 'comparison')} (Holm, {100 * ALPHA:g} %)"
+    first = "; ".join(named) if named else f"No row changes {score} by more than other seeds or specimens may"
+    return f"{first[0].upper()}{first[1:]}; {corrected}. {open_rows}".strip()
+
+
+def leakage_sentence(rows: list[dict[str, Any]]) -> str:
+    """Return what the image-wise run of a study on splits says, in one careful sentence."""
+    if not any(row["name"] == BASE and row["ended"] for row in rows):
+        return (
+            "There is no premium: the specimen-wise base has not finished, or the source names no specimens, so there "
+            "is no reference."
+        )
+    image = next((row for row in rows if row.get("split_by") == "image" and row["reference"] == BASE), None)
+    if image is None or image["difference"] is None:
         return "The image-wise run has not finished, so it has no premium yet."
-    found = premiums["image-fresh"]
+    found = image["difference"]["scores"]["accuracy"]
     points = f"{100 * found['value']:+.1f} points of accuracy"
     if found["low"] is None:
         return (
@@ -114,52 +190,63 @@ def sentence(rows: list[dict[str, Any]], has_reference: bool) -> str:
         )
     bounds = f"95 % interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f}"
     if found["low"] > 0:
-        reading = "consistent with a score that owes this much to known specimens, as far as one seed tells"
+        reading = "consistent with a score that owes this much to known specimens"
     elif found["high"] < 0:
         reading = "lower, which leakage does not explain"
     else:
-        reading = "consistent with none, as far as one seed tells"
+        reading = "consistent with none"
     return f"Split by image the same recipe scores {points} against the specimen-wise run ({bounds}): {reading}."
 
 
 def study_table(study: dict[str, Any]) -> str:
     """Return a study as plain text of at most 100 columns."""
-    head = f"{'Protocol':<20}{'Epochs':>7}{'Accuracy':>10}{'Interval':>15}{'Seen':>7}{'Premium':>10}{'Interval':>18}"
-    lines = [study["sentence"], "", head, "-" * len(head)]
+    head = f"{'Row':<22}{study['score_name'][:17]:>17}{'Interval':>16}{'Difference':>12}{'Interval':>18}{'p':>6}"
+    lines = [*wrap(study["sentence"], 88), "", f"{head}  Verdict", "-" * (len(head) + 9)]
     for row in study["rows"]:
         if not row["ended"]:
-            lines.append(f"{row['name']:<20}{'not run':>7}")
+            lines.append(f"{row['name'][:21]:<22}{'not finished':>17}")
             continue
-        accuracy, gain = row["accuracy"], (row["premium"] or {}).get("accuracy") or {"value": None, "low": None}
-        bounds, gains = (
-            "-" if value["low"] is None else form.format(value["low"], value["high"])
-            for value, form in ((accuracy, "{:.3f}-{:.3f}"), (gain, "{:+.3f} to {:+.3f}"))
+        value, pair = row[study["score"]], row["difference"] or {}
+        gain = (pair.get("scores") or {}).get(study["score"]) or {"value": None, "low": None, "high": None}
+        cells = (
+            _cell("{:.3f}", value["value"]),
+            _cell("{:.3f}-{:.3f}", value["low"], value["high"]),
+            _cell("{:+.3f}", gain["value"]),
+            _cell("{:+.3f} to {:+.3f}", gain["low"], gain["high"]),
+            _cell("{:.2f}", pair.get("p_holm")),
         )
-        value = "-" if gain["value"] is None else f"{gain['value']:+.3f}"
         lines.append(
-            f"{row['name']:<20}{row['num_train_epochs']:>7g}{accuracy['value']:>10.3f}{bounds:>15}"
-            f"{100 * row['share_seen']:>5.0f} %{value:>10}{gains:>18}"
+            "{:<22}{:>17}{:>16}{:>12}{:>18}{:>6}  {}".format(row["name"][:21], *cells, row["verdict"] or "").rstrip()
         )
-    lines += [
-        "",
-        *study["unknown"],
-        "Premium: accuracy less that of the specimen-wise run that trained as long (of specimen-3x for a",
-        "carried model), on the same images; interval over specimens. Every run is stratified by class.",
-        "One split seed and one initial seed: how far others would move a premium is in no interval here.",
-    ]
+    references = "the base" if all(row["reference"] in (BASE, None) for row in study["rows"]) else "its reference"
+    lines += ["", f"Difference: of a row from {references}, on the same images; interval over specimens."]
+    lines += [f"{name}: {reason}" for name, reason in study["left_out"].items()]
+    if study["curve"]:
+        lines += ["", *_needed_lines(study)]
     if source_of(study["data"]).is_generated:
         lines.append("These numbers are about the synthetic twin (generated images), not about BreakHis.")
     return "\n".join([*lines, "Research software: not for diagnosis."])
 
 
+def _needed_lines(study: dict[str, Any]) -> list[str]:
+    needed = ", ".join(f"{row['num_specimens']:,} for {row['half_width']:g}" for row in study["needed"])
+    what = "Test specimens for a half-width of the base's interval (extrapolated by the square root)"
+    return wrap(f"{what}: {needed}.", 88) if needed else []
+
+
+def _cell(form: str, *values: float | None) -> str:
+    return "-" if any(value is None for value in values) else form.format(*values)
+
+
 def write_study(folder: Path, study: dict[str, Any]) -> Path:
-    """Write the page of a study, study.html, and its figure."""
+    """Write the page of a study, study.html, and its figures."""
     run = Run.holding(folder, summary=study)
     page = fill_page(
         "study.html.j2",
         run,
-        figures=write_figures(run, ["study"]),
+        figures=write_figures(run, ["study", *(["specimens"] if study["curve"] else [])]),
         audit=run.audit or None,
         is_twin=source_of(study["data"]).is_generated,
+        min_repeats=MIN_REPEATS,
     )
-    return write_text(folder / "study.html", page)
+    return write_text(folder / PAGE, page)

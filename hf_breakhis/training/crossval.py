@@ -60,14 +60,8 @@ def cross_validate(recipe: Recipe) -> bool:
         InputError: the images, the split, the model or the folder cannot be used; files already written are complete.
         StoppedError: after SIGTERM or Ctrl-C; the same recipe resumes the run.
     """
-    data, model, training = recipe.data, recipe.model, recipe.training
-    lookup(AUGMENTATIONS, data.augmentation, "augmentation")
-    lookup(LOSSES, training.loss, "loss")
-    check_optim(training, model.carry_over)
-    if not data.features:
-        check_network(model, data.image_size)  # before any image is read
-        preprocessing_of(data, model)
-    check_trackers(training)
+    data, training = recipe.data, recipe.training
+    check_recipe(recipe)
     use_hardware(training)
     transformers_logging.disable_progress_bar()  # one for each checkpoint that is saved
     transformers_logging.get_logger("transformers.trainer_utils").setLevel(
@@ -114,6 +108,22 @@ def cross_validate(recipe: Recipe) -> bool:
         for run, repeat in runs.items():
             train_run(run, repeat, images, findings, stop)
     return True
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check what can be checked before an image is read.
+
+    Raises:
+        InputError: augmentation, loss, optimizer, schedule, network or tracker cannot be used.
+    """
+    data, model, training = recipe.data, recipe.model, recipe.training
+    lookup(AUGMENTATIONS, data.augmentation, "augmentation")
+    lookup(LOSSES, training.loss, "loss")
+    check_optim(training, model.carry_over)
+    if not data.features:
+        check_network(model, data.image_size)
+        preprocessing_of(data, model)
+    check_trackers(training)
 
 
 def use_hardware(training: BreakHisTrainingArguments) -> None:
@@ -178,7 +188,8 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
         folder = Run(run).fold(fold.index).folder
         if data.fold in ("all", str(fold.index)) and not Run(run).fold(fold.index).is_finished:
             with held(folder):
-                train_fold(job, fold, folder, seen, before)
+                if not Run(run).fold(fold.index).is_finished:  # by another process, before it gave the lock back
+                    train_fold(job, fold, folder, seen, before)
         if model.carry_over != "none":
             seen[fold.train] = True
             before = folder

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -231,22 +231,37 @@ def check_continues(run: Path, recipe: Recipe) -> None:
     """
     if not Run(run).exists:
         return
-    before = FORMER_VALUES | Run(run).recipe
-    now = yaml.safe_load(yaml.safe_dump(resolved_fields(recipe)))
+    before, now = Run(run).recipe, resolved_fields(recipe)
+    changed = changed_fields(before, now)
+    if changed:
+        if list(changed) == ["bf16"]:  # perhaps chosen from other hardware
+            flag = f"--bf16 {str(before.get('bf16')).lower()}"
+            raise InputError(f"{run} contains a run of other precision ({changed['bf16']}). Add {flag} to resume it.")
+        raise InputError(
+            f"{run} contains a run of another recipe ({few(changed)}). Give another --output_dir, or add --fold all "
+            "--restart to train all of it again."
+        )
+
+
+def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields whose change gives another result, each with "NAME BEFORE -> NOW".
+
+    Args:
+        before: fields of a recipe, as read from a file.
+        now: the resolved fields of a recipe.
+    """
+    before, now = FORMER_VALUES | dict(before), yaml.safe_load(yaml.safe_dump(dict(now)))
     names = [name for name in {**before, **now} if name not in FREE_FIELDS]
     changed = [name for name in names if before.get(name) != now.get(name)]
     if 1 not in (before.get("repeats"), now.get("repeats")):  # the number of repeats may change
         changed = [name for name in changed if name != "repeats"]
-    if changed:
-        shown = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed[:4])
-        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
-        if changed == ["bf16"]:  # perhaps chosen from other hardware
-            flag = f"--bf16 {str(before.get('bf16')).lower()}"
-            raise InputError(f"{run} contains a run of other precision ({shown}). Add {flag} to resume it.")
-        raise InputError(
-            f"{run} contains a run of another recipe ({shown}{more}). Give another --output_dir, or add --fold all "
-            "--restart to train all of it again."
-        )
+    return {name: f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed}
+
+
+def few(changed: Mapping[str, str], most: int = 4) -> str:
+    """Return the first changed fields in one line, and the number of the others."""
+    more = f" and {len(changed) - most} more" if len(changed) > most else ""
+    return ", ".join(list(changed.values())[:most]) + more
 
 
 def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:

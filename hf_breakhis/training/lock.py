@@ -16,6 +16,10 @@ from hf_breakhis.files import InputError
 NAME = ".lock"
 
 
+class HeldError(InputError):
+    """Another process trains here."""
+
+
 @contextmanager
 def preparing(run: Path) -> Iterator[None]:
     """Let one process at a time compare and write the recipe of a run; the others wait."""
@@ -31,7 +35,8 @@ def held(folder: Path) -> Iterator[None]:
     """Hold the lock of a fold; all processes of one run share it.
 
     Raises:
-        InputError: another run holds it.
+        HeldError: another run holds it.
+        InputError: the folder cannot be written.
     """
     state = PartialState()
     lock = FileLock(folder / NAME)
@@ -39,7 +44,7 @@ def held(folder: Path) -> Iterator[None]:
     if state.num_processes > 1:
         broadcast_object_list(refusal)
     if refusal[0] is not None:
-        raise InputError(refusal[0])
+        raise refusal[0]
     try:
         yield
     finally:
@@ -58,17 +63,19 @@ def require_free(run: Path) -> None:
         lock = FileLock(path)
         refusal = _acquire(lock, path.parent)
         if refusal is not None:
-            raise InputError(refusal)
+            raise refusal
         lock.release()
 
 
-def _acquire(lock: FileLock, folder: Path) -> str | None:
-    """Take the lock; return the error message if another process has it."""
+def _acquire(lock: FileLock, folder: Path) -> InputError | None:
+    """Take the lock; return the error if another process has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        return f"{folder} is being trained by another process. Wait for it to end, or give another --output_dir."
+        what = f"{folder} is being trained by another process."
+        return HeldError(f"{what} Wait for it to end, or give another --output_dir.")
     except OSError as error:
-        return f"Cannot write {folder}: {error.strerror}. Check the permissions, or give another --output_dir."
+        reason = f"Cannot write {folder}: {error.strerror}."
+        return InputError(f"{reason} Check the permissions, or give another --output_dir.")
     return None

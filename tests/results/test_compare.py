@@ -9,7 +9,7 @@ import yaml
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
-from hf_breakhis.results.compare import _rank, compare
+from hf_breakhis.results.compare import compare, rank
 from hf_breakhis.results.formatting import signed
 from hf_breakhis.results.paper import CLASSIFIERS
 from hf_breakhis.results.report.comparison import comparison_table
@@ -66,11 +66,11 @@ def test_holms_correction_over_the_pairs():
     """Worked out by hand: .01 x 3, then .02 x 2, then the largest of .04 and .03 x 1."""
     pairs = [{"p_value": p, "scores": {"accuracy": {"value": v}}} for p, v in ((0.03, 1), (0.01, -1), (0.02, 1))]
     pairs.append({"p_value": None, "scores": None})
-    _rank(pairs)
+    rank(pairs)
     assert [pair["p_holm"] for pair in pairs[:3]] == pytest.approx([0.04, 0.03, 0.04])
     assert [pair["ranks"] for pair in pairs] == [1, -1, 1, None]
     doubtful = [{"p_value": 0.03, "scores": {"accuracy": {"value": 1}}} for _ in range(2)]
-    _rank(doubtful)
+    rank(doubtful)
     assert [pair["ranks"] for pair in doubtful] == [0, 0], "each alone would rank"
 
 

@@ -1,7 +1,11 @@
 """A premium is what one protocol scores above another on the same images, and its interval knows the specimens."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from scipy.special import logit
 
 from hf_breakhis.data.inventory import INVENTORY
@@ -11,20 +15,38 @@ from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.intervals import intervals
 from hf_breakhis.results.scores.paired import premium
 from hf_breakhis.results.scores.resampling import Images, image_scores
-from hf_breakhis.results.study import compare_protocols, sentence, study_table, write_plan, write_study
+from hf_breakhis.results.study import compare_rows, leakage_sentence, specimens_needed, study_table, write_study
 from hf_breakhis.run import Run
+
+
+def plan(folder, rows, **fields):
+    """Write the plan of a study of these rows: name -> (changes, reference)."""
+    listed = [
+        {"name": name, "changes": changes, "reference": reference} for name, (changes, reference) in rows.items()
+    ]
+    content = {
+        "format": 2, "name": "mine", "title": "Rows.", "base": "c3", "score": "accuracy", "may_change": [],
+        "repeats": 1, "left_out": {}, "recipe": {"learning_rate": 0.1}, "rows": listed, **fields,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+SPLITS = {"may_change": ["split_by", "carry_over"]}
 
 
 @pytest.fixture
 def study(write_run, tmp_path):
     """A study of three runs on the same images, one of them not run."""
-    folder = tmp_path / "c3-audit"
-    runs = {
-        "image-fresh": write_run(tmp_path / "c3", split_by="image"),
-        "image-carried": folder / "image-carried",
-        "specimen-fresh": write_run(folder / "specimen-fresh", split_by="specimen", seed=7),
+    rows = {
+        "base": ({}, None),
+        "image-fresh": ({"split_by": "image"}, "base"),
+        "image-carried": ({"split_by": "image", "carry_over": "model"}, "base"),
     }
-    write_plan(folder, {name: str(run) for name, run in runs.items()}, "c3", ["Split by patient: not asked for."])
+    folder = plan(tmp_path / "c3-audit", rows, left_out={"patient-fresh": "the source has no patient ids."}, **SPLITS)
+    write_run(folder / "base", split_by="specimen", seed=7)
+    write_run(folder / "image-fresh", split_by="image")
     return folder
 
 
@@ -71,41 +93,86 @@ def test_runs_of_other_labels_are_refused(write_run, tmp_path):
 
 
 def test_a_study_is_made_again_from_files(study):
-    found = compare_protocols(study)
-    assert [row["ended"] for row in found["rows"]] == [True, False, True]
+    found = compare_rows(study)
+    assert [row["ended"] for row in found["rows"]] == [True, True, False]
     assert found["missing"] == ["image-carried"]
-    assert found["rows"][2]["premium"] is None, "the reference has none"
-    assert found["rows"][0]["run"] == "../c3"
+    assert found["rows"][0]["difference"] is None, "the base has none"
+    by_hand = premium(gather(Run(study / "image-fresh")), gather(Run(study / "base")))["accuracy"]
+    shown = found["rows"][1]["difference"]["scores"]["accuracy"]
+    assert {key: shown[key] for key in by_hand} == by_hand
     text = study_table(found)
-    assert "image-carried       not run" in text
-    assert "Split by patient: not asked for." in text
+    assert "image-carried" in text
+    assert "not finished" in text
+    assert "patient-fresh: the source has no patient ids." in text
     page = write_study(study, found)
     content = page.read_text(encoding="utf-8")
     assert "not for diagnosis" in content
+    assert "Same patient" in content
     assert "<svg" in content
     before = page.read_bytes(), (study / "study.json").read_bytes()
-    write_study(study, compare_protocols(study))
+    write_study(study, compare_rows(study))
     assert (page.read_bytes(), (study / "study.json").read_bytes()) == before
 
 
-def test_longer_training_is_compared_with_longer_training(write_run, tmp_path):
-    folder = tmp_path / "audit"
-    names = ["image-carried", "image-2x", "specimen-fresh", "specimen-2x", "specimen-3x"]
-    runs = {
-        name: str(write_run(folder / name, split_by=name.split("-")[0], seed=seed)) for seed, name in enumerate(names)
-    }
-    write_plan(folder, runs, "c3", [])
-    rows = {one["name"]: one for one in compare_protocols(folder)["rows"]}
-    assert {name: one["reference"] for name, one in rows.items()} == {
-        "image-carried": "specimen-3x",
-        "image-2x": "specimen-2x",
-        "specimen-fresh": None,
-        "specimen-2x": None,
-        "specimen-3x": None,
-    }
-    expected = premium(gather(Run(folder / "image-2x")), gather(Run(folder / "specimen-2x")))
-    assert rows["image-2x"]["premium"] == expected
-    assert rows["specimen-2x"]["premium"] is None, "longer training leaks nothing"
+def test_a_row_is_compared_with_its_own_reference(write_run, tmp_path):
+    rows = {"base": ({}, None), "long": ({}, "base"), "image-long": ({"split_by": "image"}, "long")}
+    folder = plan(tmp_path / "audit", rows, **SPLITS)
+    for seed, name in enumerate(rows):
+        write_run(folder / name, split_by="image" if name.startswith("image") else "specimen", seed=seed)
+    found = {row["name"]: row for row in compare_rows(folder)["rows"]}
+    expected = premium(gather(Run(folder / "image-long")), gather(Run(folder / "long")))["accuracy"]
+    shown = found["image-long"]["difference"]["scores"]["accuracy"]
+    assert {key: shown[key] for key in expected} == expected
+
+
+def repeated(write_run, folder, change, seeds=3):
+    """Write a run of repeats, whose predictions `change(table, repeat)` changes."""
+    from hf_breakhis.files import write_csv
+
+    for repeat in range(seeds):
+        run = write_run(folder / f"repeat-{repeat}", split_by="specimen", split_seed=42 + repeat, seed=repeat)
+        for path in sorted(run.glob("fold-*/predictions.csv")):
+            write_csv(path, change(pd.read_csv(path), repeat))
+        Run(run).seal()
+    recipe = yaml.safe_load((folder / "repeat-0" / "recipe.yaml").read_text(encoding="utf-8"))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"repeats": seeds}), encoding="utf-8")
+    Run(folder).seal()
+
+
+def test_planted_rows_help_and_hurt_and_an_equal_one_does_neither(write_run, tmp_path):
+    rows = {"base": ({}, None), **{name: ({"loss": name}, "base") for name in ("better", "poor", "equal")}}
+    folder = plan(tmp_path / "s", rows, repeats=3)
+    shares = {"base": 0.2, "better": 0.0, "poor": 0.45, "equal": 0.2}
+    for number, (name, share) in enumerate(shares.items()):
+        seed = number if name == "equal" else 9
+
+        def change(table, repeat, share=share, seed=seed):
+            return worse(table, share, seed=100 * seed + repeat)
+
+        repeated(write_run, folder / name, change)
+    found = compare_rows(folder)
+    assert {row["name"]: row["verdict"] for row in found["rows"]} == {
+        "base": None, "better": "helps", "poor": "hurts", "equal": "cannot tell",
+    }  # fmt: skip
+    p_values = [row["difference"]["p_value"] for row in found["rows"][1:]]
+    assert [row["difference"]["p_holm"] for row in found["rows"][1:]] == pytest.approx(list(holm(p_values)))
+    assert "Better helps (accuracy); poor hurts (accuracy)" in found["sentence"]
+    assert "Of 1 row the study cannot tell" in found["sentence"]
+
+
+def holm(p_values):
+    """Holm's correction, written out again."""
+    order = np.argsort(p_values)
+    adjusted = np.maximum.accumulate((len(p_values) - np.arange(len(p_values))) * np.asarray(p_values)[order])
+    return np.minimum(1, adjusted)[np.argsort(order)]
+
+
+def test_specimens_needed_follow_the_square_root():
+    assert specimens_needed(70, 0.08, 0.04) == 280
+    assert specimens_needed(70, 0.08, 0.08) == 70
+    rng = np.random.default_rng(0)
+    halves = [1.96 * rng.normal(size=(4000, n)).mean(1).std() for n in (50, 800)]
+    assert specimens_needed(50, halves[0], halves[1]) == pytest.approx(800, rel=0.1)
 
 
 CATALOGUE = {folder.specimen_id: folder.label for folder in INVENTORY}
@@ -152,8 +219,10 @@ def test_the_control_sees_the_premium_of_unstratified_splits():
     assert values.mean() > 3 * values.std(ddof=1) / np.sqrt(len(values))
 
 
-def row(low, high):
-    return [{"name": "image-fresh", "premium": {"accuracy": {"value": (low + high) / 2, "low": low, "high": high}}}]
+def rows_of(low, high):
+    scores = {"accuracy": {"value": (low + high) / 2, "low": low, "high": high}}
+    image = {"name": "image-fresh", "split_by": "image", "reference": "base", "difference": {"scores": scores}}
+    return [{"name": "base", "ended": True, "split_by": "specimen", "reference": None, "difference": None}, image]
 
 
 @pytest.mark.parametrize(
@@ -165,20 +234,24 @@ def row(low, high):
     ],
 )
 def test_the_sentence_says_no_more_than_the_interval(low, high, words):
-    told = sentence(row(low, high), has_reference=True)
-    assert words in told
-    assert " did " not in told
+    sentence = leakage_sentence(rows_of(low, high))
+    assert words in sentence
+    assert " did " not in sentence
 
 
-def test_without_a_reference_no_premium_is_told(write_run, tmp_path):
-    folder = tmp_path / "c3-audit"
-    write_plan(folder, {"image-fresh": str(write_run(folder / "image-fresh", split_by="image"))}, "c3", [])
-    found = compare_protocols(folder)
+def test_without_a_reference_there_is_no_premium(write_run, tmp_path):
+    rows = {"base": ({}, None), "image-fresh": ({"split_by": "image"}, "base")}
+    folder = plan(tmp_path / "c3-audit", rows, **SPLITS)
+    write_run(folder / "image-fresh", split_by="image")
+    found = compare_rows(folder)
     assert found["sentence"].startswith("There is no premium")
-    assert found["rows"][0]["premium"] is None
+    assert found["rows"][1]["difference"] is None
 
 
 def test_a_study_without_runs_says_how_to_begin(tmp_path):
-    write_plan(tmp_path / "s", {"image-fresh": str(tmp_path / "s" / "image-fresh")}, "s", [])
-    with pytest.raises(InputError, match="audit RECIPE --train"):
-        compare_protocols(tmp_path / "s")
+    with pytest.raises(InputError, match=r"No row of the study in .* has finished\. Run the command"):
+        compare_rows(plan(tmp_path / "s", {"base": ({}, None)}))
+    with pytest.raises(InputError, match="No study at"):
+        compare_rows(tmp_path)
+    with pytest.raises(InputError, match="was written by another version"):
+        compare_rows(plan(tmp_path / "s", {}, format=1))

@@ -155,7 +155,9 @@ def test_a_finished_run_does_nothing_until_restarted(plain, monkeypatch):
 
 
 def test_the_recipe_of_a_finished_run_trains_nothing_and_says_so(plain, monkeypatch, capsys):
-    monkeypatch.setattr("hf_breakhis.cli._is_reported", lambda run: True)  # a report takes longer than all the rest
+    monkeypatch.setattr(
+        "hf_breakhis.results.report.page.is_reported", lambda run: True
+    )  # a report takes longer than all the rest
     before = (plain / "fold-0" / "metrics.json").stat().st_mtime_ns
     assert main(["train", str(plain / "recipe.yaml")]) == 0
     assert capsys.readouterr().out.startswith(f"{plain} is already finished.")

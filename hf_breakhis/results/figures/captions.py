@@ -69,10 +69,13 @@ CAPTIONS = {
         "moves with other seeds. Dashed: mean of the repeats."
     ),
     "study": (
-        "Left: accuracy of the recipe under each protocol, all test images pooled; {interval}. Right: premium, the "
-        "accuracy less that of the run with specimens kept apart and fresh models, on the same images, with an "
-        "interval over the same specimens; dashed is none. Carried: one model goes on from fold to fold; 2x, 3x: "
-        "fresh models trained two and three times as long; {patient}; {specimen}."
+        "Left: {score} of each row, all test images pooled, mean of the repeats; {interval}. Right: difference of the "
+        "row from its reference on the same images, with an interval over the same specimens; the dashed line is no "
+        "difference. Grey: the base."
+    ),
+    "specimens": (
+        "Learning curve: {score} against the mean number of specimens in the training set of a fold. The specimens of "
+        "a smaller training set are part of every larger one, and the test sets are the same; {interval}."
     ),
     "compared": (
         "Accuracy of each run, all test images pooled, the mean of its repeats where it has them; {interval}. Ticks "
@@ -123,6 +126,7 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "watched": watched,
         "group": (summary.get("interval") or {}).get("group", "specimen"),
         **group_words(summary["data"]),
+        "score": _lower(summary.get("score_name", "")),
         "behind": _behind(summary.get("by_magnification") or {}),
     }
     templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
@@ -130,6 +134,10 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
     text = templates.get(name, name.replace("_", " ") + ".").format(**words)
     named = name == "patients" and source_of(summary["data"]).has_breakhis_names
     return f"{text} {TUMOR_LETTERS}" if named else text
+
+
+def _lower(name: str) -> str:
+    return name if name.startswith("ROC") else name[:1].lower() + name[1:]
 
 
 def _behind(slices: dict[str, Any]) -> str:

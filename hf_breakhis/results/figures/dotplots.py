@@ -66,22 +66,44 @@ def repeats(run: Run) -> Figure | None:
 
 
 def study(run: Run) -> Figure | None:
-    """Accuracy under each protocol, and its premium over its own reference on the same images."""
+    """The score of each row of a study, and its difference from its reference on the same images."""
     rows = [row for row in run.summary.get("rows") or [] if row["ended"]]
     if not rows:
         return None
+    measure = run.summary["score"]
     figure = new_figure(16 + 6 * len(rows))
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for y, row in enumerate(rows):
-        color = MUTED if row["name"] == run.summary["reference"] else CELL
-        _estimate(left, row["accuracy"], y, color)
-        _estimate(right, (row["premium"] or {}).get("accuracy"), y, color)
-    _rows(left, [row["name"] for row in rows], _low([v for row in rows for v in _ends(row["accuracy"])]))
-    left.set_xlabel("accuracy")
+        color = MUTED if row["reference"] is None else CELL
+        _estimate(left, row[measure], y, color)
+        scores = (row["difference"] or {}).get("scores") or {}
+        _estimate(right, scores.get(measure), y, color)
+    _rows(left, [row["name"] for row in rows], _low([v for row in rows for v in _ends(row[measure])]))
+    left.set_xlabel(run.summary["score_name"])
     right.axvline(0, color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)), zorder=0)
-    right.set(ylim=left.get_ylim(), yticks=[], xlabel="premium")
+    right.set(ylim=left.get_ylim(), yticks=[], xlabel="difference")
     right.spines["left"].set_visible(False)
-    right.locator_params(axis="x", nbins=4)
+    right.locator_params(axis="x", nbins=3)
+    return figure
+
+
+def specimens(run: Run) -> Figure | None:
+    """The score against the number of training specimens: the base, and the rows that train on a share of them."""
+    rows = [row for row in run.summary.get("rows") or [] if row["ended"] and row["train_specimens"] is not None]
+    rows = [row for row in rows if set(row["changes"]) <= {"train_share"}]
+    if len(rows) < 2:
+        return None
+    rows.sort(key=lambda row: row["train_specimens"])
+    measure = run.summary["score"]
+    figure = new_figure(50)
+    ax = figure.subplots()
+    numbers = [row["train_specimens"] for row in rows]
+    ax.plot(numbers, [row[measure]["value"] for row in rows], "o-", color=CELL, markersize=4, linewidth=1)
+    for x, row in zip(numbers, rows, strict=True):
+        if row[measure]["low"] is not None:
+            ax.plot([x, x], [row[measure]["low"], row[measure]["high"]], color=CELL, linewidth=1)
+    ax.set(xlabel="training specimens in a fold", ylabel=run.summary["score_name"])
+    ax.set_xlim(left=0)
     return figure
 
 

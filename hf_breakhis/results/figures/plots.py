@@ -13,6 +13,7 @@ from hf_breakhis.results.figures.dotplots import (
     magnifications,
     patients,
     repeats,
+    specimens,
     study,
     tumor_types,
 )
@@ -307,7 +308,11 @@ FIGURES: dict[str, Callable[[Run], Figure | None]] = {
     "patients": patients,
     "repeats": repeats,
 }
-BETWEEN_RUNS: dict[str, Callable[[Run], Figure | None]] = {"study": study, "compared": compared}
+BETWEEN_RUNS: dict[str, Callable[[Run], Figure | None]] = {
+    "study": study,
+    "specimens": specimens,
+    "compared": compared,
+}
 
 
 def draw(name: str, run: Run) -> Figure | None:

@@ -25,9 +25,9 @@ from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
 from hf_breakhis.results.scores.estimands import MEANING, measured_coverage
 from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, texts_of, texts_without
+from hf_breakhis.run import CHECKSUMS, REPORT, Run
 from hf_breakhis.run import EXAMPLES as PICTURES
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
-from hf_breakhis.run import REPORT, Run
 
 EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wrong ones tell more
 # What decides a result; a recipe also holds every other field of the Trainer.
@@ -78,6 +78,14 @@ def write_report(folder: str | Path) -> Path:
         **_fields(run),
     )
     return write_text(run.folder / REPORT, page)
+
+
+def is_reported(folder: Path) -> bool:
+    """Return whether the report was written after the last fold; a run can be killed between the two."""
+    page = folder / REPORT
+    folds = [fold for one in Run(folder).members().values() for fold in one.folds() if fold.is_finished]
+    last = max(((fold.folder / CHECKSUMS).stat().st_mtime_ns for fold in folds), default=0)
+    return page.is_file() and page.stat().st_mtime_ns >= last
 
 
 def _sections(run: Run, explained: Any, figures: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,149 @@
+"""Studies on a tiny network: trained once, resumed after a kill, shared by several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_breakhis.cli import main
+from hf_breakhis.results.report import page
+from hf_breakhis.training.lock import held
+
+
+@pytest.fixture
+def study(run_fields, tmp_path):
+    """Write a study of two rows on a tiny recipe, and return its path."""
+    base = {**run_fields, "num_train_epochs": 1, "optimizer_name": "sgd"}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    rows = {"focal": {"loss": "focal"}, "long": {"times": {"num_train_epochs": 2}}}
+    path.write_text("# Two rows.\n" + yaml.safe_dump({"base": "tiny.yaml", "rows": rows}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def no_reports(monkeypatch):
+    """Leave out the reports of the rows, which take longer than all the rest."""
+    monkeypatch.setattr(page, "write_report", lambda run: run)
+    monkeypatch.setattr(page, "is_reported", lambda run: True)
+
+
+def ends(folder):
+    """When each fold of each row was finished."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.glob("*/*/metrics.json"))}
+
+
+def start(study, folder, *words):
+    """Train a study in a process of its own."""
+    command = [sys.executable, "-m", "hf_breakhis", "study", str(study), "--output_dir", str(folder), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[1]
+    )
+
+
+def test_a_study_trains_each_row_once_and_compares_it_with_the_base(study, tmp_path, capsys, no_reports):
+    folder = tmp_path / "out"
+    argv = ["study", str(study), "--output_dir", str(folder)]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "No verdict: a verdict needs 3 repeats, and this study has 1." in out
+    found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == ["base", "focal", "long"]
+    assert rows["base"]["difference"] is None
+    for name in ("focal", "long"):
+        row = rows[name]
+        assert row["verdict"] == "cannot tell"
+        gap = row["accuracy"]["value"] - rows["base"]["accuracy"]["value"]
+        assert row["difference"]["scores"]["accuracy"]["value"] == pytest.approx(gap)
+        assert row["difference"]["num_images"] == row["difference"]["num_tested"]
+    tables = [(folder / name / "folds.csv").read_bytes() for name in rows]
+    assert len(set(tables)) == 1, "all rows have the same folds"
+    text = (folder / "study.html").read_text(encoding="utf-8")
+    assert "loss: focal" in text
+    assert "not for diagnosis" in text
+
+    before, content = ends(folder), (folder / "study.json").read_bytes()
+    assert len(before) == 6
+    assert main(argv) == 0
+    assert ends(folder) == before, "nothing is trained twice"
+    assert main(["study", str(folder)]) == 0
+    assert main(["audit", str(folder)]) == 0
+    assert (folder / "study.json").read_bytes() == content
+    capsys.readouterr()
+
+    for words, message in (
+        (["study", str(study), "--learning_rate", "0.01"], "contains a study of another base (learning_rate 0.05 -> "),
+        (["study", str(study), "--row", "focall"], "The study has no row focall. Did you mean `focal`?"),
+        (["study", str(study), "--augmentation", "flip"], "Row base: Unknown augmentation `flip`"),
+        (["study", str(folder), "--row", "focal"], "is a folder. Give the study file to train"),
+        (["study", str(tmp_path)], "No study at"),
+    ):
+        argv = words if words[1] != str(study) else [*words, "--output_dir", str(folder)]
+        assert main(argv) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine", encoding="utf-8")
+    assert main(["study", str(study), "--output_dir", str(tmp_path / "other")]) == 2
+    assert "contains mine.txt and no plan.json" in capsys.readouterr().err
+
+
+def test_a_row_of_another_process_is_left_to_it(study, tmp_path, capsys, no_reports):
+    folder = tmp_path / "out"
+    with held(folder / ".locks" / "focal"):
+        assert main(["study", str(study), "--output_dir", str(folder)]) == 0
+        assert "row focal is being trained by another process." in capsys.readouterr().err
+        found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        assert found["missing"] == ["focal"]
+        assert main(["study", str(study), "--output_dir", str(folder), "--row", "focal"]) == 2
+    assert main(["study", str(study), "--output_dir", str(folder), "--row", "focal"]) == 0
+    assert main(["study", str(folder)]) == 0
+    assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["missing"] == []
+
+
+def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest(study, tmp_path):
+    folder = tmp_path / "out"
+    first = start(study, folder)
+    limit = time.monotonic() + 300
+    while not (folder / "focal" / "fold-0" / "history.csv").exists():  # the base is finished, the first row is not
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    before = ends(folder)
+    assert "base/fold-1/metrics.json" in before
+    both = [start(study, folder) for _ in range(2)]
+    outputs = [process.communicate(timeout=400)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    after = ends(folder)
+    assert len(after) == 6
+    assert {name: after[name] for name in before} == before, "finished work is kept"
+    text = "".join(outputs)
+    for row, epochs in (("focal", 1), ("long", 2)):
+        trained = [text.count(f"fold {fold} (of 2), epoch 1 of {epochs}: train loss") for fold in (0, 1)]
+        assert max(trained) <= 1, f"{row} was trained twice: {text}"
+
+
+def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study, tmp_path):
+    folder = tmp_path / "out"
+    blocked = folder / "long"
+    blocked.mkdir(parents=True)
+    (blocked / "mine.txt").write_text("mine", encoding="utf-8")
+    (folder / "plan.json").write_text(json.dumps({"format": 2, "recipe": {}}), encoding="utf-8")
+    process = start(study, folder, "--jobs", "2", "--restart", "true")
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == 2
+    assert "row long failed: " in output
+    assert "mine.txt" in output.splitlines()[-1]
+    found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    assert found["missing"] == ["long"]
+    assert "--row focal" in (folder / "logs" / "focal.txt").read_text(encoding="utf-8")
