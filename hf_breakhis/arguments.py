@@ -76,6 +76,11 @@ class DataArguments:
     validation_size: float = described(
         0.0, "Share of the training groups used as validation set, to monitor training and to select checkpoints."
     )
+    train_share: float = described(
+        1.0,
+        "Share of the training groups of each fold that is used, above 0; the groups of a smaller share are part of "
+        "every larger one.",
+    )
     stratify: bool = described(True, "Keep the class proportions in every part of a split.")
     split_seed: int = described(42, "Random seed of the split.")
     fold: str = described("all", "Folds to train: all, one number from 0, or refit (train on all but the reserve).")
@@ -114,6 +119,10 @@ class DataArguments:
             value = getattr(self, name)
             require(value >= lowest, f"`{name}` is {value}, but has to be at least {lowest}.")
         require(0 < self.test_size < 1, f"`test_size` is {self.test_size}, but a share lies between 0 and 1.")
+        share = self.train_share
+        require(0 < share <= 1, f"`train_share` is {share}, but has to be above 0 and at most 1.")
+        refit = "`fold` is refit, which trains on all images; set `train_share` to 1."
+        require(share == 1 or self.fold != "refit", refit)
         for name in ("reserve_size", "validation_size"):
             share = getattr(self, name)
             require(0 <= share < 1, f"`{name}` is {share}, but a share is at least 0 and below 1.")

@@ -53,7 +53,7 @@ IMPORTED = "imported"  # kind of a run in its recipe
 
 INPUTS = (RECIPE, DATA, FOLDS, COLORS)  # written before training
 SCORES = (PREDICTIONS, DECISION, SUMMARY)  # written by `report`
-PARTS = ("train", "validation", "test", "reserve")
+PARTS = ("train", "validation", "test", "reserve", "unused")
 COLOR_COLUMNS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
 HISTORY_COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
 FORMAT = 1

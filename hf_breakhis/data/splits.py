@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import datasets
@@ -32,6 +32,7 @@ from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
 
 PARTS = ("train", "validation", "test", "reserve")
+UNUSED = "unused"  # rows of the training groups that `train_share` leaves out
 MAX_DRAWS = 100
 
 
@@ -41,30 +42,61 @@ def _no_rows() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Row numbers of the parts of one fold, each ascending; they share no row and together are all rows."""
+    """Row numbers of the parts of one fold, each ascending; they share no row and with `unused` are all rows."""
 
     index: int
     train: np.ndarray
     test: np.ndarray = field(default_factory=_no_rows)
     validation: np.ndarray = field(default_factory=_no_rows)
     reserve: np.ndarray = field(default_factory=_no_rows)
+    unused: np.ndarray = field(default_factory=_no_rows)
 
 
 def split_images(dataset: datasets.Dataset, data: DataArguments, split_seed: int | None = None) -> list[Fold]:
     """Split the images of `load_images` as a recipe says; `split_seed` replaces its own (for repeats)."""
-    return make_folds(
-        np.array(dataset["label"]),
-        {name: list(dataset[name]) for name in ("patient_id", "specimen_id", PART_COLUMN) if name in dataset.features},
+    labels, seed = np.array(dataset["label"]), data.split_seed if split_seed is None else split_seed
+    names = [name for name in ("patient_id", "specimen_id", PART_COLUMN) if name in dataset.features]
+    columns: dict[str, Sequence[str | None]] = {name: list(dataset[name]) for name in names}
+    folds = make_folds(
+        labels,
+        columns,
         split_by=data.split_by,
         num_folds=data.num_folds,
         test_size=data.test_size,
         reserve_size=data.reserve_size,
         validation_size=data.validation_size,
         stratify=data.stratify,
-        seed=data.split_seed if split_seed is None else split_seed,
+        seed=seed,
         classes=dataset.features["label"].names,
         test_patients=data.test_patients,
     )
+    if data.train_share == 1:
+        return folds
+    groups = groups_of(len(labels), columns, data.split_by)
+    return [with_share(fold, labels, groups, data.train_share, seed) for fold in folds]
+
+
+def with_share(fold: Fold, labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> Fold:
+    """Return the fold with a share of its training groups; the others are `unused`.
+
+    The groups of each class have one random order for all shares, and the first ones are kept, at least one. So a
+    smaller training set is part of every larger one.
+
+    Args:
+        fold: its other parts are kept.
+        labels: (n_images,) int.
+        groups: (n_images,) what is kept together.
+        share: above 0 and at most 1.
+        seed: of the order, together with the number of the fold.
+    """
+    ids, first, number = np.unique(groups[fold.train], return_index=True, return_inverse=True)
+    label_of = labels[fold.train][first]
+    kept = np.zeros(len(ids), dtype=bool)
+    for label in np.unique(label_of):
+        members = np.flatnonzero(label_of == label)
+        order = np.random.default_rng([seed, fold.index, int(label)]).permutation(members)
+        kept[order[: int(np.ceil(round(share * len(members), 6)))]] = True
+    return replace(fold, train=fold.train[kept[number]], unused=fold.train[~kept[number]])
 
 
 def make_folds(
@@ -253,10 +285,10 @@ def check_folds(folds: Sequence[Fold], groups: np.ndarray, covers: bool = False)
         ValueError: it is not so.
     """
     for fold in folds:
-        rows = np.concatenate([getattr(fold, part) for part in PARTS])
+        rows = np.concatenate([getattr(fold, part) for part in (*PARTS, UNUSED)])
         if not np.array_equal(np.sort(rows), np.arange(len(groups))):
             raise ValueError(f"Fold {fold.index} loses or doubles rows.")
-        if sum(len(np.unique(groups[getattr(fold, part)])) for part in PARTS) != len(np.unique(groups)):
+        if sum(len(np.unique(groups[getattr(fold, part)])) for part in (*PARTS, UNUSED)) != len(np.unique(groups)):
             raise ValueError(f"Fold {fold.index} has one group in two parts.")
     if covers:
         tested = np.concatenate([fold.test for fold in folds])
@@ -293,7 +325,7 @@ def folds_table(folds: Sequence[Fold], dataset: datasets.Dataset) -> pd.DataFram
     tables = []
     for fold in folds:
         part = np.empty(len(images), dtype=object)
-        for name in PARTS:
+        for name in (*PARTS, UNUSED):
             part[getattr(fold, name)] = name
         tables.append(images.assign(fold=fold.index, part=part))
     return pd.concat(tables, ignore_index=True)
@@ -308,7 +340,9 @@ def read_folds(path: Path, dataset: datasets.Dataset, split_by: str) -> list[Fol
     try:
         table = pd.read_csv(path, dtype={"file_name": str})
         rows = [(int(i), table[table["fold"] == i]) for i in sorted(table["fold"].unique())]
-        folds = [Fold(i, **{name: np.flatnonzero(part["part"] == name) for name in PARTS}) for i, part in rows]
+        folds = [
+            Fold(i, **{name: np.flatnonzero(part["part"] == name) for name in (*PARTS, UNUSED)}) for i, part in rows
+        ]
         if any(list(part["file_name"]) != list(dataset["file_name"]) for _, part in rows):
             raise ValueError("the images are not the same")
         columns = {name: list(dataset[name]) for name in ("patient_id", "specimen_id")}

@@ -69,7 +69,7 @@ FREE_FIELDS = (
 # What runs did before these fields existed.
 FORMER_VALUES = {
     "normalization": "imagenet", "crop": "none", "interpolation": "bilinear", "loss": "cross_entropy",
-    "mixup": 0.0, "cutmix": 0.0,
+    "mixup": 0.0, "cutmix": 0.0, "train_share": 1.0,
 }  # fmt: skip
 
 

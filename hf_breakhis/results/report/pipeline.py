@@ -75,6 +75,8 @@ def _split(recipe: dict[str, Any], protocol: dict[str, Any]) -> tuple[str, ...]:
         lines.append(f"{percent(protocol['reserve_size'])} reserved first, scored apart")
     if protocol.get("validation_size"):
         lines.append(f"{percent(protocol['validation_size'])} of the training groups for validation")
+    if recipe.get("train_share", 1) < 1:
+        lines.append(f"{percent(recipe['train_share'])} of the other training groups are used")
     if level not in ("official", "folders") and "split_seed" in recipe:
         lines.append(f"{'stratified by class' if protocol.get('stratify') else 'not stratified'}, "
                      f"seed {recipe['split_seed']}")  # fmt: skip
