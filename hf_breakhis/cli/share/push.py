@@ -1,16 +1,19 @@
 """`--push_to_hub` of `train`: what would be refused is reported before training, and the run is published after it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from hf_breakhis.arguments import require
-from hf_breakhis.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hf_breakhis.recipe import Recipe
 
 WEIGHTS = "fold:0"
 
 
-def claim_before_training(recipe: Recipe) -> None:
+def claim_before_training(recipe: "Recipe") -> None:
     """Check in every process what `publish` needs of a recipe, and in the first one that the Hub accepts the name.
 
     Raises:
@@ -40,7 +43,7 @@ def claim_before_training(recipe: Recipe) -> None:
             claim_model(repo_id, bool(training.hub_private_repo), [training.hub_revision or ""])
 
 
-def publish_trained(recipe: Recipe) -> None:
+def publish_trained(recipe: "Recipe") -> None:
     """Publish the run of a recipe, and print its address.
 
     Raises:
