@@ -166,7 +166,8 @@ def _sentence(rows: list[dict[str, Any]], plan: dict[str, Any]) -> str:
     named = [f"{', '.join(names)} {word.removesuffix('s')}{'s' if len(names) == 1 else ''} ({score})"
              for word, names in counts.items() if names and word != VERDICTS[0]]  # fmt: skip
     unknown = counts[VERDICTS[0]]
-    open_rows = f"Of {things(len(unknown), 'row')} the study cannot tell whether it helps." if unknown else ""
+    them = "it helps" if len(unknown) == 1 else "they help"
+    open_rows = f"For {things(len(unknown), 'row')} the study cannot tell whether {them}." if unknown else ""
     corrected = f"p-values are corrected for {things(len(judged), 'comparison')} (Holm, {100 * ALPHA:g} %)"
     first = "; ".join(named) if named else f"No row changes {score} by more than other seeds or specimens may"
     return f"{first[0].upper()}{first[1:]}; {corrected}. {open_rows}".strip()

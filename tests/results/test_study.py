@@ -157,7 +157,7 @@ def test_planted_rows_help_and_hurt_and_an_equal_one_does_neither(write_run, tmp
     p_values = [row["difference"]["p_value"] for row in found["rows"][1:]]
     assert [row["difference"]["p_holm"] for row in found["rows"][1:]] == pytest.approx(list(holm(p_values)))
     assert "Better helps (accuracy); poor hurts (accuracy)" in found["sentence"]
-    assert "Of 1 row the study cannot tell" in found["sentence"]
+    assert "For 1 row the study cannot tell whether it helps" in found["sentence"]
 
 
 def holm(p_values):
