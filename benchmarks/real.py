@@ -6,9 +6,9 @@
 
 Frozen: texture features of others at 40X, and EfficientNet-Lite0 with the weights of ImageNet at 200X and 100X, under
 one linear head, five folds and the same seeds everywhere; then the head with the optimizer, schedule, length and batch
-of c1, c2 and c3. Fine-tuned: Lite0 at 200X by the recipes c3, c3_tuned, c1 and c2, on smaller images and fewer folds
-(`TUNED`), which a processor can train. Nothing was tuned. A part whose material is absent is skipped and says so. A
-part that stands in the JSON with the same settings is kept, and an interrupted one resumes.
+of c1, c2 and c3. Fine-tuned: Lite0 at 200X by c3 and c3_tuned, on smaller images and fewer folds than they ask for,
+which two cores can train. Nothing was tuned. A part whose material is absent is skipped and says so. A part that
+stands in the JSON with the same settings is kept, and an interrupted one resumes.
 """
 
 import argparse
@@ -134,15 +134,13 @@ def parts(args: argparse.Namespace) -> dict[str, Part | tuple[str, str]]:
     for name, fields in frozen.items():
         found[f"lite0-{name}"] = Part(f"{name}, EfficientNet-Lite0, frozen", fields, args.repeats)
     tuned = {**TUNED, "data_dir": str(args.images), "magnifications": ["200X"], "model_name_or_path": str(args.lite0)}
-    for name in ("c3", "c3_tuned"):
-        found[f"tuned-{name}"] = tuned_as(name, tuned, LEVELS)
+    found["tuned-c3"] = tuned_as("c3", tuned, LEVELS)
+    found["tuned-c3_tuned"] = tuned_as("c3_tuned", tuned, ("image", "specimen"))
     for name in ("c1", "c2", "c3"):
         recipe = load_recipe(name)
         of_paper = {key: recipe[key] for key in OF_THE_PAPER} | {"eval_strategy": "epoch"}
         title = f"200X, EfficientNet-Lite0, frozen, head as {name}"
-        found[f"head-{name}"] = Part(title, {**frozen["200X"], **of_paper}, args.repeats)
-    for name in ("c1", "c2"):
-        found[f"tuned-{name}"] = tuned_as(name, tuned, ("specimen",))
+        found[f"head-{name}"] = Part(title, {**frozen["200X"], **of_paper}, TUNED_REPEATS)
     return found
 
 

@@ -246,8 +246,8 @@ def tuned(found: dict[str, Any]) -> str:
     return table(["recipe", *names], rows)
 
 
-def real(found: dict[str, Any]) -> str:
-    """Return scores, premiums and baselines on real images, a row for each split."""
+def real(found: dict[str, Any], in_short: bool = False) -> str:
+    """Return scores, premiums and baselines on real images, a row for each split; in short without c1, c2 and c3."""
 
     def cell(one: dict[str, Any], sign: str = "") -> str:
         if one.get("low") is None:
@@ -255,7 +255,8 @@ def real(found: dict[str, Any]) -> str:
         return f"{one['value']:{sign}.3f} ({one['low']:{sign}.3f} to {one['high']:{sign}.3f})"
 
     rows = []
-    for title, part in found["parts"].items():
+    parts = {title: part for title, part in found["parts"].items() if not in_short or " as c" not in title}
+    for title, part in parts.items():
         for level, row in part["rows"].items():
             color = row["baselines"].get("mean_color")
             rows.append([
@@ -264,18 +265,26 @@ def real(found: dict[str, Any]) -> str:
                 f"{color['accuracy']:.3f}" if color else "", f"{row['baselines']['majority']['accuracy']:.3f}",
             ])  # fmt: skip
     head = ["images, vectors and split", "accuracy", "AUC", "leakage premium in accuracy", "mean colour", "majority"]
-    counts = [
+    counts = dict.fromkeys(
         f"{title.partition(',')[0]}: {part['num_images']:,} images of {part['num_patients']} slide folders and "
         f"{part['num_specimens']} specimens"
-        for title, part in found["parts"].items()
-    ]
-    repeats = next(iter(found["parts"].values()))["repeats"]
+        for title, part in parts.items()
+    )
+    repeats = next(iter(parts.values()))["repeats"]
     skipped = [f"Skipped: {title}, since {reason}." for title, reason in found["skipped"].items()]
     how = (
         f"Means over {repeats} repeats of 5 folds, with 95 % confidence intervals over specimens: by patient and "
         "specimen about the recipe, by image about the trained models."
     )
-    return "\n\n".join([table(head, rows), f"{'; '.join(counts)}. {how}", *skipped])
+    if len(parts) < len(found["parts"]) or in_short:
+        return "\n\n".join([table(head, rows), f"{'; '.join(counts)}. {how}", *skipped])
+    others = {title: part for title, part in parts.items() if " as c" in title}
+    notes = [
+        f"{title.partition(', ')[2]}: {part['repeats']} repeats of {part['settings']['num_folds']} folds, "
+        f"{part['settings']['num_train_epochs']} epochs"
+        for title, part in others.items()
+    ]
+    return "\n\n".join([table(head, rows), f"{'; '.join(counts)}. {how} {'; '.join(notes)}.", *skipped])
 
 
 def controls_in_short(found: dict[str, Any]) -> str:
@@ -374,7 +383,7 @@ def main() -> None:
     put(HERE.parent / "docs" / "study.md", "near_copies", near_copies(read_json(HERE / "near_copies.json")))
     if (HERE / "real.json").is_file():
         for page in (HERE.parent / "docs" / "study.md", HERE.parent / "README.md"):
-            put(page, "real", real(read_json(HERE / "real.json")))
+            put(page, "real", real(read_json(HERE / "real.json"), in_short=page.name == "README.md"))
     put(HERE.parent / "docs" / "study.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
     put(
