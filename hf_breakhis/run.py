@@ -7,12 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_breakhis import run_fields
 from hf_breakhis.checksums import changed_files, checksum
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.tables import (
-    NUMBER,
     OPTIONAL_TEXT,
-    Fields,
     as_floats,
     as_integers,
     read_mapping,
@@ -49,33 +48,18 @@ INDEX = "index.json"
 REFIT = "refit"
 FOLD_PREFIX = "fold-"
 REPEAT_PREFIX = "repeat-"
-IMPORTED = "imported"  # kind of a run in its recipe
+EVALUATION = "evaluation.json"  # of an evaluated run: the model and what it was trained on
+EXCLUDED = "excluded.csv"  # of an evaluated run: images that the model was trained on, and copies of them
+IMPORTED, EVALUATED = "imported", "evaluated"  # kinds of a run in its recipe; a trained run has none
 
 INPUTS = (RECIPE, DATA, FOLDS, COLORS)  # written before training
+OF_EVALUATION = (EVALUATION, EXCLUDED)
 SCORES = (PREDICTIONS, DECISION, SUMMARY)  # written by `report`
 PARTS = ("train", "validation", "test", "reserve", "unused")
 COLOR_COLUMNS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
 HISTORY_COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
 FORMAT = 1
 _RESTORE = "restore it, or train again with --restart"
-
-_COUNT = (int, type(None))
-_DATA_FIELDS: Fields = {
-    "source": str, "location": OPTIONAL_TEXT, "manifest_sha256": str, "num_images": int, "num_patients": _COUNT,
-    "num_specimens": _COUNT, "counts": dict, "findings": list, "warnings": list,
-}  # fmt: skip
-_SUMMARY_FIELDS: Fields = {
-    "name": str, "data": dict, "protocol": dict, "classes": list, "headline": dict, "warnings": list,
-}  # fmt: skip
-_CAUTION_FIELDS: Fields = {"kind": str, "text": str}
-_DECISION_FIELDS: Fields = {
-    "rule": OPTIONAL_TEXT, "reason": OPTIONAL_TEXT, "threshold": (*NUMBER, type(None)),
-    "temperature": (*NUMBER, type(None)),
-}  # fmt: skip
-_COST_FIELDS: Fields = {"folds": dict, "total_seconds": NUMBER, "hardware": dict}
-_FOLD_COST_FIELDS = {"train_seconds": NUMBER, "predict_seconds": NUMBER, "train_images_per_second": NUMBER}
-_EXAMPLE_FIELDS: Fields = {"file_name": str, "label": int, "predicted": int, "probability": NUMBER, "kind": str}
-_EXPLAINED_FIELDS = {"weights_sha256": str, "methods": list, "images": list, "deletion": dict}
 
 
 @dataclass(frozen=True)
@@ -123,7 +107,7 @@ class FoldFolder:
         """Return the rows of the example images; empty for a refit, which has no test set."""
         if self.name == REFIT and not (self.folder / EXAMPLES).exists():
             return []
-        return read_mappings(self.folder / EXAMPLES / INDEX, _EXAMPLE_FIELDS, self._remedy)
+        return read_mappings(self.folder / EXAMPLES / INDEX, run_fields.EXAMPLE, self._remedy)
 
     def read_explained(self) -> dict[str, Any] | None:
         """Return the index of the heat maps of the present weights; None if there are none."""
@@ -131,7 +115,7 @@ class FoldFolder:
         if not path.exists():
             return None
         remedy = f"`hf-breakhis explain {self.folder.parent} --fold {self.name}` writes it again"
-        index = read_mapping(path, _EXPLAINED_FIELDS, remedy)
+        index = read_mapping(path, run_fields.EXPLAINED, remedy)
         return index if index["weights_sha256"] == checksum(self.model / WEIGHTS) else None
 
     def seal(self) -> None:
@@ -227,8 +211,19 @@ class Run:
 
     @cached_property
     def is_imported(self) -> bool:
-        """Whether another program made the predictions, so that there are no models, histories and colors."""
-        return self.recipe.get("kind") == IMPORTED
+        """Whether the run has predictions only and no models and histories: of another program, or evaluated."""
+        return self.recipe.get("kind") in (IMPORTED, EVALUATED)
+
+    @cached_property
+    def is_evaluated(self) -> bool:
+        """Whether the run has the predictions of a model on images that it was not trained on."""
+        return self.recipe.get("kind") == EVALUATED
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """The model of an evaluated run, its locked decision, its internal scores and its training set."""
+        remedy = "`hf-breakhis evaluate` writes it again"
+        return read_mapping(self.folder / EVALUATION, run_fields.EVALUATION, remedy)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -245,31 +240,31 @@ class Run:
     @cached_property
     def data(self) -> dict[str, Any]:
         """Source, counts, findings and warnings of the images."""
-        return read_mapping(self.folder / DATA, _DATA_FIELDS, _RESTORE)
+        return read_mapping(self.folder / DATA, run_fields.DATA, _RESTORE)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The scores of the run."""
         remedy = f"`hf-breakhis report {self.folder}` writes it, once a fold has ended"
         path = self.folder / SUMMARY
-        summary = read_mapping(path, _SUMMARY_FIELDS, remedy)
+        summary = read_mapping(path, run_fields.SUMMARY, remedy)
         for caution in summary["warnings"]:
-            require_fields(path, caution, _CAUTION_FIELDS, remedy)
+            require_fields(path, caution, run_fields.CAUTION, remedy)
         return summary
 
     @cached_property
     def decision(self) -> dict[str, Any]:
         """Decision threshold and temperature, with their rule."""
         remedy = f"`hf-breakhis report {self.folder} --threshold_rule youden` (or another rule) writes it again"
-        return read_mapping(self.folder / DECISION, _DECISION_FIELDS, remedy)
+        return read_mapping(self.folder / DECISION, run_fields.DECISION, remedy)
 
     @cached_property
     def cost(self) -> dict[str, Any]:
         """Time, speed and memory of each fold, and the hardware."""
         path = self.folder / COST
-        cost = read_mapping(path, _COST_FIELDS, _RESTORE)
+        cost = read_mapping(path, run_fields.COST, _RESTORE)
         for fold in cost["folds"].values():
-            require_fields(path, fold, _FOLD_COST_FIELDS, _RESTORE)
+            require_fields(path, fold, run_fields.FOLD_COST, _RESTORE)
         return cost
 
     @cached_property
@@ -345,7 +340,7 @@ class Run:
         numbers = [int(fold.name) for fold in folds if fold.name != REFIT]
         if self.is_finished and not self._planned() <= set(numbers):
             (self.folder / FINISHED).unlink()
-        names = [name for name in (*INPUTS, *SCORES) if (self.folder / name).is_file()]
+        names = [name for name in (*INPUTS, *OF_EVALUATION, *SCORES) if (self.folder / name).is_file()]
         self._write_checksums({name: checksum(self.folder / name) for name in names})
 
     def changes(

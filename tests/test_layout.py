@@ -25,6 +25,7 @@ ROOMS = [
     "tables",
     "checksums",
     "settings",
+    "run_fields",
     "run",
     "data",
     "metrics",
@@ -157,7 +158,8 @@ def test_the_check_sees_an_image_opened_elsewhere(tmp_path, code, number):
 
 RUN_FILES = {
     "recipe.yaml", "data.json", "folds.csv", "colors.csv", "predictions.csv", "summary.json", "decision.json",
-    "cost.json", "audit.json", "finished.json", "checksums.json", "report.html", "metrics.json", "history.csv",
+    "cost.json", "audit.json", "evaluation.json", "excluded.csv",
+    "finished.json", "checksums.json", "report.html", "metrics.json", "history.csv",
 }  # fmt: skip
 RUN_FOLDERS = {"model", "examples", "explain", "refit"}
 

@@ -15,6 +15,8 @@ from hf_breakhis.cli.check import check
 from hf_breakhis.cli.compare import compare
 from hf_breakhis.cli.data import app as data_app
 from hf_breakhis.cli.embed import embed
+from hf_breakhis.cli.evaluate import HELP as EVALUATE_HELP
+from hf_breakhis.cli.evaluate import evaluate
 from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
@@ -41,7 +43,7 @@ RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_na
 
 COMMAND_GROUPS = {
     "Run": ("train", "study"),
-    "Evaluate": ("report", "score", "compare", "audit", "check"),
+    "Evaluate": ("report", "score", "evaluate", "compare", "audit", "check"),
     "Use": ("predict", "explain", "embed", "export"),
     "Share": ("publish", "space", "page"),
     "Data": ("data",),
@@ -73,6 +75,7 @@ app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
 app.command()(check)
 app.command()(compare)
 app.command()(embed)
+app.command(context_settings=RAW, help=EVALUATE_HELP)(evaluate)
 app.command()(explain)
 app.command()(export)
 app.command()(page)

@@ -20,6 +20,7 @@ USAGE = (
     "SPLIT [--data_dir DIR] [--output_dir DIR]"
 )
 DATA_FIELDS = "dataset data_dir dataset_revision twin_kwargs target magnifications tumor_types positive_class".split()
+SEARCHED: str | None = "Copies of training images were searched by `evaluate`, which excluded them."
 SPLIT_FLAGS = ("--data_dir", "--output_dir")
 HELP = (
     "Find leakage: patients, specimens and copies in both training set and test set. Give a RUN, a RECIPE [--field "
@@ -104,12 +105,17 @@ def _audit_run(run: Path, flags: list[str], wants_signature: bool) -> None:
     split_by, carry_over = str(whole.field("split_by")), str(whole.field("carry_over"))
     whole.require_unchanged()
     if whole.is_imported and not (whole.read_folds()["part"] == "train").any():
+        if whole.is_evaluated:
+            raise InputError(f"{run} cannot be audited, because the training data of its model are unknown.")
         raise InputError(f"{run} has no training list. Run `hf-breakhis score` again with --train or --split.")
     members = whole.members()
     first = next(iter(members.values()))
     encoder, flags = _encoder_of(flags) if wants_signature else ({}, flags)
     vectors = _vectors_of_run(first, whole.recipe, encoder, flags) if wants_signature else None
-    pairs, without = _copies_of_run(first, whole.recipe, flags)
+    if whole.is_evaluated:
+        pairs, without = None, SEARCHED
+    else:
+        pairs, without = _copies_of_run(first, whole.recipe, flags)
     for number, member in members.items():
         found = audit_folds(member.read_folds(), carry_over, pairs, without)
         if vectors is not None:

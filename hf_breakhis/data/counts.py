@@ -4,13 +4,15 @@ import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pandas as pd
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
-from hf_breakhis.data.images import Images
+from hf_breakhis.data.images import Images, placeless, public_findings
+from hf_breakhis.data.integrity.findings import Findings
 from hf_breakhis.files import InputError
 
 WIDTH = 100
@@ -208,3 +210,31 @@ def _draw(table: pd.DataFrame, rows: np.ndarray, number: int, rng: np.random.Gen
     patients = table["patient_id"].iloc[rows]
     turn = patients.groupby(patients, dropna=False).cumcount().to_numpy()  # 0 for the first image of a patient, ...
     return rows[np.argsort(turn, kind="stable")][:number]
+
+
+def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
+    """Return the content of `data.json`: source, counts, findings and warnings."""
+    table, about = images.dataset.remove_columns("image").to_pandas(), images.about
+    names = dict(enumerate(images.dataset.features["label"].names))
+    counts = {
+        "label": table["label"].map(names).value_counts(),
+        "tumor_type": table["tumor_type"].value_counts(),
+        "magnification": table["magnification"].value_counts(),
+        "patient": table["patient_id"].value_counts(),
+    }
+    groups = {f"num_{group}s": table[f"{group}_id"].nunique() or None for group in ("patient", "specimen")}
+    return {
+        "source": about.key,
+        "title": about.title,
+        "is_generated": about.is_generated,
+        "names_are_public": about.names_are_public,
+        "location": images.location,
+        "revision": images.revision,
+        "manifest_sha256": findings.manifest_sha256,
+        "num_images": len(table),
+        **groups,
+        "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
+        "findings": placeless([*public_findings(images), *findings.findings], images.location),
+        "warnings": placeless(images.warnings, images.location),
+        **({} if images.has_files else {"has_files": False}),
+    }

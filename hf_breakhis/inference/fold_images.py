@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from hf_breakhis.arguments import DataArguments
+from hf_breakhis.data.images import Images
 from hf_breakhis.data.pixels.transforms import DecodedPixels, normalize
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
@@ -15,6 +16,15 @@ DATA_FIELDS = (
     "dataset", "data_dir", "dataset_revision", "twin_kwargs", "magnifications", "tumor_types", "target",
     "positive_class",
 )  # fmt: skip
+
+
+def images_of_recipe(recipe: dict[str, Any]) -> Images:
+    """Load the images of a recipe of a run.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    return load_images(DataArguments(**{name: recipe[name] for name in DATA_FIELDS if recipe.get(name) is not None}))
 
 
 class FoldImages:
@@ -29,10 +39,7 @@ class FoldImages:
 
     def __init__(self, weights: Weights) -> None:
         run = weights.require_run()
-        recipe = run.recipe
-        self.images = load_images(
-            DataArguments(**{name: recipe[name] for name in DATA_FIELDS if recipe.get(name) is not None})
-        )
+        self.images = images_of_recipe(run.recipe)
         self.classes = self.images.classes
         self.preprocessing = saved_preprocessing(weights)
         self.pixels = DecodedPixels(self.images.dataset, self.preprocessing)

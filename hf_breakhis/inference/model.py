@@ -15,6 +15,7 @@ from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
 from hf_breakhis.tables import read_mapping
 
 if TYPE_CHECKING:  # to name the weights takes no torch
+    import pandas as pd
     from transformers import PreTrainedModel
 
     from hf_breakhis.data.pixels.preprocessing import Preprocessing
@@ -29,10 +30,12 @@ class Decision:
     Attributes:
         temperature: logits are divided by it.
         threshold: at or above it the calibrated probability of class 1 decides for class 1; None for more classes.
+        rule: by which the threshold was chosen, as text.
     """
 
     temperature: float
     threshold: float | None
+    rule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,13 +130,18 @@ class Weights:
     @cached_property
     def seen(self) -> Seen | None:
         """Names of the images that the model was trained on; None where nobody knows."""
+        return None if self.records is None else _read_seen(*self.records)
+
+    @cached_property
+    def records(self) -> tuple[Run, str] | None:
+        """The run that says what the model was trained on, and the fold of the model in it; None if there is none."""
         if self.run is not None:
-            return _read_seen(self.run, self.fold)
+            return self.run, self.fold
         if not all((self.folder / name).is_file() for name in RECORDS):
             return None
         published = Run(self.folder)  # a publication has the files of its run next to the weights
         fold = published.summary.get("published_fold")
-        return _read_seen(published, fold) if isinstance(fold, str) else None
+        return (published, fold) if isinstance(fold, str) else None
 
     def require_run(self) -> Run:
         """Return the run, or raise InputError for a model folder without one."""
@@ -189,6 +197,9 @@ def _of_run(run: Run, fold: str | None) -> Weights:
     if repeats := run.repeats():
         example = next(iter(repeats.values())).folder
         raise InputError(f"{run.folder} holds repeats, each a run; give one of them, such as {example}.")
+    if run.is_evaluated:
+        own = run.evaluation["model"]["name"]
+        raise InputError(f"{run.folder} is an evaluation of {own} and has no model of its own. Give {own}.")
     if run.is_imported:
         raise InputError(f"{run.folder} holds predictions of another program and no model; give {KINDS}.")
     if fold not in (None, REFIT) and not (fold.isascii() and fold.isdigit()):
@@ -220,23 +231,31 @@ def _read_decision(path: Path, lacks: str) -> tuple[Decision | None, str | None]
     possible = _is_number(temperature) and temperature > 0
     if not possible or not (threshold is None or (_is_number(threshold) and 0 <= threshold <= 1)):
         raise InputError(f"{path} holds no possible temperature and threshold; write it again, or delete it.")
-    return Decision(float(temperature), None if threshold is None else float(threshold)), fields.get("reason")
+    rule = fields.get("rule")
+    decision = Decision(
+        float(temperature), None if threshold is None else float(threshold), rule if isinstance(rule, str) else None
+    )
+    return decision, fields.get("reason")
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _read_seen(run: Run, fold: str) -> Seen:
-    """Return what the folds of a run say that the model of `fold` was trained on."""
+def training_rows(run: Run, fold: str) -> "pd.DataFrame":
+    """Return the rows of folds.csv that the model of `fold` was trained on, with earlier folds that it continues."""
     table = run.read_folds()
     if fold == REFIT:  # trained on all but the reserve and a validation part of the first fold
-        used = table[(table["fold"] == 0) & table["part"].isin(["train", "test"])]
-    else:
-        earlier = table["fold"] < int(fold) if run.field("carry_over") != "none" else False
-        used = table[(table["part"] == "train") & ((table["fold"] == int(fold)) | earlier)]
+        return table[(table["fold"] == 0) & table["part"].isin(["train", "test"])]
+    earlier = table["fold"] < int(fold) if run.field("carry_over") != "none" else False
+    return table[(table["part"] == "train") & ((table["fold"] == int(fold)) | earlier)]
+
+
+def _read_seen(run: Run, fold: str) -> Seen:
+    """Return what the folds of a run say that the model of `fold` was trained on."""
+    used = training_rows(run, fold)
     images = frozenset(map(normal, used["file_name"]))
-    others = frozenset(map(normal, table["file_name"])) - images
+    others = frozenset(map(normal, run.read_folds()["file_name"])) - images
     return Seen(images, frozenset(used["specimen_id"]) - {""}, others)
 
 

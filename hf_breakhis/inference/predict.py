@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +53,35 @@ def predict_images(
     return table
 
 
+def score_images(
+    classifier: Classifier, found: Iterable[Item | Unreadable], batch_size: int
+) -> Iterator[tuple[list[Item], np.ndarray] | Unreadable]:
+    """Yield each batch of images with its logits (n, num_classes), and what cannot be read, in the order found.
+
+    Threads decode the next batch in the meantime.
+
+    Args:
+        classifier: the model.
+        found: images.
+        batch_size: images that the network takes at a time.
+    """
+    threads = count_cores()
+    decoded = decode_all(found, classifier.prepare, threads, max(2 * batch_size, 2 * threads))
+    items: list[Item] = []
+    images: list[Any] = []
+    with tqdm(desc="Scoring", unit=" images", disable=None, file=sys.stderr) as bar:
+        for one in chain(decoded, [None]):
+            if isinstance(one, Unreadable):
+                yield one
+            elif one is not None:
+                items.append(one[0])
+                images.append(one[1])
+            if items and (one is None or len(items) == batch_size):
+                yield items, classifier.logits(images)
+                bar.update(len(items))
+                items, images = [], []
+
+
 class Prediction:
     """The scores of a stream of images, to be written once.
 
@@ -81,24 +111,15 @@ class Prediction:
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of each batch, in the order of the images; threads decode the next one meanwhile."""
-        threads = count_cores()
-        decoded = decode_all(self.found, self.classifier.prepare, threads, max(2 * self.batch_size, 2 * threads))
-        items: list[Item] = []
-        images: list[Any] = []
-        with tqdm(desc="Scoring", unit=" images", disable=None, file=sys.stderr) as bar:
-            for one in chain(decoded, [None]):
-                if isinstance(one, Unreadable):
-                    self._note(one)
-                elif one is not None:
-                    items.append(one[0])
-                    images.append(one[1])
-                if items and (one is None or len(items) == self.batch_size):
-                    rows = list(self.rows.make(items, self.classifier.logits(images)))
-                    for item, row in zip(items, rows, strict=True):
-                        self._count(row, item.digest)
-                    yield rows
-                    bar.update(len(rows))
-                    items, images = [], []
+        for one in score_images(self.classifier, self.found, self.batch_size):
+            if isinstance(one, Unreadable):
+                self._note(one)
+                continue
+            items, logits = one
+            rows = list(self.rows.make(items, logits))
+            for item, row in zip(items, rows, strict=True):
+                self._count(row, item.digest)
+            yield rows
 
     def write(self, write: Callable[[str], Any], as_json: bool) -> None:
         """Score everything and hand the lines to `write`, one batch at a time."""

@@ -3,7 +3,7 @@
 import platform
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +30,7 @@ from hf_breakhis.run import (
     IMPORTED,
     INPUTS,
     METRICS,
+    OF_EVALUATION,
     PREDICTIONS,
     RECIPE,
     REPORT,
@@ -37,25 +38,25 @@ from hf_breakhis.run import (
     Run,
 )
 
+PACKAGES = ("hf-breakhis", "pandas", "scikit-learn")
 FOLD_ROWS = ("file_name", "patient_id", "specimen_id", "label", "fold", "part")
 
 
-def _is_imported(path: Path) -> bool:
-    try:
-        return Run(path.parent).is_imported
-    except InputError:
-        return False
+def kind_of_folder(kind: str) -> FolderKind:
+    """Return how the folder of an imported or evaluated run is recognised, so that only such a run is replaced."""
 
+    def is_of_kind(path: Path) -> bool:
+        try:
+            return Run(path.parent).recipe.get("kind") == kind
+        except InputError:
+            return False
 
-KIND = FolderKind(
-    "imported run",
-    (
-        *(*INPUTS, *SCORES, FINISHED, CHECKSUMS, AUDIT, REPORT, f"{FIGURES}/*.svg", f"{FIGURES}/*.png"),
+    names = (*INPUTS, *OF_EVALUATION, *SCORES, FINISHED, CHECKSUMS, AUDIT, REPORT)
+    patterns = (
+        *(*names, f"{FIGURES}/*.svg", f"{FIGURES}/*.png"),
         *(f"{FOLD_PREFIX}[0-9]*/{name}" for name in (PREDICTIONS, METRICS, CHECKSUMS)),
-    ),
-    RECIPE,
-    _is_imported,
-)
+    )
+    return FolderKind(f"{kind} run", patterns, RECIPE, is_of_kind)
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,39 @@ def import_predictions(
         training = _training_split(split, test)
     folds = _folds(test, training)
     seen = _seen(test, training)
-    level = _level(folds, split) if training else "unknown"
+    level = kept_apart(folds, split) if training else "unknown"
     recipe = _recipe(files, read[0], test, level, training, shlex.join(command))
     data = _data(read, test, split if training else None)
 
+    return write_predictions(folder, recipe, data, folds, test.assign(seen_in_training=seen))
+
+
+def write_predictions(
+    folder: Path,
+    recipe: Mapping[str, Any],
+    data: Mapping[str, Any],
+    folds: pd.DataFrame,
+    test: pd.DataFrame,
+    more: Callable[[Path], None] = lambda _: None,
+) -> Run:
+    """Write a run that has predictions only; an earlier run of the same kind is replaced.
+
+    Args:
+        folder: the run folder.
+        recipe: content of its recipe, with `kind` and `environment`.
+        data: content of data.json.
+        folds: columns `FOLD_ROWS`.
+        test: predictions with the columns of predictions.csv.
+        more: writes other files into the folder.
+    """
+
     def fill(part: Path) -> None:
         run = Run(part)
-        write_text(part / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=1000))
-        write_json(part / DATA, data)
+        write_text(part / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=1000))
+        write_json(part / DATA, dict(data))
         write_csv(part / FOLDS, folds)
-        for fold, rows in by_fold(test.assign(seen_in_training=seen)):
+        more(part)
+        for fold, rows in by_fold(test):
             place = run.fold(fold)
             place.folder.mkdir()
             write_csv(place.folder / PREDICTIONS, rows.sort_values("file_name"))
@@ -129,7 +153,7 @@ def import_predictions(
         write_json(part / FINISHED, {"folds": sorted(int(fold) for fold in test["fold"].unique())})
         run.seal()
 
-    replace_folder(folder, fill, KIND)
+    replace_folder(folder, fill, kind_of_folder(recipe["kind"]))
     return Run(folder)
 
 
@@ -224,7 +248,7 @@ def _seen(test: pd.DataFrame, training: Training | None) -> np.ndarray:
     return np.array([key in trained for key in zip(test["fold"], test["file_name"], strict=True)])
 
 
-def _level(folds: pd.DataFrame, split: str | None) -> str:
+def kept_apart(folds: pd.DataFrame, split: str | None = None) -> str:
     """Return the largest unit that is in one part only."""
     if split == "official":
         return split
@@ -241,24 +265,32 @@ def _level(folds: pd.DataFrame, split: str | None) -> str:
 def _recipe(
     files: Sequence[Path], first: Foreign, test: pd.DataFrame, level: str, training: Training | None, command: str
 ) -> dict[str, Any]:
-    unknown = dict.fromkeys(("test_size", "stratify", "split_seed", "seed"))
     return {
         "kind": IMPORTED,
         "files": [path.name for path in files],
         "scores": first.scores,
         "trained_on": None if training is None else training.source,
-        "target": first.target,
+        **protocol_fields(first.target, level, int(test["fold"].nunique()), command),
+    }
+
+
+def protocol_fields(
+    target: str, level: str, num_folds: int, command: str, packages: Sequence[str] = PACKAGES
+) -> dict[str, Any]:
+    """Return the fields of the recipe that every summary reads, for a run that was not trained here."""
+    return {
+        "target": target,
         "split_by": level,
-        "num_folds": int(test["fold"].nunique()),
+        "num_folds": num_folds,
         "repeats": 1,
         "carry_over": "none",
         "reserve_size": 0.0,
         "validation_size": 0.0,
-        **unknown,
+        **dict.fromkeys(("test_size", "stratify", "split_seed", "seed")),
         "environment": {
             "command": command,
             "python": platform.python_version(),
-            "packages": {name: metadata.version(name) for name in ("hf-breakhis", "pandas", "scikit-learn")},
+            "packages": {name: metadata.version(name) for name in packages},
         },
     }
 

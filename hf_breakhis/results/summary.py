@@ -7,6 +7,7 @@ import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json
+from hf_breakhis.results.evaluated import TOO_FEW, cross_fitting_parts, describe_evaluation, how_refitted
 from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
 from hf_breakhis.results.scores.absent import REASON, without_probabilities
 from hf_breakhis.results.scores.baselines import baselines
@@ -27,7 +28,7 @@ from hf_breakhis.results.scores.paired import mean_scores
 from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import Rule, parse_rule
 from hf_breakhis.results.scores.warnings import headline, to_json, warnings
-from hf_breakhis.run import DECISION, SUMMARY, Run
+from hf_breakhis.run import COLORS, DECISION, SUMMARY, Run
 
 DATA_FIELDS = (
     "source title is_generated names_are_public num_images num_patients num_specimens counts manifest_sha256 warnings "
@@ -71,9 +72,13 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     present = [int(fold) for fold in sorted(test["fold"].unique())]
     missing = sorted(set(folds["fold"].tolist()) - set(present))
     groups = choose_groups(test)
-    colors = run.read_colors() if data.get("has_files", True) and not run.is_imported else None
+    has_colors = (run.folder / COLORS).exists() if run.is_imported else data.get("has_files", True)
+    colors = run.read_colors() if has_colors else None
     carry_over = run.field("carry_over")
-    refused = REASON if _has_classes_only(run) else refusal(test, carry_over)
+    fitted, group = cross_fitting_parts(test) if run.is_evaluated else (test, "fold")
+    refused = REASON if _has_classes_only(run) else refusal(fitted, carry_over)
+    if run.is_evaluated and refused is not None:
+        refused = TOO_FEW.format(group=group)
     if refused is not None and rule is not None:
         raise InputError(f"{run.folder} can have no threshold, so drop --threshold_rule. {refused}")
     selected_on = _selected_on(run, recipe, present)
@@ -87,7 +92,8 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     }
     estimand = estimand_of(protocol, groups.level)
     about = estimand[0]
-    decision, temperature = decide(test, refused, rule or _rule_of(run), about)
+    how = {"how": how_refitted(group)} if run.is_evaluated else {}
+    decision, temperature = decide(fitted, refused, rule or _rule_of(run), about, **how)
     with run.rewriting(DECISION):
         write_json(run.folder / DECISION, decision)
     summary: dict[str, Any] = {
@@ -113,6 +119,9 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     }
     if run.is_imported:
         protocol["imported"] = True
+    if run.is_evaluated:
+        protocol["evaluated"] = run.evaluation["model"]["name"]
+        summary["evaluation"] = describe_evaluation(run, test, summary, decision, about)
     if _has_classes_only(run):
         summary = without_probabilities(summary)
     pooled = summary["image"]["pooled"]["accuracy"]
@@ -144,7 +153,8 @@ def _baselines(
     classes: list[str],
 ) -> dict[str, Any]:
     """Score the baselines; without training images there is no majority class."""
-    if run.is_imported and (not (folds["part"] == "train").any() or not source_of(run.data).has_breakhis_names):
+    has_labels = run.is_evaluated or source_of(run.data).has_breakhis_names
+    if run.is_imported and not (has_labels and (folds["part"] == "train").any()):
         return {"majority": None, "mean_color": None}
     return baselines(folds, colors, test, present, classes)
 
@@ -152,7 +162,8 @@ def _baselines(
 def _rule_of(run: Run) -> Rule:
     """Return the rule of an earlier decision, so that a report made again says the same."""
     if not (run.folder / DECISION).exists():
-        return Rule()
+        locked = run.evaluation["decision"]["rule"] if run.is_evaluated else None
+        return Rule() if locked is None else parse_rule(locked)
     rule = run.decision["rule"]
     return Rule() if rule is None else parse_rule(rule)
 

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
+from hf_breakhis.data.counts import describe_data
 from hf_breakhis.data.dealing import MIN_GROUPS
 from hf_breakhis.data.groups import groups_of
 from hf_breakhis.data.integrity.check_images import Findings, check_images
@@ -30,7 +31,6 @@ from hf_breakhis.training.environment import (
     FOLD,
     RUN,
     check_continues,
-    describe_data,
     require_run,
     require_writable,
     write_recipe,

@@ -17,9 +17,6 @@ from typing import Any
 import torch
 import yaml
 
-from hf_breakhis.data.images import placeless, public_findings
-from hf_breakhis.data.integrity.check_images import Findings
-from hf_breakhis.data.sources.table import Images
 from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.hardware import keeps_memory
@@ -273,31 +270,3 @@ def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
     cost["total_seconds"] = sum(f["train_seconds"] + f["predict_seconds"] for f in cost["folds"].values())
     cost["hardware"] = {"device": processor(), "threads": torch.get_num_threads()}
     write_json(path, cost)
-
-
-def describe_data(images: Images, findings: Findings) -> dict[str, Any]:
-    """Return the content of `data.json`: source, counts, findings and warnings."""
-    table, about = images.dataset.remove_columns("image").to_pandas(), images.about
-    names = dict(enumerate(images.dataset.features["label"].names))
-    counts = {
-        "label": table["label"].map(names).value_counts(),
-        "tumor_type": table["tumor_type"].value_counts(),
-        "magnification": table["magnification"].value_counts(),
-        "patient": table["patient_id"].value_counts(),
-    }
-    groups = {f"num_{group}s": table[f"{group}_id"].nunique() or None for group in ("patient", "specimen")}
-    return {
-        "source": about.key,
-        "title": about.title,
-        "is_generated": about.is_generated,
-        "names_are_public": about.names_are_public,
-        "location": images.location,
-        "revision": images.revision,
-        "manifest_sha256": findings.manifest_sha256,
-        "num_images": len(table),
-        **groups,
-        "counts": {name: count.sort_index().to_dict() for name, count in counts.items()},
-        "findings": placeless([*public_findings(images), *findings.findings], images.location),
-        "warnings": placeless(images.warnings, images.location),
-        **({} if images.has_files else {"has_files": False}),
-    }

@@ -82,6 +82,37 @@ def find_image_copies(dataset: datasets.Dataset, files: pd.DataFrame) -> pd.Data
     return find_copies(table.merge(files, on="file_name"), describe_all(_Images(rows)))
 
 
+def copies_between(
+    own: datasets.Dataset, own_files: pd.DataFrame, other: datasets.Dataset, other_files: pd.DataFrame
+) -> pd.DataFrame:
+    """Return every pair of an image of one data set and an image of another that show the same.
+
+    Args:
+        own: with `image`, `file_name` and `specimen_id`.
+        own_files: what the check found in these files, see `Findings.files`.
+        other: the other data set.
+        other_files: what the check found in its files.
+
+    Returns:
+        Columns `own`, `other` (file names) and `kind`, as in `find_copies`.
+    """
+    tables: list[pd.DataFrame] = []
+    features: list[Features] = []
+    for dataset, files in ((own, own_files), (other, other_files)):
+        table = dataset.remove_columns("image").to_pandas()[["file_name", "label", "specimen_id"]]
+        tables.append(table.merge(files, on="file_name"))
+        rows = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+        features += describe_all(_Images(rows))
+    whole = pd.concat(tables, ignore_index=True)
+    names = whole["file_name"].to_numpy()
+    rows_as_names = whole.assign(file_name=np.arange(len(whole)))  # both data sets may have an image of one name
+    pairs = find_copies(rows_as_names, features)
+    between = pairs[(pairs["a"] < len(own)) & (pairs["b"] >= len(own))]
+    return pd.DataFrame(
+        {"own": names[between["a"].to_numpy(int)], "other": names[between["b"].to_numpy(int)], "kind": between["kind"]}
+    ).reset_index(drop=True)
+
+
 class _Images(Sequence[dict[str, Any]]):
     """The files of a data set, read one at a time."""
 

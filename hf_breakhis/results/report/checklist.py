@@ -131,7 +131,7 @@ CLAIM = (
     ),
     Item("31", "explanation", "explained", "heat maps and deletion curves, where `explain` was run"),
     Item("32", "test on inside data", "folds", "cross-validation"),
-    Item("33", "test on outside data", "", "not done"),
+    Item("33", "test on outside data", "external", "in the report of `hf-breakhis evaluate` only"),
     Item("34", "registration", "", "none"),
     Item("35", "numbers included and excluded", "data", "counts and findings"),
     Item("36", "traits of the patients", "", NOT_KNOWN),

@@ -42,6 +42,11 @@ MAIN_FIELDS = (
     "load_best_model_at_end metric_for_best_model early_stopping_patience bf16 fp16 seed"
 ).split()
 
+IMPORTED_FIELDS = ("files", "scores", "trained_on")
+EVALUATED_FIELDS = (
+    "model", "fold", "dataset", "data_dir", "dataset_revision", "twin_kwargs", "target", "magnifications", "classes",
+)  # fmt: skip
+
 
 def write_report(folder: str | Path) -> Path:
     """Write `figures/` and `report.html` of a run, from its summary.json and the files beside it.
@@ -99,7 +104,8 @@ def _sections(run: Run, explained: Any, figures: Mapping[str, Any]) -> list[str]
         "examples": any(run.examples.values()) if not run.is_imported else False,
         "explained": bool(explained),
         "pipeline": bool(run.recipe) and not run.is_imported,
-        "data": not run.is_imported,
+        "data": run.is_evaluated or not run.is_imported,
+        "external": run.is_evaluated,
         "versions": bool(run.environment),
         "words": True,
     }
@@ -110,7 +116,8 @@ def _fields(run: Run) -> dict[str, dict[str, Any]]:
     """Return the fields of the recipe; of imported predictions those that say something."""
     recipe = run.recipe
     if run.is_imported:
-        return {"main_fields": {}, "other_fields": {name: recipe[name] for name in ("files", "scores", "trained_on")}}
+        names = EVALUATED_FIELDS if run.is_evaluated else IMPORTED_FIELDS
+        return {"main_fields": {}, "other_fields": {name: recipe[name] for name in names if recipe[name]}}
     return {
         "main_fields": {name: recipe[name] for name in MAIN_FIELDS if name in recipe},
         "other_fields": {name: recipe[name] for name in sorted(recipe) if name not in MAIN_FIELDS},

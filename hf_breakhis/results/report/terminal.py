@@ -4,7 +4,17 @@ import textwrap
 from typing import Any
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.results.formatting import ABSENT, MEASURES, count, interval, percent, rate_name, score, value_of
+from hf_breakhis.results.formatting import (
+    ABSENT,
+    MEASURES,
+    count,
+    interval,
+    percent,
+    rate_name,
+    score,
+    signed,
+    value_of,
+)
 from hf_breakhis.results.scores.estimands import MEANING, Estimand
 
 WIDTH = 88
@@ -21,6 +31,11 @@ AVERAGES = {
     "mcc": "Matthews correlation",
     "brier": "Brier score (lower is better)",
 }
+DECISIONS = {
+    "most_probable": "Most probable class",
+    "locked": "Locked, as fitted for the model",
+    "refitted": "Refitted here, cross-fitted",
+}
 PATIENT_MEASURES = ("recognition_rate", "accuracy_of_mean_probability", "roc_auc_of_mean_probability")
 BASELINES = {"majority": "Majority class", "mean_color": "Mean colour, logistic regression"}
 
@@ -35,6 +50,7 @@ def terminal_table(summary: dict[str, Any]) -> str:
         return _ascii("\n".join(_repeats(summary)))
     parts = [_wrapped(f"WARNING: {caution['text']}") for caution in summary["warnings"]]
     parts += [_wrapped(summary["headline"]["sentence"]), _folds(summary), _averages(summary), _baselines(summary)]
+    parts += [_external(summary), _decisions(summary)] if "evaluation" in summary else []
     parts.append(["Research software: not for diagnosis."])
     return _ascii("\n\n".join("\n".join(lines) for lines in parts if lines))
 
@@ -93,9 +109,9 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         lines += _wrapped(f"Interval: {described.get('reason') or f'about {about}; {how}'}")
     decision = summary.get("decision") or {}
     if decision.get("threshold") is not None:
-        positive = summary["classes"][1]
+        positive, which = summary["classes"][1], "Refitted threshold" if "evaluation" in summary else "Threshold"
         lines += _wrapped(
-            f"Threshold: {positive} from a calibrated probability of {score(decision['threshold'])} on, by the rule "
+            f"{which}: {positive} from a calibrated probability of {score(decision['threshold'])} on, by the rule "
             f"{decision['rule']}; sensitivity is the share of {positive} images found."
         )
     if protocol.get("folds_missing"):
@@ -118,6 +134,42 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
         numbers = (score(values.get(key)) for key in ("accuracy", "balanced_accuracy", "roc_auc"))
         lines.append("{:<42}{:>16}{:>11}{:>19}".format(label, *numbers) + ("" if values else "  (not known)"))
     return lines
+
+
+def _external(summary: dict[str, Any]) -> list[str]:
+    """Scores of the run that trained the model, and of its model on these images."""
+    evaluation = summary["evaluation"]
+    lines = _wrapped(evaluation["training"]["how"])
+    if evaluation["internal"] is None:
+        return [*lines, "No internal scores of this model are known."]
+    lines += [
+        "",
+        f"{'Internal and external':<34}{'Internal':>10}{'External':>10}{'Difference':>12}{'95 % interval':>20}",
+    ]
+    lines.append("-" * len(lines[-1]))
+    for row in evaluation["scores"]:
+        if row["internal"] is not None:
+            values = "".join(f"{score(value_of(row[key])):>10}" for key in ("internal", "external"))
+            label = rate_name(row["score"], MEASURES[row["score"]], summary["classes"])
+            lines.append(
+                f"{label:<34}{values}{signed(value_of(row['difference'])):>12}{interval(row['difference']):>20}"
+            )
+    return lines
+
+
+def _decisions(summary: dict[str, Any]) -> list[str]:
+    """The scores of each way to decide: most probable class, locked and refitted threshold."""
+    evaluation = summary["evaluation"]
+    heads = ("Threshold", "Accuracy", "Balanced", "Sens.", "Spec.", "ECE")
+    lines = [f"{'Decision':<34}" + "".join(f"{head:>10}" for head in heads)]
+    lines.append("-" * len(lines[0]))
+    for row in evaluation["decisions"]:
+        rates = (value_of(row.get(key)) for key in ("accuracy", "balanced_accuracy", "sensitivity", "specificity"))
+        values = "".join(f"{score(value):>10}" for value in (row["threshold"], *rates, row["ece"]))
+        lines.append(f"{DECISIONS[row['kind']]:<34}{values}")
+    lines += _wrapped(evaluation["locked_note"] or "")
+    reason = evaluation["locked_reason"]
+    return lines + (_wrapped(f"There is no locked decision: {reason}") if reason else [])
 
 
 def _repeats(summary: dict[str, Any]) -> list[str]:

@@ -111,7 +111,11 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def decide(
-    test: pd.DataFrame, refusal: str | None, rule: Rule = YOUDEN, estimand: Estimand = Estimand.MODELS
+    test: pd.DataFrame,
+    refusal: str | None,
+    rule: Rule = YOUDEN,
+    estimand: Estimand = Estimand.MODELS,
+    how: tuple[str, str] = (HOW, LIMIT),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fit threshold and temperature on all test predictions and judge both by cross-fitting.
 
@@ -120,6 +124,7 @@ def decide(
         refusal: why neither can be judged here, or None.
         rule: by which the threshold is chosen.
         estimand: what the intervals are about.
+        how: how both were judged, and the limit of that, in words.
 
     Returns:
         What decision.json says, and the `temperature` entries of summary.json.
@@ -135,7 +140,7 @@ def decide(
     calibrated = np.concatenate([softmax(f["logits"] / f["temperature"], axis=1) for f in fitted])
     after = reliability(np.concatenate([f["labels"] for f in fitted]), calibrated)
     before = reliability(labels, probabilities_of(test))
-    scores = {"ece_after": after["ece"], "brier_after": after["brier"], "how": HOW, "limit": LIMIT}
+    scores = {"ece_after": after["ece"], "brier_after": after["brier"], "how": how[0], "limit": how[1]}
     binary = len(classes) == 2
     cross_fitted, chosen = _cross_fitted(fitted, calibrated, classes)
     if binary:

@@ -8,6 +8,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import by_fold, known
 
 KINDS = ("same_patient", "same_specimen", "seen_in_training")
+UNKNOWN_TRAINING = "The training data of this model are unknown: leakage was not assessed."
 NOT_ASSESSED = "No training list was given: leakage was not assessed."
 
 

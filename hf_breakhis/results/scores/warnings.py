@@ -10,7 +10,7 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import percent, things
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import MIN_GROUPS, resampling
-from hf_breakhis.results.scores.leakage import NOT_ASSESSED, is_assessed
+from hf_breakhis.results.scores.leakage import NOT_ASSESSED, UNKNOWN_TRAINING, is_assessed
 
 
 class Kind(StrEnum):
@@ -73,8 +73,9 @@ def texts_without(summary: Mapping[str, Any], *kinds: Kind) -> list[str]:
 def headline(summary: dict[str, Any]) -> str:
     """Return one sentence: what was measured, with which interval, at which group level."""
     accuracy, interval = summary["image"]["pooled"]["accuracy"], summary["interval"]
+    protocol = summary["protocol"]
     tested = sum(row["test_images"] for row in summary["leakage"]["per_fold"])
-    different = summary["protocol"].get("num_tested") or tested
+    different = protocol.get("num_tested") or tested
     tests = f"{tested:,} test images" if different == tested else f"{tested:,} tests of {different:,} images"
     sentence = f"{100 * accuracy['value']:.1f} % of {tests} were classified correctly"
     if accuracy["low"] is None:
@@ -85,7 +86,7 @@ def headline(summary: dict[str, Any]) -> str:
         about = "the recipe" if interval["estimand"] == Estimand.RECIPE else "these trained models"
         how = f"{resampling(interval['group'])}: {groups}"
         sentence += f" (95 % confidence interval for {about} {bounds}; {how})"
-    return f"{sentence} in {design(summary['protocol'])}{_overlap(summary['leakage'])}."
+    return f"{sentence} in {design(protocol)}{_overlap(summary['leakage'], 'evaluated' in protocol)}."
 
 
 def design(protocol: dict[str, Any]) -> str:
@@ -97,6 +98,8 @@ def design(protocol: dict[str, Any]) -> str:
             whole = f"{_folds(protocol['folds_present'])} of {whole}"
     elif protocol["split_by"] == "folders":
         whole = "the hold-out given by the folders of the images"
+    elif protocol.get("evaluated"):
+        whole = "an evaluation of a model on other images"
     elif protocol.get("imported"):
         whole = f"imported predictions of {things(total, 'fold')}"
     elif total == 1:
@@ -171,7 +174,7 @@ def _official(never: list[int] | None) -> str:
 
 def _leaks(leakage: dict[str, Any], protocol: dict[str, Any]) -> list[Caution]:
     if not is_assessed(leakage):
-        return [Caution(Kind.UNKNOWN_GROUPS, NOT_ASSESSED)]
+        return [Caution(Kind.UNKNOWN_GROUPS, UNKNOWN_TRAINING if protocol.get("evaluated") else NOT_ASSESSED)]
     total = sum(row["test_images"] for row in leakage["per_fold"])
     found = []
     for group in ("patient", "specimen"):
@@ -247,10 +250,12 @@ def _doubtful_intervals(interval: dict[str, Any]) -> list[str]:
     return found
 
 
-def _overlap(leakage: dict[str, Any]) -> str:
+def _overlap(leakage: dict[str, Any], is_evaluated: bool = False) -> str:
     """Return what training and test sets share, as the end of the headline."""
     patient, specimen = leakage["share_same_patient"], leakage["share_same_specimen"]
     seen = leakage["share_seen"]
+    if seen is None and is_evaluated:
+        return "; the training data of the model are unknown, so leakage was not assessed"
     if seen is None:
         return "; no training list was given, so leakage was not assessed"
     if seen:

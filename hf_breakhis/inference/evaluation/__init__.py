@@ -1,0 +1,1 @@
+"""Evaluate a model on images of another origin than its training set."""
