@@ -45,8 +45,8 @@ class DataArguments:
     dataset_revision: str | None = described(None, "Commit of a data set on the Hub. Default: the latest.")
     twin_kwargs: dict | None = described(
         None,
-        "Settings of a synthetic twin as JSON: seed, scale, width, height, class_signal, patient_effect, noise. "
-        "Default: the size of the data set.",
+        "Settings of a synthetic twin as JSON: seed, scale, width, height, class_signal, patient_effect, noise, "
+        "stain. Default: the size of the data set.",
     )
     target: Literal["malignancy", "tumor_type"] = described(
         "malignancy", "Classes: malignancy (benign, malignant) or tumor_type (eight tumor types)."

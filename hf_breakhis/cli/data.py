@@ -40,11 +40,12 @@ def twin(
         float, typer.Option("--patient_effect", help="Difference between patients; 0 for none.")
     ] = 1.0,
     noise: Annotated[float, typer.Option(help="Difference between images of one patient.")] = 1.0,
+    stain: Annotated[float, typer.Option(help="Distance from the usual stain, as of another laboratory.")] = 0.0,
 ) -> None:
     """Generate the synthetic twin: the file names, groups and counts of BreakHis with drawn images."""
     from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 
-    settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise)
+    settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise, stain)
     typer.echo(f"twin: {write_twin(folder, settings)}")
 
 

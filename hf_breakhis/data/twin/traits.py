@@ -17,6 +17,10 @@ _MEAN_LIGHT = np.array([0.76, 0.64, 0.75])
 _LEAST_LIGHT = 0.05
 _PATIENT_CAST = np.array([0.04, 0.06, 0.04])  # as far apart as the mean colours of real slides lie
 _FIELD_CAST = np.array([0.005, 0.025, 0.008])
+# What one unit of `stain` adds to the log of the densities, and to the light that the camera sets.
+_OTHER_HEMATOXYLIN = np.array([0.25, -0.15, -0.35])
+_OTHER_EOSIN = np.array([0.60, -0.10, 0.45])
+_OTHER_LIGHT = np.array([-0.07, 0.04, -0.09])
 _RANGES = {
     "seed": (0, 2**32 - 1),
     "scale": (0.001, 1.0),
@@ -25,6 +29,7 @@ _RANGES = {
     "class_signal": (0.0, 3.0),
     "patient_effect": (0.0, 3.0),
     "noise": (0.0, 3.0),
+    "stain": (0.0, 3.0),
 }
 
 
@@ -40,6 +45,7 @@ class TwinSettings:
         class_signal: how far benign and malignant lie apart; at 0 the class changes nothing in a picture.
         patient_effect: how much pictures of one specimen have in common; at 0 nothing but the class.
         noise: how much one field and one shot differ from the next, and how often a field shows no tumour.
+        stain: how far the stains and the light lie from the usual ones, as in another laboratory; at 0 not at all.
     """
 
     seed: int = 0
@@ -49,6 +55,7 @@ class TwinSettings:
     class_signal: float = 1.0
     patient_effect: float = 1.0
     noise: float = 1.0
+    stain: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
@@ -78,8 +85,8 @@ class TwinSettings:
         return cls(**(kwargs or {}))
 
     def to_dict(self) -> dict[str, int | float]:
-        """Return the settings as JSON can hold them."""
-        return asdict(self)
+        """Return the settings as JSON can hold them; `stain` is left out if it is 0, as in older twins."""
+        return {name: value for name, value in asdict(self).items() if name != "stain" or value}
 
 
 @dataclass(frozen=True)
@@ -138,13 +145,14 @@ def traits_of(name: BreakHisName, settings: TwinSettings) -> Traits:
         looseness=float(0.7 * patient[5] + 0.6 * field[4]),
         waviness=math.exp(0.25 * patient[6] + 0.2 * field[5]),
         fat=float(0.5 * patient[7] + 0.8 * field[6]),
-        hematoxylin=_stain((0.66, 1.02, 0.44), patient[8:11], shot[0:3]),
-        eosin=_stain((0.15, 0.80, 0.30), patient[11:14], shot[3:6]),
+        hematoxylin=_stain((0.66, 1.02, 0.44), patient[8:11], shot[0:3], settings.stain * _OTHER_HEMATOXYLIN),
+        eosin=_stain((0.15, 0.80, 0.30), patient[11:14], shot[3:6], settings.stain * _OTHER_EOSIN),
         background=np.clip(np.array([0.90, 0.92, 0.92]) + 0.04 * patient[14:17] + 0.012 * shot[6], 0.72, 1.0),
         thickness=math.exp(0.20 * patient[17] + 0.07 * shot[7]),
         # a camera lets some light in, however far a strong patient effect would turn it down
         exposure=np.maximum(
             _MEAN_LIGHT
+            + settings.stain * _OTHER_LIGHT
             + 0.03 * patient[18]
             + _PATIENT_CAST * patient[23:26]
             + 0.02 * shot[8]
@@ -176,8 +184,10 @@ def _malignancy(name: BreakHisName, settings: TwinSettings, patient: float, fiel
     return 1 / (1 + math.exp(-(3.2 * side + 0.5 * patient + 0.4 * field)))
 
 
-def _stain(density: tuple[float, float, float], patient: np.ndarray, shot: np.ndarray) -> np.ndarray:
-    return np.array(density) * np.exp(0.09 * patient + 0.12 * patient.mean() + 0.03 * shot)
+def _stain(
+    density: tuple[float, float, float], patient: np.ndarray, shot: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    return np.array(density) * np.exp(0.09 * patient + 0.12 * patient.mean() + 0.03 * shot + other)
 
 
 def key_of(settings: TwinSettings, purpose: str, text: str) -> int:

@@ -191,3 +191,12 @@ def test_settings_of_another_form_are_refused(tmp_path, content):
     (tmp_path / "twin.json").write_text(content)
     with pytest.raises(InputError, match=r"twin\.json (holds|is not JSON)"):
         read_settings(tmp_path)
+
+
+def test_another_stain_changes_colours_and_not_the_tissue():
+    name = "SOB_M_DC-14-2523-100-001.png"
+    usual, other = (draw(name, TwinSettings(width=140, height=92, stain=stain)).astype(float) for stain in (0, 1))
+    assert np.abs(usual.mean((0, 1)) - other.mean((0, 1))).max() > 10
+    assert np.corrcoef(usual.mean(2).ravel(), other.mean(2).ravel())[0, 1] > 0.9
+    assert "stain" not in TwinSettings().to_dict(), "twins that were written before are found again"
+    assert TwinSettings.from_kwargs(TwinSettings(stain=0.5).to_dict()).stain == 0.5
