@@ -21,7 +21,7 @@ ROOMS = [
     "arguments",
     "training_arguments",
     "recipe",
-    "studies",
+    "study",
     "tables",
     "checksums",
     "settings",

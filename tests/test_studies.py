@@ -7,7 +7,7 @@ import yaml
 
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import resolved_fields
-from hf_breakhis.studies import BASE, SAME, SPLIT_FIELDS, read_study
+from hf_breakhis.study import BASE, SAME, SPLIT_FIELDS, read_study
 from hf_breakhis.training.crossval import check_recipe
 
 ROOT = Path(__file__).parents[1]

@@ -273,7 +273,7 @@ def _train_study(words: list[str], folder: Path) -> None:
     """Train the recipe in the rows of the study `leakage`, which sets the split itself."""
     from hf_breakhis.cli.study import run_study
     from hf_breakhis.recipe import parse_flags
-    from hf_breakhis.studies import SPLIT_FIELDS, read_study
+    from hf_breakhis.study import SPLIT_FIELDS, read_study
 
     flags = {name: value for name, value in parse_flags(words[1:]).items() if name not in SPLIT_FIELDS}
     run_study(read_study("leakage", flags | {"output_dir": str(folder)}, words[0]), ())

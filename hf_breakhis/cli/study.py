@@ -15,7 +15,7 @@ import typer
 from hf_breakhis.files import InputError, nearest
 
 if TYPE_CHECKING:
-    from hf_breakhis.studies import Study
+    from hf_breakhis.study import Study
 
 LOGS, LOCKS = "logs", ".locks"
 USAGE = "STUDY [--base RECIPE] [--jobs N | --row NAME] [--output_dir DIR] [--field value ...]"
@@ -46,7 +46,7 @@ def study(
         typer.echo(f"Usage: hf-breakhis study {USAGE}\n\n{HELP}\n\n" + "\n".join(options))
         return
     from hf_breakhis.recipe import parse_flags
-    from hf_breakhis.studies import read_study
+    from hf_breakhis.study import read_study
 
     if Path(words[0]).is_dir():
         if len(words) > 1 or base or row:
