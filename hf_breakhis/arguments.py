@@ -43,7 +43,7 @@ class DataArguments:
     )
     allow_missing: bool = described(False, "Leave out images that have no feature vector.")
     dataset_revision: str | None = described(None, "Commit of a data set on the Hub. Default: the latest.")
-    twin_kwargs: dict | None = described(
+    twin_kwargs: dict | None = described(  # type: ignore[type-arg]
         None,
         "Settings of a synthetic twin as JSON: seed, scale, width, height, class_signal, patient_effect, noise, "
         "stain. Default: the size of the data set.",
@@ -163,7 +163,7 @@ class ModelArguments:
         "Hub id or local folder of the network: an image classifier of transformers, or of timm (extra timm).",
     )
     model_revision: str = described("main", "Branch, tag or commit of the network on the Hub.")
-    model_kwargs: dict | None = described(
+    model_kwargs: dict | None = described(  # type: ignore[type-arg]
         None, "Changes to the configuration of the network as JSON, for example to its size. Default: none."
     )
     activation: str | None = described(

@@ -95,7 +95,8 @@ def count_cores() -> int:
     """Return the number of cores of this process, by its affinity and the limit of its container."""
     from joblib import cpu_count
 
-    return cpu_count()
+    result: int = cpu_count()
+    return result
 
 
 def processor_flags() -> set[str]:

@@ -139,7 +139,7 @@ class BreakHisTrainingArguments(TrainingArguments):
         None,
         "Optimizer: adagrad, adam, adamax, adamw, nadam, radam, rmsprop, sgd. Default: the optimizer of optim.",
     )
-    optimizer_kwargs: dict | None = described(
+    optimizer_kwargs: dict | None = described(  # type: ignore[type-arg]
         None, "Arguments of the optimizer as JSON, for example momentum. Default: those of torch."
     )
     scheduler_name: str | None = described(
@@ -147,7 +147,7 @@ class BreakHisTrainingArguments(TrainingArguments):
         "Learning rate schedule: constant, cosine, linear, one_cycle, plateau, step. "
         "Default: the schedule of lr_scheduler_type.",
     )
-    scheduler_kwargs: dict | None = described(
+    scheduler_kwargs: dict | None = described(  # type: ignore[type-arg]
         None, "Arguments of the schedule as JSON, with lengths in epochs, for example warmup. Default: none."
     )
     decay_norm_and_bias: bool = described(
@@ -203,7 +203,7 @@ class BreakHisTrainingArguments(TrainingArguments):
             self.disable_tqdm = not os.isatty(2)  # progress bars would fill a log file
         self._leave_to_hardware()
         trackers = self._trackers()
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
         self.report_to = trackers  # without those that transformers adds by itself
         self._check_processes()
         self._check_launcher()
@@ -286,7 +286,8 @@ class BreakHisTrainingArguments(TrainingArguments):
             f"`batch_size` is {batch_size}, which cannot be divided over {devices} devices x "
             f"{self.gradient_accumulation_steps} accumulation steps; choose a multiple of {parts}.",
         )
-        return batch_size // parts
+        result: int = batch_size // parts
+        return result
 
 
 def check_inherited(given: Mapping[str, Any]) -> None:

@@ -24,17 +24,19 @@ def columns_of(dataset: datasets.Dataset) -> pd.DataFrame:
     """Return all columns but the images, with `label` as the name of the class; None where a source knows nothing."""
     table = dataset.remove_columns("image").to_pandas()
     names = dataset.features["label"].names
-    return table.assign(label=[names[label] for label in table["label"]])
+    result: pd.DataFrame = table.assign(label=[names[label] for label in table["label"]])
+    return result
 
 
-def original_bytes(image: dict) -> bytes:
+def original_bytes(image: dict[str, Any]) -> bytes:
     """Return the bytes of an image's file, as it was published, from a row of `datasets.Image(decode=False)`.
 
     Raises:
         InputError: the file is gone since it was listed.
     """
     if image["bytes"] is not None:
-        return image["bytes"]
+        result: bytes = image["bytes"]
+        return result
     try:
         return Path(image["path"]).read_bytes()
     except OSError as error:
@@ -65,7 +67,7 @@ def count_images(dataset: datasets.Dataset) -> pd.DataFrame:
     groups = {name: column for name, column in GROUPS.items() if table[column].notna().any()}
     magnifications = magnifications_of(table)
 
-    def count(name: str, tumor_type: str, part: pd.DataFrame) -> dict:
+    def count(name: str, tumor_type: str, part: pd.DataFrame) -> dict[str, Any]:
         row = {"class": name, "tumor_type": tumor_type, "images": len(part)}
         row |= {one: int((part["magnification"] == one).sum()) for one in magnifications}
         return row | {group: part[column].nunique() for group, column in groups.items()}

@@ -93,7 +93,8 @@ def imbalance(folds: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.n
     own = np.eye(counts.shape[1], dtype=np.int64)[counts.argmax(1)]
     groups = _shares(folds, own[:, own.any(0)], shares)
     deviations = [np.abs(found - shares[:, None]).max(1).mean(1) for found in (images, groups)]
-    return sum(deviations) + (images == 0).sum((1, 2))
+    result: np.ndarray = sum(deviations) + (images == 0).sum((1, 2))
+    return result
 
 
 def _shares(folds: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -101,7 +102,8 @@ def _shares(folds: np.ndarray, counts: np.ndarray, shares: np.ndarray) -> np.nda
     draws, num_folds = len(folds), len(shares)
     cells = (np.arange(draws)[:, None] * num_folds + folds).ravel()
     sums = [np.bincount(cells, np.broadcast_to(one, folds.shape).ravel(), draws * num_folds) for one in counts.T]
-    return np.stack(sums, axis=1).reshape(draws, num_folds, -1) / counts.sum(0)
+    result: np.ndarray = np.stack(sums, axis=1).reshape(draws, num_folds, -1) / counts.sum(0)
+    return result
 
 
 def _shuffled(rng: np.random.Generator, draws: int, count: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -206,7 +207,8 @@ class _SameImage:
     def __call__(self, first: int, second: int) -> bool:
         one, other = self.images[first]["image"], self.images[second]["image"]
         if one["bytes"] is not None or other["bytes"] is not None:
-            return one["bytes"] == other["bytes"]
+            result: bool = one["bytes"] == other["bytes"]
+            return result
         try:
             return filecmp.cmp(one["path"], other["path"], shallow=False)
         except OSError:
@@ -215,7 +217,7 @@ class _SameImage:
 
 def _read_names(
     places: Sequence[str], folders: Sequence[Sequence[str]], is_same: Callable[[int, int], bool]
-) -> tuple[dict[str, list], dict[str, list[str]], list[BreakHisName | None]]:
+) -> tuple[dict[str, list[Any]], dict[str, list[str]], list[BreakHisName | None]]:
     """Return the six columns after the image, odd places, and the name of each row that is used.
 
     Rows that are not used hold None. Of files of one name, a PNG is used before copies in other formats, and one of
@@ -247,7 +249,7 @@ def _read_names(
         place for place, above, name in zip(places, folders, names, strict=True) if name and contradicts(above, name)
     ]
     shared: dict[str, str] = {}
-    columns: dict[str, list] = {"label": [name and name.label for name in names]}
+    columns: dict[str, list[Any]] = {"label": [name and name.label for name in names]}
     for kind in COLUMNS[2:-1]:
         values = [name and getattr(name, kind) for name in names]
         columns[kind] = [value and shared.setdefault(value, value) for value in values]

@@ -100,7 +100,8 @@ def _random_names(path: Path, folds: pd.DataFrame) -> dict[str, dict[str, str]]:
         table |= {name: f"{noun}-{number:0{width}d}" for number, name in enumerate(new, len(table) + 1)}
     if new_names:  # a run that is finished and read-only is published again
         write_json(path, names)
-    return names
+    result: dict[str, dict[str, str]] = names
+    return result
 
 
 def _rename_data(data: dict[str, Any], names: dict[str, dict[str, str]]) -> dict[str, Any]:

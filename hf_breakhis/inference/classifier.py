@@ -54,7 +54,8 @@ class Classifier:
         if self.preprocessing:
             return resize(torch.from_numpy(pixels).permute(2, 0, 1), self.preprocessing)
         try:
-            return self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
+            result: torch.Tensor = self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
+            return result
         except Exception as error:  # one of settings that fit no image raises anything
             raise InputError(f"The image processor of {self.folder} does not work ({_brief(error)}).") from error
 
@@ -80,7 +81,8 @@ class Classifier:
             raise InputError(
                 f"The network of {self.folder} gives numbers that are not finite; its weights are broken."
             )
-        return logits
+        result: np.ndarray = logits
+        return result
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context in which the network calculates: float32 in full, or bfloat16."""
@@ -170,7 +172,8 @@ class Float32Head(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of features (n, ...) of any precision."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.float())
+            result: torch.Tensor = self.head(features.float())
+            return result
 
 
 def keep_head(model: Any) -> bool:

@@ -47,7 +47,7 @@ def decode_all(
         num_threads: images decoded at a time.
         ahead: images that are held in memory at most.
     """
-    pending: deque[Future | Unreadable] = deque()
+    pending: deque[Future[Any] | Unreadable] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
     try:
         for one in found:
@@ -72,7 +72,7 @@ def _decode_one(item: Item, prepare: Callable[[np.ndarray], Any]) -> tuple[Item,
     return Item(item.path, None, item.about, digest), prepare(pixels)
 
 
-def _result(one: Future | Unreadable) -> tuple[Item, Any] | Unreadable:
+def _result(one: Future[Any] | Unreadable) -> tuple[Item, Any] | Unreadable:
     return one if isinstance(one, Unreadable) else one.result()
 
 

@@ -167,4 +167,5 @@ def deletion_curve(model: nn.Module, pixel_values: torch.Tensor, target: int, he
     shares = torch.linspace(0, cells * cells, STEPS + 1)
     with torch.inference_mode():
         covered = torch.cat([torch.where(ranks[None, None] < share, color, pixel_values) for share in shares])
-        return model(pixel_values=covered).logits.softmax(-1)[:, target].numpy()
+        result: np.ndarray = model(pixel_values=covered).logits.softmax(-1)[:, target].numpy()
+        return result

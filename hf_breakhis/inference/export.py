@@ -250,7 +250,8 @@ def _copy(model: Any) -> Any:
 
 def _spread(rows: np.ndarray, most: int) -> np.ndarray:
     """Return at most `most` of the rows, evenly spread, so that no patient fills them."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
+    result: np.ndarray = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
+    return result
 
 
 def _judged(files: dict[str, Any], images: FoldImages | None) -> dict[str, dict[str, Any]]:

@@ -73,4 +73,5 @@ class FoldImages:
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
         """Labels (n,) int64."""
-        return np.asarray(self.images.dataset["label"])[rows]
+        result: np.ndarray = np.asarray(self.images.dataset["label"])[rows]
+        return result

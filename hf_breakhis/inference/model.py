@@ -277,7 +277,8 @@ def load_classifier(weights: Weights) -> "PreTrainedModel":
         )
     except Exception as error:  # a config.json that fits nothing makes transformers raise anything
         raise InputError(f"{weights.folder} cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
-    return model.eval()
+    result: PreTrainedModel = model.eval()
+    return result
 
 
 def saved_preprocessing(weights: Weights) -> "Preprocessing":

@@ -47,7 +47,8 @@ class OnnxClassifier(Classifier):
         logits = self.session.run(["logits"], {"image": batch})[0].astype(np.float64)
         if not np.isfinite(logits).all():
             raise InputError(f"The exported network of {self.folder} gives numbers that are not finite; export again.")
-        return logits
+        result: np.ndarray = logits
+        return result
 
     def _find(self, backend: str) -> Path:
         """Return the exported file, if it is of these weights."""

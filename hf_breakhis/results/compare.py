@@ -247,7 +247,8 @@ def _p_value(score: dict[str, Any], repeats: int, group: str) -> float | None:
     """
     if repeats < MIN_REPEATS or score["p_value"] is None or group == "image":
         return None
-    return max(score["p_value"], score["seeds_p_value"])
+    result: float | None = max(score["p_value"], score["seeds_p_value"])
+    return result
 
 
 def rank(pairs: list[dict[str, Any]], score: str = "accuracy") -> None:

@@ -21,7 +21,7 @@ ARGUMENTS = "training_args.bin"  # a pickle that is never read, since the recipe
 class Checksums(TrainerCallback):
     """Write the sha256 of the files of each checkpoint, after all of them."""
 
-    def on_save(self, args, state, control, **kwargs: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the checksums once every process has written its files."""
         if args.world_size > 1:
             torch.distributed.barrier()
@@ -81,7 +81,8 @@ def save_carried(path: Path, trainer: Trainer) -> None:
 
 def load_carried(path: Path) -> dict[str, Any]:
     """Read the file of `save_carried`: tensors and numbers only, no code."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    result: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return result
 
 
 def _step(checkpoint: Path) -> int:

@@ -78,7 +78,8 @@ class Rows:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return a copy of the vectors of rows (n,) int, as (n, d) float32."""
-        return self.values[rows].copy()
+        result: np.ndarray = self.values[rows].copy()
+        return result
 
 
 class VectorConfig(PretrainedConfig):
@@ -104,7 +105,7 @@ class VectorClassifier(PreTrainedModel):
         self.register_buffer("mean", torch.zeros(config.num_features))
         self.register_buffer("sd", torch.ones(config.num_features))
         self.classifier = nn.Linear(config.num_features, int(config.num_labels or 0))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
     def standardized_on(cls, values: np.ndarray, classes: Sequence[str]) -> "VectorClassifier":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -228,12 +228,14 @@ def model_init(job: Job, carry_from: Path | None, train: np.ndarray) -> Callable
         if job.vectors is not None:
             model = VectorClassifier.standardized_on(job.vectors[train], job.classes)
             model.accepts_loss_kwargs = False
-            return model
+            return cast("PreTrainedModel", model)
         model = build_model(args, job.classes)
         model.accepts_loss_kwargs = False  # see `CrossEntropy`
         if job.features is not None:
             take_features(model)
-        return model.to(memory_format=torch.channels_last) if job.recipe.training.channels_last else model
+        if job.recipe.training.channels_last:
+            model.to(memory_format=torch.channels_last)
+        return cast("PreTrainedModel", model)
 
     return build
 
@@ -253,7 +255,8 @@ def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen
     table = table.assign(fold=fold.index, part=part, seen_in_training=seen[rows])
     for prefix, values in (("logit", logits.astype(np.float64)), ("prob", softmax(logits))):
         table = table.assign(**{f"{prefix}_{name}": values[:, i] for i, name in enumerate(job.classes)})
-    return table.assign(predicted=logits.argmax(-1))
+    result: pd.DataFrame = table.assign(predicted=logits.argmax(-1))
+    return result
 
 
 def report_part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:

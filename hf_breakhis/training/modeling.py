@@ -73,7 +73,8 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
         new = {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
     if args.freeze_backbone:
         freeze_backbone(model, new)
-    return model
+    result: PreTrainedModel = model
+    return result
 
 
 def check_network(args: ModelArguments, image_size: int) -> None:

@@ -52,17 +52,20 @@ class Clock:
 
 def constant(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
     """Keep the learning rate constant, after a linear warmup of `warmup` epochs."""
-    return get_constant_schedule_with_warmup(optimizer, clock.updates(warmup))
+    result: LRScheduler = get_constant_schedule_with_warmup(optimizer, clock.updates(warmup))
+    return result
 
 
 def linear(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
     """Decrease linearly to zero, after a linear warmup of `warmup` epochs."""
-    return get_linear_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
+    result: LRScheduler = get_linear_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
+    return result
 
 
 def cosine(optimizer: Optimizer, clock: Clock, warmup: float = 0) -> LRScheduler:
     """Decrease along half a cosine to zero, after a linear warmup of `warmup` epochs."""
-    return get_cosine_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
+    result: LRScheduler = get_cosine_schedule_with_warmup(optimizer, clock.updates(warmup), clock.num_steps)
+    return result
 
 
 def one_cycle(optimizer: Optimizer, clock: Clock, pct_start: float = 0.3, div_factor: float = 25.0) -> LRScheduler:

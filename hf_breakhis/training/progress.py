@@ -33,7 +33,7 @@ class PlainLines(TrainerCallback):
         self.title = title
         self.write = write or sys.stderr.write  # looked up now, since tests replace it
 
-    def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write the metrics of a training epoch or of an evaluation."""
         line = epoch_line(self.title, state, logs)
         if line and state.is_world_process_zero:
@@ -48,23 +48,25 @@ class TitledBars(ProgressCallback):
         super().__init__()
         self.title = title
 
-    def on_train_begin(self, args, state, control, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the progress bar of training."""
-        super().on_train_begin(args, state, control, **kwargs)
+        super().on_train_begin(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
         if self.training_bar is not None:
             self.training_bar.set_description(f"{self.title}, training")
             self.training_bar.unit = "step"
 
-    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs: Any) -> None:
+    def on_prediction_step(
+        self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **kwargs: Any
+    ) -> None:
         """Open the progress bar of a prediction, or advance it."""
         opened = self.prediction_bar is None
-        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)
+        super().on_prediction_step(args, state, control, eval_dataloader=eval_dataloader, **kwargs)  # type: ignore[no-untyped-call]
         if opened and self.prediction_bar is not None:
             self.prediction_bar.set_description(f"{self.title}, predicting")
             self.prediction_bar.unit = "batch"
             self.prediction_bar.leave = False
 
-    def on_log(self, args, state, control, logs=None, **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write one line above the progress bar."""
         line = epoch_line(self.title, state, logs)
         if line and self.training_bar is not None:

@@ -69,7 +69,7 @@ class StopAtStep(TrainerCallback):
         """Keep the request."""
         self.request = request
 
-    def on_step_end(self, args, state, control, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save and stop on request; log before each save, so that a resumed epoch's loss is not lost."""
         number = self.request.signal_number or 0
         if args.world_size > 1:  # a signal arrives in different steps, but all processes must stop after the same
@@ -83,7 +83,7 @@ class StopAtStep(TrainerCallback):
             control.should_save |= not _at_end_of_epoch(state)
         control.should_log |= control.should_save
 
-    def on_epoch_end(self, args, state, control, **kwargs: Any) -> None:
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluate and save at the end of an epoch only; the Trainer also calls this when it stops within one."""
         if self.request.signal_number is not None and control.should_training_stop:
             ended = _at_end_of_epoch(state)
@@ -92,4 +92,5 @@ class StopAtStep(TrainerCallback):
 
 
 def _at_end_of_epoch(state: Any) -> bool:
-    return abs(state.epoch - round(state.epoch)) < 1e-6
+    result: bool = abs(state.epoch - round(state.epoch)) < 1e-6
+    return result

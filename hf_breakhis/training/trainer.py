@@ -90,13 +90,13 @@ class BreakHisTrainer(Trainer):
         pixels, labels = self.mixing(inputs["pixel_values"], inputs["labels"], key)  # type: ignore[misc]
         return {**inputs, "pixel_values": pixels, "labels": labels}
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
         if self.args.sampler == "balanced":
             dataset: Any = self.train_dataset if train_dataset is None else train_dataset
             return BalancedSampler(dataset.labels, self.args.data_seed or self.args.seed)
         return super()._get_train_sampler(train_dataset)
 
-    def predict_in_full(self, images: Dataset, part: str) -> np.ndarray:
+    def predict_in_full(self, images: Dataset[Any], part: str) -> np.ndarray:
         """Return (n, num_classes) logits in float32, whatever the precision of training.
 
         So the scores of a run are those that its saved weights give everywhere.
@@ -107,7 +107,7 @@ class BreakHisTrainer(Trainer):
 
     def evaluation_loop(
         self,
-        dataloader: DataLoader,
+        dataloader: DataLoader[Any],
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
@@ -128,12 +128,12 @@ class BreakHisTrainer(Trainer):
         metrics = {**output.metrics, name: float(loss({"logits": logits.double()}, labels))}
         return output._replace(metrics=metrics)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Return a loader of every image of the part."""
         with _every_batch(self.args):
             return super().get_eval_dataloader(eval_dataset)
 
-    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+    def get_test_dataloader(self, test_dataset: Dataset[Any]) -> DataLoader[Any]:
         """Return a loader of every image of the part."""
         with _every_batch(self.args):
             return super().get_test_dataloader(test_dataset)
@@ -186,7 +186,7 @@ class EpochOfAugmentation(TrainerCallback):
     The data loader of accelerate sets it too, but not when it divides batches over several processes.
     """
 
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Set the epoch, which is a fraction after a resume."""
         train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 

@@ -66,7 +66,7 @@ class Checked:
     sd_b: float = 0.0
 
 
-def check_image(key: int, image: dict) -> Checked:
+def check_image(key: int, image: dict[str, Any]) -> Checked:
     """Decode one image, given as `{"bytes": ...}` or `{"path": ...}`, and measure it."""
     try:
         content = Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]

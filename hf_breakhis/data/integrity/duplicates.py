@@ -247,7 +247,8 @@ def _flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _minimum_of_flips(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return _flips(first, second).min(0)
+    result: np.ndarray = _flips(first, second).min(0)
+    return result
 
 
 def _equal_pairs(values: Sequence[str]) -> Iterator[tuple[int, int]]:

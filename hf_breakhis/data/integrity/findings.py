@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -29,7 +30,7 @@ class Finding:
         """Return a sentence that names up to three of the images."""
         return f"{self.what}: {few([f'{name} ({more})' if more else name for name, more in self.images.items()])}."
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return what goes into a JSON file: everything."""
         return {"kind": self.kind, "count": len(self.images), "sentence": str(self), "images": self.images}
 
@@ -58,12 +59,16 @@ class Findings:
     @property
     def colors(self) -> pd.DataFrame:
         """`file_name` and `COLORS`: mean and deviation of red, green and blue over the whole frame, 0 to 1."""
-        return self.table.select(["file_name", *COLORS]).to_pandas()
+        result: pd.DataFrame = self.table.select(["file_name", *COLORS]).to_pandas()
+        return result
 
     @property
     def files(self) -> pd.DataFrame:
         """`file_name` and the fields of `Checked` but its key and colours."""
-        return self.table.select([name for name in self.table.column_names if name not in COLORS]).to_pandas()
+        result: pd.DataFrame = self.table.select(
+            [name for name in self.table.column_names if name not in COLORS]
+        ).to_pandas()
+        return result
 
     @property
     def findings(self) -> list[str]:

@@ -204,7 +204,9 @@ def _alike(row: Mapping[Any, Any]) -> str:
     return f"{row['distance']} of 255 waves differ, {row['turn']}"
 
 
-def _count(table: pd.DataFrame, classes: tuple[str, ...], expected: list[BreakHisName] | None) -> dict[str, dict]:
+def _count(
+    table: pd.DataFrame, classes: tuple[str, ...], expected: list[BreakHisName] | None
+) -> dict[str, dict[str, Any]]:
     """Return {aspect: {value: {"expected", "found"}}}."""
     counts = {}
     order = (*CLASSES, *TUMOR_TYPES, *MAGNIFICATIONS)

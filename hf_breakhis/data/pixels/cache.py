@@ -72,7 +72,8 @@ class PixelCache:
             # Else this process would in the end count the whole file as its memory, once for each worker.
             self._map.madvise(mmap.MADV_DONTNEED)
             self._read = 0
-        return pixels
+        result: np.ndarray = pixels
+        return result
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -152,7 +153,8 @@ def is_intact(path: Path) -> bool:
     """Return whether a cache holds the bytes that were written to it; about a second for a gigabyte."""
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return path.stat().st_size == about["num_bytes"] and _checksum(path) == about["crc32"]
+        result: bool = path.stat().st_size == about["num_bytes"] and _checksum(path) == about["crc32"]
+        return result
     except (OSError, ValueError, LookupError, TypeError):  # not there, or not ours
         return False
 
@@ -171,7 +173,7 @@ def _checksum(path: Path) -> int:
     return found
 
 
-class _Filling(Dataset):
+class _Filling(Dataset[Any]):
     """Decode images and write them to their places in the file; a worker of a data loader does it when asked."""
 
     def __init__(self, source: PixelSource, path: Path, offset: int, shape: Sequence[int]) -> None:

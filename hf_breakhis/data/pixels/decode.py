@@ -48,7 +48,8 @@ def _decode_fast(content: bytes) -> np.ndarray | None:
     from kornia_rs.io import decode_image_png_u8
 
     try:
-        return decode_image_png_u8(content, (height, width), "rgb")
+        result: np.ndarray | None = decode_image_png_u8(content, (height, width), "rgb")
+        return result
     except Exception as error:
         # What it cannot decode it tells by the plain class, and Pillow looks again; any other is a fault of this call.
         if type(error) is not Exception:

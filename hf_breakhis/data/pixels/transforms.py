@@ -58,9 +58,9 @@ def resize(pixels: torch.Tensor, to: Preprocessing | int) -> torch.Tensor:
     """
     how = as_preprocessing(to)
     side, mode = how.image_size, _MODES[how.interpolation]
+    resized: torch.Tensor = F.resize(pixels, [side, side] if how.crop == "none" else [side], mode, antialias=True)
     if how.crop == "none":
-        return F.resize(pixels, [side, side], mode, antialias=True)
-    resized = F.resize(pixels, [side], mode, antialias=True)
+        return resized
     # As the image processors of transformers do; torchvision's CenterCrop rounds half a pixel to even.
     top, left = ((length - side) // 2 for length in resized.shape[-2:])
     return resized[..., top : top + side, left : left + side]
@@ -111,7 +111,7 @@ class DecodedPixels:
         return out
 
 
-class ImageDataset(torch.utils.data.Dataset):
+class ImageDataset(torch.utils.data.Dataset[Any]):
     """Images as the network wants them, made when they are asked for.
 
     Args:
@@ -164,9 +164,10 @@ class ImageDataset(torch.utils.data.Dataset):
             {"pixel_values": value, "labels": int(self.labels[i])} for value, i in zip(values, indices, strict=True)
         ]
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one image; see `__getitems__`."""
-        return self.__getitems__([index])[0]
+        result: dict[str, Any] = self.__getitems__([index])[0]
+        return result
 
 
 class WholeBatches(ImageDataset):
@@ -181,14 +182,15 @@ class WholeBatches(ImageDataset):
         labels = torch.from_numpy(self.labels[np.asarray(indices, dtype=np.int64)])
         return {"pixel_values": self.batch(indices), "labels": labels}
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one image; its label is a tensor without axes."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
 
 def whole_batch(batch: Any) -> dict[str, torch.Tensor]:
     """Return the batch as it is: the `collate_fn` of `WholeBatches`."""
-    return batch
+    result: dict[str, torch.Tensor] = batch
+    return result
 
 
 def stream(dataset: datasets.Dataset, column: str) -> Iterator[Any]:

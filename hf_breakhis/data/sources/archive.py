@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import datasets
 
@@ -52,7 +53,7 @@ def load_archive(path: Path) -> Images:
     return arrange_once(str(path), ("archive",), lambda: file_stamp([path]), make, rows, stamp)
 
 
-def _generate(path: str) -> Iterator[dict]:
+def _generate(path: str) -> Iterator[dict[str, Any]]:
     for place, content in walk_archive(Path(path), is_listed=lambda name: kind_of(name) != IMAGE):
         name = PurePosixPath(place).name
         if kind_of(name) == IMAGE:

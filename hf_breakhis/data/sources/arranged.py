@@ -114,7 +114,8 @@ class _Places(Mapping[str, list[str]]):
         self.content = content
 
     def __getitem__(self, kind: str) -> list[str]:
-        return json.loads(self.content)[kind]
+        result: list[str] = json.loads(self.content)[kind]
+        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(json.loads(self.content))

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -132,7 +133,7 @@ class _Fetch:
         """Return how many bytes are on the disk."""
         return self.part.stat().st_size if self.part.is_file() else 0
 
-    def _request(self, bar: tqdm) -> None:
+    def _request(self, bar: "tqdm[Any]") -> None:
         """Ask for what is missing and write what comes.
 
         Raises:
@@ -177,7 +178,7 @@ class _Fetch:
                 f"new address on the BreakHis page of the Federal University of Parana, {_INSTEAD}."
             ) from error
 
-    def _receive(self, answer: http.client.HTTPResponse, offset: int, bar: tqdm) -> None:
+    def _receive(self, answer: http.client.HTTPResponse, offset: int, bar: "tqdm[Any]") -> None:
         """Write the body of an answer behind what is there, or anew if it is the whole file."""
         length = _number(answer.headers["Content-Length"])
         if answer.status == 206:

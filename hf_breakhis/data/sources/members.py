@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -202,7 +202,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> byte
         raise _refuse(member.filename, path, f"cannot be read ({error})") from error
 
 
-def _bar(total: int) -> tqdm:
+def _bar(total: int) -> "tqdm[Any]":
     return tqdm(total=total, desc="Reading archive", unit="B", unit_scale=True, disable=None)
 
 

@@ -224,4 +224,5 @@ def _fat(canvas: Canvas, traits: Traits, depth: np.ndarray) -> np.ndarray:
     np.maximum.at(nearest, pixel, inside)
     other = inside < nearest[pixel]
     np.maximum.at(second, pixel[other], inside[other])
-    return np.minimum(nearest, 0.6 * (nearest - second)).reshape(depth.shape)
+    result: np.ndarray = np.minimum(nearest, 0.6 * (nearest - second)).reshape(depth.shape)
+    return result

@@ -66,7 +66,8 @@ class Canvas:
         upper += right * (lattice[corner + 1] - upper)
         lower = lattice[corner + width]
         lower += right * (lattice[corner + width + 1] - lower)
-        return upper + down * (lower - upper)
+        result: np.ndarray = upper + down * (lower - upper)
+        return result
 
     def points(
         self, layer: int, pitch: float, margin: float, jitter: float = 0.85
@@ -142,7 +143,8 @@ def uniform(point: np.ndarray, channel: int) -> np.ndarray:
 def normal(point: np.ndarray, channel: int) -> np.ndarray:
     """Return a number from a bell curve of variance 1 for each hash (a sum of three uniform ones, so within 3)."""
     first, second, third = (uniform(point, 1000 + 3 * channel + part) for part in range(3))
-    return 2 * (first + second + third - np.float32(1.5))
+    result: np.ndarray = 2 * (first + second + third - np.float32(1.5))
+    return result
 
 
 def smoothstep(low: float | np.ndarray, high: float | np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -155,10 +157,12 @@ def _unit(bits: np.ndarray) -> np.ndarray:
 
 
 def _ease(t: np.ndarray) -> np.ndarray:
-    return t * t * (3 - 2 * t)
+    result: np.ndarray = t * t * (3 - 2 * t)
+    return result
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
     bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    return bits ^ (bits >> np.uint32(16))
+    result: np.ndarray = bits ^ (bits >> np.uint32(16))
+    return result

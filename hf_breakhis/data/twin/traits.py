@@ -187,7 +187,8 @@ def _malignancy(name: BreakHisName, settings: TwinSettings, patient: float, fiel
 def _stain(
     density: tuple[float, float, float], patient: np.ndarray, shot: np.ndarray, other: np.ndarray
 ) -> np.ndarray:
-    return np.array(density) * np.exp(0.09 * patient + 0.12 * patient.mean() + 0.03 * shot + other)
+    result: np.ndarray = np.array(density) * np.exp(0.09 * patient + 0.12 * patient.mean() + 0.03 * shot + other)
+    return result
 
 
 def key_of(settings: TwinSettings, purpose: str, text: str) -> int:

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 from tqdm import tqdm
@@ -109,7 +110,7 @@ def write_twin(folder: str | Path, settings: TwinSettings, num_proc: int | None 
     return folder
 
 
-def _holds(folder: Path, about: dict) -> bool:
+def _holds(folder: Path, about: dict[str, Any]) -> bool:
     """Tell whether `folder` holds the twin that is asked for; an empty or absent folder does not.
 
     Raises:
@@ -154,6 +155,6 @@ def _write_chunk(chunk: tuple[Path, list[str], TwinSettings]) -> int:
     return len(names)
 
 
-def _advance(bar: tqdm, counts: Iterable[int]) -> None:
+def _advance(bar: "tqdm[Any]", counts: Iterable[int]) -> None:
     for count in counts:
         bar.update(count)

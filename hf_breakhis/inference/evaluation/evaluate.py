@@ -135,7 +135,10 @@ def _predictions(images: Images, mapped: ClassMap, logits: np.ndarray) -> pd.Dat
     scores |= {f"prob_{name}": prob[:, k] for k, name in enumerate(mapped.classes)}
     text = table[list(TEXT)].fillna("")
     described = pd.concat([table[["file_name", "label"]], text], axis=1)
-    return described.assign(fold=0, part="test", seen_in_training=False, **scores, predicted=prob.argmax(1))
+    result: pd.DataFrame = described.assign(
+        fold=0, part="test", seen_in_training=False, **scores, predicted=prob.argmax(1)
+    )
+    return result
 
 
 def _training_rows(training: TrainingSet, model_classes: Sequence[str], mapped: ClassMap) -> pd.DataFrame:

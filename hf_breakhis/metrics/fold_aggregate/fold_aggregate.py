@@ -103,13 +103,14 @@ def mean_and_sd(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     rows = [flat_scores(report) for report in reports]
     table = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
-    return plain(
+    result: dict[str, Any] = plain(
         {
             "mean": {name: values.mean() for name, values in table.items()},
             "sd": {name: values.std(ddof=1) if len(values) > 1 else None for name, values in table.items()},
             "mean_confusion_matrix": np.mean([report["confusion_matrix"] for report in reports], axis=0),
         }
     )
+    return result
 
 
 def flat_scores(report: dict[str, Any], prefix: str = "") -> dict[str, float | None]:
@@ -173,5 +174,7 @@ class FoldAggregate(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, folds, probabilities=None, classes=BINARY_CLASSES):
+    def _compute(
+        self, predictions: Any, references: Any, folds: Any, probabilities: Any = None, classes: Any = BINARY_CLASSES
+    ) -> dict[str, Any]:
         return fold_aggregate(references, predictions, folds, probabilities, classes)

@@ -110,7 +110,8 @@ def class_scores(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str
         "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=numbers),
         "num_images": len(truth),
     }
-    return plain(report)
+    result: dict[str, Any] = plain(report)
+    return result
 
 
 def probability_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
@@ -127,13 +128,14 @@ def probability_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str
         # `as_probabilities` allows for rounding, as of a softmax in single precision; scikit-learn warns of it.
         warnings.filterwarnings("ignore", "The y_prob values do not sum to one")
         brier = metrics.brier_score_loss(truth, probabilities, labels=range(num_classes))
-    return plain(
+    result: dict[str, float | None] = plain(
         {
             "roc_auc": np.mean(areas) if judged else None,
             "average_precision": np.mean(average) if judged else None,
             "brier": brier,
         }
     )
+    return result
 
 
 def as_classes(values: ArrayLike, what: str, num_classes: int) -> np.ndarray:
@@ -186,5 +188,7 @@ class ImageReport(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, probabilities=None, classes=BINARY_CLASSES):
+    def _compute(
+        self, predictions: Any, references: Any, probabilities: Any = None, classes: Any = BINARY_CLASSES
+    ) -> dict[str, Any]:
         return image_report(references, predictions, probabilities, classes)

@@ -137,5 +137,7 @@ class RecognitionRate(evaluate.Metric):
             ),
         )
 
-    def _compute(self, predictions, references, patient_ids, probabilities=None, num_classes=2):
+    def _compute(
+        self, predictions: Any, references: Any, patient_ids: Any, probabilities: Any = None, num_classes: Any = 2
+    ) -> dict[str, Any]:
         return recognition_rate(references, predictions, patient_ids, probabilities, num_classes)

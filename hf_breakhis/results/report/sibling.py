@@ -41,7 +41,8 @@ def _neighbours(run: Run) -> list[Run]:
 
 
 def _is_honest(protocol: dict[str, Any]) -> bool:
-    return protocol["split_by"] == "specimen" and protocol["stratify"] and protocol["carry_over"] == "none"
+    result: bool = protocol["split_by"] == "specimen" and protocol["stratify"] and protocol["carry_over"] == "none"
+    return result
 
 
 def _is_sibling(other: Run, run: Run, fields: tuple[str, ...]) -> bool:

@@ -64,4 +64,5 @@ def _shared(test: pd.DataFrame, train: pd.DataFrame, column: str) -> int | None:
 def _share(rows: list[dict[str, Any]], name: str) -> float | None:
     if any(row[name] is None for row in rows):
         return None
-    return sum(row[name] for row in rows) / sum(row["test_images"] for row in rows)
+    result: float | None = sum(row[name] for row in rows) / sum(row["test_images"] for row in rows)
+    return result

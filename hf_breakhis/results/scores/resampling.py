@@ -203,7 +203,8 @@ def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[n
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    result: np.ndarray = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return result
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -221,4 +222,5 @@ def _matthews(right: np.ndarray, support: np.ndarray, drawn: np.ndarray) -> np.n
     total = support.sum(1)
     covariance = right * total - (support * drawn).sum(1)
     spread = np.sqrt((total**2 - (support**2).sum(1)) * (total**2 - (drawn**2).sum(1)))
-    return np.nan_to_num(_ratio(covariance, spread))
+    result: np.ndarray = np.nan_to_num(_ratio(covariance, spread))
+    return result
