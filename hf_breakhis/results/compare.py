@@ -14,6 +14,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.formatting import things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.published.anchors import anchors_for
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import RESAMPLES
 from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
@@ -74,6 +75,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
         "interval": next(iter(Run(folders[0]).members().values())).summary["interval"],
         "runs": rows,
         "pairs": pairs,
+        "anchors": anchors_for(summaries[0]["data"]),
         "margin": margin,
         "sentence": _sentence(rows, pairs),
         "warnings": to_json(_warnings(rows, summaries)),

@@ -1,6 +1,7 @@
 """Predictions of other programs: what is read, what is refused, and what their scores are."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,60 @@ def test_a_command_that_needs_weights_says_that_there_are_none(reduced, tmp_path
     error = capsys.readouterr().err
     assert "holds predictions of another program and no model" in error
     assert error.count("\n") == 1
+
+
+def test_a_training_list_says_what_leaks(tmp_path, capsys):
+    """Patients of half of the test images are in the list, and one test image itself is."""
+    own = sorted(NAMES)[::2]
+    in_training = [name for name in expected_file_names() if name not in NAMES and name.rsplit("-", 2)[0] in
+                   {one.rsplit("-", 2)[0] for one in own}]  # fmt: skip
+    path = table(tmp_path, rows(["0.5"] * len(NAMES)))
+    (tmp_path / "train.txt").write_text("\n".join([NAMES[0], *in_training]))
+    run = tmp_path / "run"
+    assert main(["score", str(path), "--train", str(tmp_path / "train.txt"), "--output_dir", str(run)]) == 0
+    leakage = json.loads((run / "summary.json").read_text())["leakage"]
+    patients = {name.rsplit("-", 2)[0] for name in [NAMES[0], *in_training]}
+    expected = np.mean([name.rsplit("-", 2)[0] in patients for name in NAMES])
+    assert leakage["share_same_patient"] == pytest.approx(expected)
+    assert leakage["share_seen"] == pytest.approx(1 / len(NAMES))
+    page = (run / "report.html").read_text()
+    assert "No training list was given" not in page
+    assert main(["score", str(path), "--train", str(tmp_path / "absent.txt"), "--output_dir", str(run)]) == 2
+    assert "absent.txt" in capsys.readouterr().err
+
+
+def test_percent_of_both_classes_is_read_as_probability(tmp_path):
+    read = read_foreign(table(tmp_path, rows(["25,75", "60,40"], "file_name,benign,malignant")), {})
+    assert read.rows["prob_malignant"].tolist() == [0.75, 0.4]
+    one = read_foreign(table(tmp_path, rows(["75", "40"])), {}, "percent")
+    assert one.rows["prob_malignant"].tolist() == [0.75, 0.4]
+
+
+def test_scores_of_eight_tumour_types_are_a_run_of_eight_classes(tmp_path):
+    codes = ["A", "F", "PT", "TA", "DC", "LC", "MC", "PC"]
+    types = [name.split("_")[2].split("-")[0] for name in NAMES]
+    values = [",".join("0.86" if code == own else "0.02" for code in codes) for own in types]
+    path = table(
+        tmp_path, rows([f"{value},{i % 2}" for i, value in enumerate(values)], ",".join(["image", *codes, "fold"]))
+    )
+    run = tmp_path / "run"
+    assert main(["score", str(path), "--output_dir", str(run)]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["classes"] == codes
+    assert summary["image"]["pooled"]["accuracy"]["value"] == 1.0
+
+
+def test_memory_does_not_grow_with_columns_that_are_not_used(tmp_path):
+    """A table of 40 MB, of which two narrow columns are used."""
+    unused = ",".join(["x" * 400] * 2000)
+    path = tmp_path / "wide.csv"
+    with path.open("w") as stream:
+        stream.write("file_name,prob_malignant," + ",".join(f"c{i}" for i in range(2000)) + "\n")
+        stream.writelines(f"{name},0.5,{unused}\n" for name in NAMES[:50])
+    assert path.stat().st_size > 40e6 - 1e6
+    tracemalloc.start()
+    read = read_foreign(path, {})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(read.rows) == 50
+    assert peak < 10e6

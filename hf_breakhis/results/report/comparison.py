@@ -60,8 +60,21 @@ def comparison_table(comparison: dict[str, Any]) -> str:
             f"{_bounds(accuracy['seeds_low'], accuracy['seeds_high']):>20}{score(pair['p_holm']):>11}"
         )
     lines += [line for pair in comparison["pairs"] if pair["non_inferior"] for line in _margin(comparison, pair)]
+    lines += _published(comparison["anchors"])
     text = "\n".join([*lines, "", "Research software: not for diagnosis."])
     return text.replace(ABSENT, "-")
+
+
+def _published(anchors: list[dict[str, Any]]) -> list[str]:
+    """Return published results as lines of a table; none if there are none."""
+    if not anchors:
+        return []
+    lines = ["", f"{'Published':<34}{'Value':>8}  {'Kept apart':<20}Score"]
+    lines.append("-" * 97)
+    for row in anchors:
+        kept = f"{row['kept_apart']} ({row['status']})"
+        lines.append(f"{row['name'][:33]:<34}{score(row['value']):>8}  {kept:<20}{row['score'][:33]}")
+    return [*lines, "Other splits and images were tested; the page and comparison.json have protocols and sources."]
 
 
 def _bounds(low: float | None, high: float | None) -> str:
