@@ -1,5 +1,6 @@
 """The card of a model: what it is, what its score is worth, on whom it fails, and how to call it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -16,7 +17,7 @@ from hf_breakhis.hub.facts import parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import Weights
-from hf_breakhis.results.formatting import rate_name
+from hf_breakhis.results.formatting import interval, rate_name
 from hf_breakhis.results.scores.estimands import MEANING
 
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
@@ -72,7 +73,11 @@ class Place:
 
 
 def model_card(
-    weights: Weights, place: Place, examples: list[Example], maps: dict[str, Any] | None = None
+    weights: Weights,
+    place: Place,
+    examples: list[Example],
+    maps: dict[str, Any] | None = None,
+    evaluations: Sequence[dict[str, Any]] = (),
 ) -> ModelCard:
     """Return the card of the weights of a run; every number comes from the run's files.
 
@@ -81,6 +86,7 @@ def model_card(
         place: where it goes up.
         examples: pictures that go up beside the card.
         maps: index of the heat maps that go up beside it, None where there are none.
+        evaluations: of these weights on other images, of `evaluations_of`.
 
     Raises:
         InputError: the weights are of no run, or the run was not scored.
@@ -100,6 +106,7 @@ def model_card(
                 for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],
         named=partial(rate_name, classes=facts.labels),
         words=paper_words(recipe), types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
+        evaluations=evaluations, interval=interval,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")

@@ -1,7 +1,7 @@
 """Publish a run: its model, card, figures and records as a folder, then to the Hub, the card last."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.card import Example, Place, model_card
+from hf_breakhis.hub.evaluations import evaluations_of
 from hf_breakhis.hub.facts import public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
@@ -87,13 +88,16 @@ def _of_run(run: Path, fold: str) -> Weights:
     return weights
 
 
-def write_publication(weights: Weights, place: Place, folder: Path) -> Publication:
+def write_publication(
+    weights: Weights, place: Place, folder: Path, evaluations: Sequence[dict[str, Any]] = ()
+) -> Publication:
     """Write the folder that goes up: weights, processor, card, figures, examples and the records of the run.
 
     Args:
         weights: of a finished run.
         place: where it is to go up.
         folder: a new or empty folder, or that of an earlier publication.
+        evaluations: on other images, of `evaluations_of`; the card shows those of these weights.
 
     Raises:
         InputError: the run was not scored, the weights cannot be loaded, or a file tells of this machine or its user.
@@ -104,17 +108,18 @@ def write_publication(weights: Weights, place: Place, folder: Path) -> Publicati
         if not (run / name).is_file():
             raise InputError(f"{run} has no {name}; `hf-breakhis report {run}` writes it.")
     require_replaceable(folder, PUBLICATION)
+    own = [row for row in evaluations if row["weights_sha256"] == weights.sha256]
 
     def fill(beside: Path) -> None:
         with publishable(weights) as public:
-            _fill(public, place, beside)
+            _fill(public, place, beside, own)
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PUBLICATION)
     return Publication(folder, place.revision, weights)
 
 
-def _fill(weights: Weights, place: Place, folder: Path) -> None:
+def _fill(weights: Weights, place: Place, folder: Path, evaluations: list[dict[str, Any]]) -> None:
     run = weights.require_run()
     for name in MODEL_FILES:
         shutil.copyfile(weights.folder / name, folder / name)
@@ -129,7 +134,8 @@ def _fill(weights: Weights, place: Place, folder: Path) -> None:
         if figure is not None:
             (folder / FIGURES_FOLDER / f"{name}.png").write_bytes(figure_bytes(figure, "png"))
     examples = copy_examples(weights, folder)
-    write_text(folder / "README.md", str(model_card(weights, place, examples, copy_maps(weights, folder))))
+    card = model_card(weights, place, examples, copy_maps(weights, folder), evaluations)
+    write_text(folder / "README.md", str(card))
 
 
 def public_recipe(run: Run) -> str:
@@ -257,18 +263,24 @@ def branch_of(weights: Weights) -> str:
 
 
 def publications(
-    run: Path, repo_id: str, which: str, folder: Path, revision: str | None = None
+    run: Path,
+    repo_id: str,
+    which: str,
+    folder: Path,
+    revision: str | None = None,
+    evaluated: Sequence[Path] = (),
 ) -> Iterator[Publication]:
     """Write and yield what `--weights` names, one after the other.
 
     With `all` these are fold 0 on the main branch, so that the repository's plain name works, then a branch `fold-i`
-    for each fold.
+    for each fold. `evaluated` are evaluated runs of these weights, which their cards cite.
     """
     chosen = choose_weights(run, which)
+    evaluations = evaluations_of(evaluated, chosen)
     if which != "all":
-        yield write_publication(chosen[0], Place(repo_id, revision), folder)
+        yield write_publication(chosen[0], Place(repo_id, revision), folder, evaluations)
         return
     branches = tuple(branch_of(weights) for weights in chosen)
-    yield write_publication(chosen[0], Place(repo_id, None, branches), folder / "main")
+    yield write_publication(chosen[0], Place(repo_id, None, branches), folder / "main", evaluations)
     for weights, branch in zip(chosen, branches, strict=True):
-        yield write_publication(weights, Place(repo_id, branch, branches), folder / branch)
+        yield write_publication(weights, Place(repo_id, branch, branches), folder / branch, evaluations)

@@ -260,3 +260,19 @@ def test_only_an_evaluated_run_is_replaced(elsewhere, run, tmp_path, capsys):
     assert main(["evaluate", str(run), *OTHER, "--output_dir", str(copied)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert (copied / "fold-0" / "model" / "model.safetensors").is_file()
+
+
+def test_a_card_cites_evaluations_of_its_weights(run, elsewhere, of_fold, tmp_path, capsys):
+    publish = ["publish", str(run), "--repo_id", "user/tiny", "--dry_run", "--folder", str(tmp_path / "publish")]
+    assert main([*publish, "--evaluated", str(elsewhere)]) == 0
+    card = (tmp_path / "publish" / "README.md").read_text()
+    external = next(row for row in summary_of(elsewhere)["evaluation"]["scores"] if row["score"] == "accuracy")
+    assert f"{external['external']['value']:.3f} ({external['external']['low']:.3f} to" in card
+    assert f"{external['difference']['value']:+.3f}" in card
+    assert "nobody has looked" not in card
+    assert str(elsewhere) not in card
+    for given, line in ((of_fold, "evaluates other weights"), (run, "is not an evaluated run")):
+        assert main([*publish, "--evaluated", str(given)]) == 2
+        assert line in capsys.readouterr().err
+    assert main(publish) == 0
+    assert "nobody has looked" in (tmp_path / "publish" / "README.md").read_text()

@@ -22,6 +22,10 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     create_pr: Annotated[bool, typer.Option("--create_pr", help="Create a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch of the repository.")] = None,
+    evaluated: Annotated[
+        list[Path] | None,
+        typer.Option(help="Evaluated run of these weights, which the card cites; may be given several times."),
+    ] = None,
     token: Annotated[
         str | None, typer.Option(help="Access token. Default: HF_TOKEN, or that of `hf auth login`.")
     ] = None,
@@ -47,7 +51,7 @@ def publish(
     if not dry_run:
         require_login()
         claim_model(repo_id, private, [branch_of(one) for one in chosen] if weights == "all" else [revision or ""])
-    for publication in publications(run, repo_id, weights, folder or run / "publish", revision):
+    for publication in publications(run, repo_id, weights, folder or run / "publish", revision, evaluated or ()):
         for name, size in publication.files:
             typer.echo(f"{size:>12,}  {name}")
         typer.echo(
