@@ -81,6 +81,12 @@ class DataArguments:
         "Share of the training groups of each fold that is used, above 0; the groups of a smaller share are part of "
         "every larger one.",
     )
+    train_magnifications: list[str] = described(
+        [], "Magnifications of the training and validation images. Default: those of magnifications."
+    )
+    test_magnifications: list[str] = described(
+        [], "Magnifications of the test images. Default: those of magnifications."
+    )
     stratify: bool = described(True, "Keep the class proportions in every part of a split.")
     split_seed: int = described(42, "Random seed of the split.")
     fold: str = described("all", "Folds to train: all, one number from 0, or refit (train on all but the reserve).")
@@ -110,7 +116,14 @@ class DataArguments:
         wrong = [name for name in self.magnifications if name not in MAGNIFICATIONS]
         require(not wrong, f"`magnifications` has {wrong}; choose from {list(MAGNIFICATIONS)}.")
         require(bool(self.magnifications), f"`magnifications` is empty; choose from {list(MAGNIFICATIONS)}.")
-        for name in ("magnifications", "tumor_types", "test_patients"):
+        for name in ("train_magnifications", "test_magnifications"):
+            wrong = [one for one in getattr(self, name) if one not in self.magnifications]
+            require(not wrong, f"`{name}` has {wrong}; choose from `magnifications`, {self.magnifications}.")
+        alone = not self.train_magnifications or self.fold != "refit"
+        require(alone, "`fold` is refit, which trains on all images; leave `train_magnifications` out.")
+        for name in (
+            *("magnifications", "train_magnifications", "test_magnifications", "tumor_types", "test_patients"),
+        ):
             value = getattr(self, name)
             twice = next((item for item in value if value.count(item) > 1), "")
             require(not twice, f"`{name}` contains {twice} twice. Remove one.")

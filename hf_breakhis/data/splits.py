@@ -32,7 +32,7 @@ from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
 
 PARTS = ("train", "validation", "test", "reserve")
-UNUSED = "unused"  # rows of the training groups that `train_share` leaves out
+UNUSED = "unused"  # rows that `train_share`, `train_magnifications` or `test_magnifications` leaves out
 MAX_DRAWS = 100
 
 
@@ -70,10 +70,42 @@ def split_images(dataset: datasets.Dataset, data: DataArguments, split_seed: int
         classes=dataset.features["label"].names,
         test_patients=data.test_patients,
     )
-    if data.train_share == 1:
+    if data.train_share < 1:
+        groups = groups_of(len(labels), columns, data.split_by)
+        folds = [with_share(fold, labels, groups, data.train_share, seed) for fold in folds]
+    if not data.train_magnifications and not data.test_magnifications:
         return folds
-    groups = groups_of(len(labels), columns, data.split_by)
-    return [with_share(fold, labels, groups, data.train_share, seed) for fold in folds]
+    own = np.array(dataset["magnification"])
+    kept = [with_magnifications(fold, own, data.train_magnifications, data.test_magnifications) for fold in folds]
+    classes = dataset.features["label"].names
+    for fold in kept:
+        for name in ("train", "test"):
+            missing = sorted({*range(len(classes))} - {*labels[getattr(fold, name)].tolist()})
+            if missing:
+                raise InputError(
+                    f"Fold {fold.index} has no {classes[missing[0]]} image in its {name} part. "
+                    f"Give more of them in `{name}_magnifications`."
+                )
+    return kept
+
+
+def with_magnifications(fold: Fold, own: np.ndarray, train: Sequence[str], test: Sequence[str]) -> Fold:
+    """Return the fold with the images of its parts that have these magnifications; the others are `unused`.
+
+    Args:
+        fold: whose reserve is kept.
+        own: (n_images,) the magnification of each image.
+        train: magnifications of the training and the validation set; none for all.
+        test: of the test set; none for all.
+    """
+    parts = {"train": train, "validation": train, "test": test}
+    kept, left = {}, [fold.unused]
+    for name, wanted in parts.items():
+        rows = getattr(fold, name)
+        stays = np.isin(own[rows], list(wanted)) if wanted else np.ones(len(rows), dtype=bool)
+        kept[name] = rows[stays]
+        left.append(rows[~stays])
+    return replace(fold, **kept, unused=np.sort(np.concatenate(left)))
 
 
 def with_share(fold: Fold, labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> Fold:

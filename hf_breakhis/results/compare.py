@@ -17,7 +17,7 @@ from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.published.anchors import anchors_for
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import RESAMPLES
-from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_scores, paired_scores
+from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_interval, mean_scores, paired_scores
 from hf_breakhis.results.scores.warnings import GENERATED, Caution, Kind, design, to_json
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
@@ -77,6 +77,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
         "pairs": pairs,
         "anchors": anchors_for(summaries[0]["data"]),
         "margin": margin,
+        "is_matrix": len({tuple(row["train_magnifications"] or ()) for row in rows}) > 1,
         "sentence": _sentence(rows, pairs),
         "warnings": to_json(_warnings(rows, summaries)),
     }
@@ -135,6 +136,8 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
         "accuracy": pooled["accuracy"],
         "roc_auc": pooled["roc_auc"],
         "recognition_rate": _recognition(every),
+        "train_magnifications": recipe.get("train_magnifications") or recipe.get("magnifications"),
+        "by_magnification": _by_magnification(every),
         "repeats": [row["accuracy"] for row in summary.get("repeats", [])],
         "averages": ours,
         "per_fold": [{"fold": r["fold"], "accuracy": r["accuracy"], "per_class": r["per_class"]}
@@ -149,6 +152,17 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
             "folds": _beside(one["image"]["per_fold"], classifier.folds, comparable) if same_folds else [],
         },
     }  # fmt: skip
+
+
+def _by_magnification(summaries: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Return the accuracy at each test magnification, the mean over repeats with the mean of their intervals."""
+    parts = [summary["by_magnification"] or {} for summary in summaries]
+    found = {}
+    for name in parts[0]:
+        scores = [part[name]["accuracy"] for part in parts if name in part]
+        values = [score["value"] for score in scores]
+        found[name] = mean_interval(None if None in values else float(np.mean(values)), scores)
+    return found
 
 
 def _recognition(summaries: list[dict[str, Any]]) -> float | None:

@@ -67,6 +67,7 @@ FREE_FIELDS = (
 FORMER_VALUES = {
     "normalization": "imagenet", "crop": "none", "interpolation": "bilinear", "loss": "cross_entropy",
     "mixup": 0.0, "cutmix": 0.0, "train_share": 1.0,
+    "train_magnifications": [], "test_magnifications": [],
 }  # fmt: skip
 
 

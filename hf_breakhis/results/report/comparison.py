@@ -60,9 +60,23 @@ def comparison_table(comparison: dict[str, Any]) -> str:
             f"{_bounds(accuracy['seeds_low'], accuracy['seeds_high']):>20}{score(pair['p_holm']):>11}"
         )
     lines += [line for pair in comparison["pairs"] if pair["non_inferior"] for line in _margin(comparison, pair)]
+    if comparison["is_matrix"]:
+        lines += _matrix(comparison["runs"])
     lines += _published(comparison["anchors"])
     text = "\n".join([*lines, "", "Research software: not for diagnosis."])
     return text.replace(ABSENT, "-")
+
+
+def _matrix(runs: list[dict[str, Any]]) -> list[str]:
+    """Return the accuracies by trained and tested magnification as lines of a table."""
+    columns = list(runs[0]["by_magnification"])
+    lines = ["", f"{'Accuracy, trained on':<40}" + "".join(f"{f'on {name}':>12}" for name in columns)]
+    lines.append("-" * len(lines[-1]))
+    for row in runs:
+        name = f"{', '.join(row['train_magnifications'] or ['unknown'])} ({row['name']})"
+        cells = (value_of(row["by_magnification"].get(column)) for column in columns)
+        lines.append(f"{name[:39]:<40}" + "".join(f"{score(cell):>12}" for cell in cells))
+    return lines
 
 
 def _published(anchors: list[dict[str, Any]]) -> list[str]:

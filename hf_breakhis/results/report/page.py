@@ -34,7 +34,8 @@ EXAMPLES = {"wrong": 12, "right": 6}  # the most confident of all folds; the wro
 MAIN_FIELDS = (
     "dataset features allow_missing "
     "dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
-    "validation_size train_share stratify split_seed image_size crop interpolation normalization augmentation "
+    "validation_size train_share train_magnifications test_magnifications "
+    "stratify split_seed image_size crop interpolation normalization augmentation "
     "model_name_or_path model_revision model_kwargs activation init "
     "carry_over freeze_backbone optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
     "scheduler_name scheduler_kwargs num_train_epochs batch_size max_grad_norm class_weights sampler "

@@ -77,6 +77,9 @@ def _split(recipe: dict[str, Any], protocol: dict[str, Any]) -> tuple[str, ...]:
         lines.append(f"{percent(protocol['validation_size'])} of the training groups for validation")
     if recipe.get("train_share", 1) < 1:
         lines.append(f"{percent(recipe['train_share'])} of the other training groups are used")
+    for part in ("train", "test"):
+        if recipe.get(f"{part}_magnifications"):
+            lines.append(f"{part} images at {', '.join(recipe[f'{part}_magnifications'])} only")
     if level not in ("official", "folders") and "split_seed" in recipe:
         lines.append(f"{'stratified by class' if protocol.get('stratify') else 'not stratified'}, "
                      f"seed {recipe['split_seed']}")  # fmt: skip
