@@ -276,3 +276,18 @@ def test_a_card_cites_evaluations_of_its_weights(run, elsewhere, of_fold, tmp_pa
         assert line in capsys.readouterr().err
     assert main(publish) == 0
     assert "nobody has looked" in (tmp_path / "publish" / "README.md").read_text()
+
+
+def test_trained_imported_and_evaluated_runs_are_compared_together(run, of_fold, tmp_path, capsys):
+    theirs = predictions_of(run)[["file_name", "patient_id", "label", "prob_malignant", "fold"]]
+    theirs.to_csv(tmp_path / "theirs.csv", index=False)
+    assert main(["score", str(tmp_path / "theirs.csv"), "--output_dir", str(tmp_path / "theirs")]) == 0
+    capsys.readouterr()
+    every = [run, tmp_path / "theirs", of_fold]
+    assert main(["compare", *map(str, every), "--folder", str(tmp_path / "c")]) == 0
+    out = capsys.readouterr().out
+    found = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert [row["name"] for row in found["runs"]] == [folder.name for folder in every]
+    same = next(pair for pair in found["pairs"] if pair["other"] == "theirs")
+    assert same["scores"]["accuracy"]["value"] == 0
+    assert all(folder.name in out for folder in every)
