@@ -107,7 +107,7 @@ def test_what_is_saved_is_the_whole_model(probe, tmp_path):
 
 def test_augmentation_disables_the_cache_with_a_message(probe, tmp_path, capsys):
     cross_validate(probe(tmp_path / "run", augmentation="dihedral", num_train_epochs=1))
-    assert "dihedral changes the features" in capsys.readouterr().err
+    assert "Augmentation changes the features" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", ["resnet", "vit"])
