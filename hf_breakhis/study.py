@@ -21,6 +21,7 @@ SCORES = ("accuracy", "balanced_accuracy", "roc_auc", "recognition_rate")
 SAME = frozenset(
     """
     dataset data_dir features allow_missing dataset_revision twin_kwargs target magnifications tumor_types
+    test_magnifications
     positive_class split_by num_folds test_size test_patients repeats reserve_size stratify split_seed fold seed
     data_seed carry_over output_dir restart
     """.split()
@@ -118,6 +119,8 @@ def read_study(given: str | Path, flags: Mapping[str, Any], base: str | None = N
         _check_changes(path, name, changed, may_change)
         merged = {**above, **shared, "output_dir": str(folder / name)}
         rows[name] = Row(name, build_recipe(merged, changed, f"{path}: row {name}"), changed, reference)
+    pushed = "`push_to_hub` has no effect in a study. Leave it out, and publish the run of a row."
+    require(not any(row.recipe.training.push_to_hub for row in rows.values()), pushed)
     rows = _without_base(path, rows, set(_mapping(path, "rows", values.get("rows"))))
     require(len(rows) > 1, f"{path} has no rows, so there is nothing to compare. Add rows, each with its changes.")
     return Study(path.stem, _title(path), source, str(score), folder, rows, may_change)

@@ -122,6 +122,9 @@ TWO = {"a": {"learning_rate": 0.1}, "b": {"learning_rate": 0.2}}
         ({"rows": TWO, "fields": {"lr": 1}}, "fields has the unknown field `lr`"),
         ({"grid": {"x": {"1": {"learning_rate": 0.1}}, "y": {"1": {"learning_rate": 0.2}}}}, "two axes of the grid"),
         ({"rows": TWO, "base": "no_such"}, "No recipe at no_such"),
+        ({"rows": {"a": {"test_magnifications": ["40X"]}}}, "row a changes `test_magnifications`, which has to be"),
+        ({"rows": TWO, "fields": {"push_to_hub": True, "hub_model_id": "user/a"}}, "has no effect in a study"),
+        ({"rows": {"a": {"push_to_hub": True, "hub_model_id": "user/a"}}}, "has no effect in a study"),
         ({"rows": TWO, "fields": {"fold": "1"}}, "`fold` is 1, but a study needs all folds"),
     ],
 )
