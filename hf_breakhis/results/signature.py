@@ -8,14 +8,15 @@ import pandas as pd
 
 from hf_breakhis.results.formatting import in_order, percent
 from hf_breakhis.results.predictions import known
+from hf_breakhis.results.scores.intervals import Scores, intervals
 
 ALL = "all"
 GROUPS = ("patient", "specimen")
 HOW = (
     "Nearest neighbour: the most similar of all other images of the same magnification (cosine similarity of the "
     "vectors, standardised within the magnification). Chance: any other image. In class: any other image of the same "
-    "class. An image without another one of its patient or specimen is not counted. Interval: 95 %, cluster bootstrap "
-    "by specimen."
+    "class. An image without another one of its patient or specimen is not counted. Interval: 95 %, over "
+    "specimens, as for the scores."
 )
 EXPLAINS = (
     "Images of one specimen look alike to this network: the nearest neighbour shows the same specimen more often than "
@@ -27,7 +28,6 @@ ABSENT = (
     "random image of the same class."
 )
 _CHUNK = 512
-_RESAMPLES = 2000
 
 
 def signature(vectors: np.ndarray, images: pd.DataFrame, tested: set[str], backbone: str) -> dict[str, Any]:
@@ -137,14 +137,15 @@ def _interval(counted: pd.DataFrame, group: str) -> dict[str, float | int | None
     """Return the interval of the share, and the lower end of its excess over chance in the class."""
     excess = counted[group] - counted[f"{group}_in_class"]
     sums = pd.DataFrame({"n": 1, "share": counted[group], "excess": excess}).groupby(counted["group"]).sum()
-    values, number = sums.to_numpy(dtype=np.float64), len(sums)
-    if number < 2:
-        return {"num_specimens": number, "low": None, "high": None, "excess_low": None}
-    draws = np.random.default_rng(0).integers(number, size=(_RESAMPLES, number))
-    total = values[draws].sum(axis=1)
-    low, high = np.quantile(total[:, 1] / total[:, 0], [0.025, 0.975])
-    least = np.quantile(total[:, 2] / total[:, 0], 0.025)
-    return {"num_specimens": number, "low": float(low), "high": float(high), "excess_low": float(least)}
+    total = sums["n"].to_numpy(dtype=np.float64)
+
+    def scores(name: str) -> Scores:
+        values = sums[name].to_numpy(dtype=np.float64)
+        return lambda weights: {name: weights @ values / (weights @ total)}
+
+    share = intervals(scores("share"), len(sums))["share"]
+    found = intervals(scores("excess"), len(sums), shares=False)["excess"]
+    return {"num_specimens": len(sums), "low": share["low"], "high": share["high"], "excess_low": found["low"]}
 
 
 def signature_table(found: dict[str, Any]) -> str:

@@ -22,8 +22,8 @@ from hf_breakhis.training.modeling import preprocessing_of
 RNG = np.random.default_rng(5)
 IMAGES = pd.DataFrame(
     [(f"{place}{specimen}{slide}{number}", label, f"p{specimen}{slide}", f"s{specimen}", place)
-     for specimen, label in enumerate([0, 0, 0, 1, 1, 1, 1])
-     for slide in range(1 + specimen % 2) for place in ("40X", "200X") for number in range(1 + specimen)],
+     for specimen, label in enumerate([0, 0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 1])
+     for slide in range(1 + specimen % 2) for place in ("40X", "200X") for number in range(1 + specimen % 7)],
     columns=["file_name", "label", "patient_id", "specimen_id", "magnification"],
 )  # fmt: skip
 
@@ -36,6 +36,13 @@ def backbone(tmp_path_factory):
     config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic", num_labels=3)
     ResNetForImageClassification(config).save_pretrained(folder)
     return folder
+
+
+def test_fewer_than_ten_specimens_have_no_interval():
+    few = IMAGES[IMAGES["specimen_id"].isin([f"s{number}" for number in range(9)])].reset_index(drop=True)
+    found = signature(RNG.normal(size=(len(few), 4)), few, set(few["file_name"]), "")
+    assert found["rows"][-1]["specimen"]["low"] is None
+    assert found["sentence"] is None
 
 
 def test_the_counts_agree_with_a_loop_over_all_pairs():
