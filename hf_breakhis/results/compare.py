@@ -11,7 +11,7 @@ from scipy import stats
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError
-from hf_breakhis.results.formatting import things
+from hf_breakhis.results.formatting import in_order, things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.published.anchors import anchors_for
@@ -77,7 +77,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
         "pairs": pairs,
         "anchors": anchors_for(summaries[0]["data"]),
         "margin": margin,
-        "is_matrix": len({tuple(row["train_magnifications"] or ()) for row in rows}) > 1,
+        "tested_magnifications": _matrix_columns(rows),
         "sentence": _sentence(rows, pairs),
         "warnings": to_json(_warnings(rows, summaries)),
     }
@@ -152,6 +152,13 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
             "folds": _beside(one["image"]["per_fold"], classifier.folds, comparable) if same_folds else [],
         },
     }  # fmt: skip
+
+
+def _matrix_columns(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the test magnifications of all runs if the runs trained on different ones, else none."""
+    if len({tuple(row["train_magnifications"] or ()) for row in rows}) < 2:
+        return []
+    return list(in_order({name: None for row in rows for name in row["by_magnification"]}))
 
 
 def _by_magnification(summaries: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -67,6 +67,12 @@ def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys):
     test = pd.read_csv(tmp_path / "400X" / "predictions.csv")
     right = (test["label"] == test["predicted"]).groupby(test["magnification"]).mean()
     assert row.split()[2:] == [f"{right[name]:.3f}" for name in MAGNIFICATIONS]
+    for part in ("train", "test"):
+        argv += [f"--{part}_magnifications", "200X"]
+    assert main([*argv, "--output_dir", str(tmp_path / "200X")]) == 0
+    assert main(["compare", str(tmp_path / "200X"), str(tmp_path / "40X"), "--folder", str(tmp_path / "d")]) == 0
+    found = json.loads((tmp_path / "d" / "comparison.json").read_text())
+    assert found["tested_magnifications"] == list(MAGNIFICATIONS), "also those that one run does not test"
     page = (tmp_path / "c" / "comparison.html").read_text()
     assert "Trained and tested magnifications" in page
     found = json.loads((tmp_path / "c" / "comparison.json").read_text())

@@ -60,16 +60,15 @@ def comparison_table(comparison: dict[str, Any]) -> str:
             f"{_bounds(accuracy['seeds_low'], accuracy['seeds_high']):>20}{score(pair['p_holm']):>11}"
         )
     lines += [line for pair in comparison["pairs"] if pair["non_inferior"] for line in _margin(comparison, pair)]
-    if comparison["is_matrix"]:
-        lines += _matrix(comparison["runs"])
+    if comparison["tested_magnifications"]:
+        lines += _matrix(comparison["runs"], comparison["tested_magnifications"])
     lines += _published(comparison["anchors"])
     text = "\n".join([*lines, "", "Research software: not for diagnosis."])
     return text.replace(ABSENT, "-")
 
 
-def _matrix(runs: list[dict[str, Any]]) -> list[str]:
+def _matrix(runs: list[dict[str, Any]], columns: list[str]) -> list[str]:
     """Return the accuracies by trained and tested magnification as lines of a table."""
-    columns = list(runs[0]["by_magnification"])
     lines = ["", f"{'Accuracy, trained on':<40}" + "".join(f"{f'on {name}':>12}" for name in columns)]
     lines.append("-" * len(lines[-1]))
     for row in runs:
