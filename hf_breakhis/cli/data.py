@@ -138,13 +138,9 @@ def export(
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.folders import require_replaceable
     from hf_breakhis.hub.dataset_export import EXPORT, claim_repo, export_images, push_export
-    from hf_breakhis.hub.remote import require_login, require_repo_id
+    from hf_breakhis.hub.remote import require_target
 
-    if push_to_hub is not None:
-        require_repo_id(push_to_hub)
-        require_login()
-    elif private:
-        raise InputError("--private needs --push_to_hub USER/NAME. Add it, or remove --private.")
+    require_target(push_to_hub, private)
     require_replaceable(folder, EXPORT)
     images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
     if push_to_hub is not None:

@@ -48,6 +48,19 @@ def require_login() -> None:
         raise InputError(f"Not logged in to the Hugging Face Hub: {_LOGIN}, then give the same command again.")
 
 
+def require_target(repo_id: str | None, private: bool) -> None:
+    """Check --push_to_hub and --private before any work; without the first nothing is pushed.
+
+    Raises:
+        InputError: the name has another form, there is no token, or --private is given alone.
+    """
+    if repo_id is not None:
+        require_repo_id(repo_id)
+        require_login()
+    elif private:
+        raise InputError("--private needs --push_to_hub USER/NAME. Add it, or remove --private.")
+
+
 @contextmanager
 def using_token(token: str | None) -> Iterator[None]:
     """Use this token within the block, in place of that of HF_TOKEN or of `hf auth login`; None changes nothing."""

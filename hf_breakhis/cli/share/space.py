@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from hf_breakhis.cli.export import Fold
-from hf_breakhis.files import InputError
 
 
 def space(
@@ -19,13 +18,9 @@ def space(
     private: Annotated[bool, typer.Option("--private", help="Create a private Space.")] = False,
 ) -> None:
     """Write a Gradio app with probability, decision threshold and heat map, for Spaces or local use."""
-    from hf_breakhis.hub.remote import require_login, require_repo_id
+    from hf_breakhis.hub.remote import require_target
 
-    if push_to_hub is not None:
-        require_repo_id(push_to_hub)
-        require_login()
-    elif private:
-        raise InputError("--private needs --push_to_hub USER/NAME. Add it, or remove --private.")
+    require_target(push_to_hub, private)
 
     from hf_breakhis.hub.space import claim_space, push_space, write_space
     from hf_breakhis.inference.model import find_model
