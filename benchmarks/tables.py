@@ -315,7 +315,7 @@ def controls_in_short(found: dict[str, Any]) -> str:
         cells = [f"{mean('carried', f'{way} {part} first')} to {mean('carried', f'{way} {part} last')}"
                  for part in ("test", "reserve")]  # fmt: skip
         rows.append([way, *cells, bounded("carried", f"{way} test climb")])
-    came = "as declared" if found["carried"]["holds"] else "one criterion not as declared (docs/study.md)"
+    came = "as declared" if found["carried"]["holds"] else "one criterion not as declared (docs/leakage.md)"
     second = table(
         ["RCL-7500's twin, 3 folds", "test accuracy, first to last fold", "set aside", "climb of the test set"], rows
     )
@@ -379,12 +379,12 @@ def main() -> None:
     demo = HERE.parent / "outputs" / "demo" / "summary.json"
     if demo.is_file():  # `make demo` left it
         put(HERE.parent / "README.md", "demo", f"```\n{terminal_table(read_json(demo))}\n```")
-    put(HERE.parent / "docs" / "study.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
-    put(HERE.parent / "docs" / "study.md", "near_copies", near_copies(read_json(HERE / "near_copies.json")))
+    put(HERE.parent / "docs" / "leakage.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
+    put(HERE.parent / "docs" / "leakage.md", "near_copies", near_copies(read_json(HERE / "near_copies.json")))
     if (HERE / "real.json").is_file():
-        for page in (HERE.parent / "docs" / "study.md", HERE.parent / "README.md"):
+        for page in (HERE.parent / "docs" / "leakage.md", HERE.parent / "README.md"):
             put(page, "real", real(read_json(HERE / "real.json"), in_short=page.name == "README.md"))
-    put(HERE.parent / "docs" / "study.md", "tuned", tuned(read_json(HERE / "tuned.json")))
+    put(HERE.parent / "docs" / "leakage.md", "tuned", tuned(read_json(HERE / "tuned.json")))
     put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
     put(
         HERE.parent / "docs" / "statistics.md",
