@@ -8,7 +8,7 @@ Frozen: texture features of others at 40X, and EfficientNet-Lite0 with the weigh
 one linear head, five folds and the same seeds everywhere; then the head with the optimizer, schedule, length and batch
 of c1, c2 and c3. Fine-tuned: Lite0 at 200X by c3 and c3_tuned, on smaller images and fewer folds than they ask for,
 which two cores can train. Nothing was tuned. A part whose material is absent is skipped and says so. A part that
-stands in the JSON with the same settings is kept, and an interrupted one resumes.
+the JSON has with the same settings is not trained again. An interrupted part resumes.
 """
 
 import argparse

@@ -1,36 +1,27 @@
-"""Draw accuracy by image, patient and specimen on real images, from real.json.
-
-python benchmarks/real_plot.py
-"""
+"""Draw the accuracies on real images; `python benchmarks/tables.py` calls it."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 
-from hf_breakhis.files import read_json
-
 HERE = Path(__file__).parent
-COLORS = {"image": "#c0392b", "patient": "#7f8c8d", "specimen": "#1f5f8b"}
+LEVEL_COLORS = {"image": "#c0392b", "patient": "#7f8c8d", "specimen": "#1f5f8b"}
 
 
-def main() -> None:
-    """Write docs/real.png."""
-    parts = read_json(HERE / "real.json")["parts"]
-    figure, axes = plt.subplots(figsize=(8, 0.5 * len(parts) + 1), layout="constrained")
+def draw_real(found: dict[str, Any]) -> None:
+    """Draw the accuracies of the table in the README by image, patient and specimen to docs/real.png."""
+    parts = {title: part for title, part in found["parts"].items() if " as c" not in title}
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(parts) + 0.9), layout="constrained")
     for row, part in enumerate(parts.values()):
-        for shift, (level, color) in zip((-0.2, 0, 0.2), COLORS.items(), strict=True):
-            if level in part["rows"]:
-                score = part["rows"][level]["scores"]["accuracy"]
-                axes.plot([score["low"], score["high"]], [row + shift] * 2, color=color)
-                axes.plot(score["value"], row + shift, "o", color=color, label=f"by {level}" if row == 0 else None)
+        for shift, (level, color) in zip((-0.2, 0, 0.2), LEVEL_COLORS.items(), strict=True):
+            score = part["rows"][level]["scores"]["accuracy"]
+            axes.plot([score["low"], score["high"]], [row + shift] * 2, color=color)
+            axes.plot(score["value"], row + shift, "o", color=color, label=f"split by {level}" if row == 0 else None)
     axes.set_yticks(range(len(parts)), list(parts))
     axes.invert_yaxis()
-    axes.set_xlabel("accuracy, 95 % confidence interval over specimens")
+    axes.set_xlabel("accuracy, with 95 % confidence interval over specimens")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower left", fontsize=8)
-    figure.savefig(HERE.parent / "docs" / "real.png", dpi=90)
-    print(HERE.parent / "docs" / "real.png")
-
-
-if __name__ == "__main__":
-    main()
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
+    figure.savefig(HERE.parent / "docs" / "real.png", dpi=90, metadata={"Software": None})
+    plt.close(figure)

@@ -47,7 +47,7 @@ def publish_trained(recipe: "Recipe") -> None:
     """Publish the run of a recipe, and print its address.
 
     Raises:
-        InputError: the Hub refuses, or the connection breaks; the run is finished then, and the same command goes on.
+        InputError: the Hub refuses, or the connection breaks. The run is finished then; the same command uploads it.
     """
     from hf_breakhis.hub.privacy import RENAMED, are_names_public
     from hf_breakhis.hub.publish import publications, push
