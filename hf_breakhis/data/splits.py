@@ -306,7 +306,7 @@ def find_missing_class(folds: Sequence[Fold], labels: np.ndarray, classes: Seque
 
 
 def check_folds(folds: Sequence[Fold], groups: np.ndarray, covers: bool = False) -> None:
-    """Prove that no row is lost or doubled and no group straddles two parts.
+    """Prove that no row is lost or doubled and no group straddles two parts; unused rows may be of any group.
 
     Args:
         folds: what `make_folds` is about to return.
@@ -320,7 +320,8 @@ def check_folds(folds: Sequence[Fold], groups: np.ndarray, covers: bool = False)
         rows = np.concatenate([getattr(fold, part) for part in (*PARTS, UNUSED)])
         if not np.array_equal(np.sort(rows), np.arange(len(groups))):
             raise ValueError(f"Fold {fold.index} loses or doubles rows.")
-        if sum(len(np.unique(groups[getattr(fold, part)])) for part in (*PARTS, UNUSED)) != len(np.unique(groups)):
+        used = groups[np.setdiff1d(rows, fold.unused)]
+        if sum(len(np.unique(groups[getattr(fold, part)])) for part in PARTS) != len(np.unique(used)):
             raise ValueError(f"Fold {fold.index} has one group in two parts.")
     if covers:
         tested = np.concatenate([fold.test for fold in folds])

@@ -49,6 +49,19 @@ def test_magnifications_that_cannot_be_are_refused(fields, line):
         DataArguments(**fields)
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_run_on_some_magnifications_is_resumed(run_fields, tmp_path, part):
+    """The second fold reads folds.csv, where specimens have images that are used and images that are not."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**run_fields, "num_train_epochs": 1}))
+    for fold in ("0", "1"):
+        flags = [f"--{part}_magnifications", "40X", "200X", "--fold", fold]
+        assert main(["train", str(path), "--output_dir", str(tmp_path / "run"), *flags]) == 0
+    test = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert set(test["magnification"]) == ({"40X", "200X"} if part == "test" else set(MAGNIFICATIONS))
+    assert set(test["fold"]) == {0, 1}
+
+
 def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**run_fields, "num_train_epochs": 1}))

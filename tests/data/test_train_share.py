@@ -23,6 +23,9 @@ def test_smaller_shares_are_part_of_larger_ones_and_no_specimen_is_divided(share
         assert set(small.train) <= set(large.train) <= set(fold.train)
         check_folds([small, large], GROUPS)
         for part in (small, large):
+            used = np.concatenate([part.train, part.validation, part.test, part.reserve])
+            assert not set(GROUPS[part.unused]) & set(GROUPS[used])
+        for part in (small, large):
             assert set(LABELS[part.train]) == {0, 1}
             assert np.array_equal(part.test, fold.test)
         for label in (0, 1):
