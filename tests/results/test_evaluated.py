@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_breakhis.results.evaluated import PARTS, cross_fitting_parts, difference
+from hf_breakhis.results.scores.intervals import intervals
 
 
 def table(groups, labels):
@@ -42,3 +43,18 @@ def test_the_interval_of_a_difference_is_that_of_normal_errors():
     assert (found["low"], found["high"]) == (pytest.approx(-0.15), pytest.approx(-0.05))
     assert difference(one, {"value": 0.8, "low": None, "high": None})["low"] is None
     assert difference(one, {"value": None, "low": None, "high": None})["value"] is None
+
+
+def test_the_interval_of_a_difference_holds_in_a_simulation():
+    """Two independent sets of specimens with effects of their own; nominal 95 %."""
+    rng, truth, held = np.random.default_rng(3), 0.65 - 0.85, []
+    for _ in range(300):
+        sides = []
+        for mean, number in ((0.65, 40), (0.85, 60)):
+            sizes = rng.integers(10, 40, number)
+            right = rng.binomial(sizes, rng.beta(6 * mean, 6 * (1 - mean), number))
+            scores = lambda weights, right=right, sizes=sizes: {"accuracy": weights @ right / (weights @ sizes)}  # noqa: E731
+            sides.append(intervals(scores, number, resamples=200)["accuracy"])
+        found = difference(*sides)
+        held.append(found["low"] <= truth <= found["high"])
+    assert 0.91 <= np.mean(held) <= 0.985
