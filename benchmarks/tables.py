@@ -58,11 +58,8 @@ def near_copies(found: dict[str, Any]) -> str:
         ["time of the search, in times of decoding", *(f"{one['cost_over_decoding']:.1f}" for one in sets)],
     ]
     head = ["copies found", *(f"{one['source']}, {one['images']:,} images" for one in sets)]
-    told = (
-        f"Copies of {', '.join(str(one['images_copied']) for one in sets)} images, among "
-        f"{', '.join(str(one['among']) for one in sets)}. {found['not_seen']}"
-    )
-    return f"{table(head, rows)}\n\n{told}"
+    sizes = "; ".join(f"{one['source']}: copies of {one['images_copied']} images among {one['among']}" for one in sets)
+    return f"{table(head, rows)}\n\n{sizes}. {found['not_seen']}"
 
 
 def train(found: dict[str, Any]) -> str:
