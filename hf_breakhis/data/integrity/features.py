@@ -1,7 +1,7 @@
 """Local features of an image: places that look the same after a crop, a rotation, a shift or another colour.
 
 Features are those of SIFT (Lowe 2004, IJCV 60(2)), as OpenCV computes them on a small grey picture. Each descriptor of
-128 numbers is kept as 256 signs of fixed random projections, so that the features of an image need 11 KB. The first
+128 numbers is kept as 256 signs of fixed random projections, so that the features of an image need 13 KB. The first
 128 signs stay as they are when the picture is mirrored, and the others change, so mirrored copies need no second set.
 """
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image, wrong_form
 from hf_breakhis.hardware import count_cores
 
-MOST = 240  # features an image
+MOST = 300  # features an image
 MIN_SIDE = 64  # pixels: a smaller picture, enlarged, has features that other pictures share
 SIDE = 176  # the small picture has this number of pixels, squared
 NUM_BYTES = 32  # of the signs of a descriptor: 16 that a mirror keeps, 16 that it changes
