@@ -1,4 +1,4 @@
-"""What several rooms' tests share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
+"""What tests of several folders share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ RUN_FIELDS = {
 SLOW = (
     "training", "hub", "data/integrity/test_real_copies.py",
     "data/integrity/test_verify_twin.py", "data/pixels/test_cache.py", "data/sources/test_hub.py",
-    "inference/test_bf16.py", "inference/test_evaluate.py", "inference/test_preprocessing.py", "data/test_vectors.py",
+    "inference/test_bf16.py", "inference/test_evaluate", "inference/test_preprocessing.py", "data/test_vectors.py",
     "results/report/test_page_names.py", "results/report/test_sibling.py",
     "results/test_compare.py", "results/test_signature.py", "results/test_split_by_folders.py",
     "test_as_published.py", "test_cli.py", "test_study_runs.py",

@@ -87,11 +87,13 @@ class Weights:
         folder: holds config.json, model.safetensors and preprocessor_config.json.
         run: the run they are of; None for a model folder without one.
         fold: "0", "1", ... or "refit"; empty for a model folder without a run.
+        revision: the commit of a model on the Hub; None for a folder on this machine.
     """
 
     folder: Path
     run: Run | None = None
     fold: str = ""
+    revision: str | None = None
 
     @cached_property
     def classes(self) -> list[str]:
@@ -174,7 +176,8 @@ def find_model(
     if not place.exists():
         if local:
             raise InputError(f"There is no {model}; give a run (outputs/c3) or a model folder.")
-        return Weights(fetch_model(str(model), revision))
+        fetched = fetch_model(str(model), revision)
+        return Weights(fetched, revision=fetched.name)  # a snapshot in the cache is named after its commit
     if is_run:
         return _of_run(Run(place), fold)
     if place.is_file() and place.suffix == ".onnx":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from hf_breakhis.data.pixels.transforms import image_processor
@@ -67,3 +69,26 @@ def hub(tmp_path):
     server = loopback.LoopbackHub(tmp_path / "hub-home")
     yield server
     server.close()
+
+
+@pytest.fixture
+def at_loopback(hub, monkeypatch, tmp_path):
+    """Let this process take the server for the Hub."""
+    pattern = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", pattern)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    yield hub
+    close_session()
+
+
+@pytest.fixture
+def put_model(at_loopback):
+    """Put the files of a folder on the Hub: `put_model(folder, name)` returns the repository."""
+
+    def put(folder, name="user/small"):
+        repo = at_loopback.repos["model", name] = at_loopback.new_repo()
+        repo.commit({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+        return repo
+
+    return put

@@ -4,8 +4,6 @@ import json
 import shutil
 
 import pytest
-from huggingface_hub import constants
-from huggingface_hub.utils import close_session
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
@@ -21,28 +19,11 @@ def copied(run, tmp_path):
     return shutil.copytree(run, tmp_path / "copied")
 
 
-@pytest.fixture
-def at_loopback(hub, monkeypatch, tmp_path):
-    """Let this process take the server for the Hub."""
-    pattern = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", pattern)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    yield hub
-    close_session()
-
-
 def refusal(*arguments, **options):
     with pytest.raises(InputError) as caught:
         find_model(*map(str, arguments), **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def put(hub, folder, name="user/small"):
-    repo = hub.repos["model", name] = hub.new_repo()
-    repo.commit({path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
-    return repo
 
 
 def test_a_run_its_fold_and_its_model_folder_are_the_same_weights(run):
@@ -54,10 +35,10 @@ def test_a_run_its_fold_and_its_model_folder_are_the_same_weights(run):
     assert find_model(str(run), "1").seen != found[0].seen
 
 
-def test_what_was_published_knows_what_it_was_trained_on(at_loopback, run, tmp_path):
+def test_what_was_published_knows_what_it_was_trained_on(at_loopback, put_model, run, tmp_path):
     """Pulled from the Hub, or a folder that was pulled: the recipe beside the model makes no run of it."""
     (publication,) = publications(run, "user/small", "fold:1", tmp_path / "publish")
-    put(at_loopback, publication.folder)
+    put_model(publication.folder)
     own = find_model(str(run), "1")
     for place in ("user/small", str(publication.folder)):
         found = find_model(place)
@@ -183,10 +164,10 @@ def test_only_our_own_processor_counts_as_ours(write_model):
         assert saved_size(folder) is None, change
 
 
-def test_a_hub_model_scores_as_its_folder_does(at_loopback, write_model, draw_png, tmp_path, capsys):
+def test_a_hub_model_scores_as_its_folder_does(at_loopback, put_model, write_model, draw_png, tmp_path, capsys):
     folder = write_model()
     (folder / "decision.json").write_text(json.dumps({"temperature": 2.0, "threshold": 0.4}))
-    repo = put(at_loopback, folder)
+    repo = put_model(folder)
     repo.commit({**repo.files, "modeling.py": b"raise SystemExit", "config.json": repo.files["config.json"]})
     picture = str(draw_png(tmp_path / "a.png"))
     printed = []
@@ -198,8 +179,8 @@ def test_a_hub_model_scores_as_its_folder_does(at_loopback, write_model, draw_pn
     assert not [path for _, path in at_loopback.log if "modeling.py" in path and "resolve" in path]
 
 
-def test_a_revision_is_taken(at_loopback, write_model):
-    repo = put(at_loopback, write_model(seed=1))
+def test_a_revision_is_taken(put_model, write_model):
+    repo = put_model(write_model(seed=1))
     first = repo.commits[-1]
     put_second = write_model(seed=2, name="second")
     repo.commit({path.name: path.read_bytes() for path in put_second.iterdir()})
@@ -209,18 +190,18 @@ def test_a_revision_is_taken(at_loopback, write_model):
     assert "has no revision v9" in refusal("user/small", revision="v9")
 
 
-def test_code_on_the_hub_is_refused_before_weights_are_fetched(at_loopback, write_model):
+def test_code_on_the_hub_is_refused_before_weights_are_fetched(at_loopback, put_model, write_model):
     folder = write_model()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoConfig": "evil.Config"}}))
-    put(at_loopback, folder)
+    put_model(folder)
     assert "code of its own" in refusal("user/small")
     assert not [path for _, path in at_loopback.log if "safetensors" in path]
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_each_refusal_of_the_hub_is_one_line(at_loopback, write_model, status):
-    put(at_loopback, write_model())
+def test_each_refusal_of_the_hub_is_one_line(at_loopback, put_model, write_model, status):
+    put_model(write_model())
     at_loopback.refuse["info"] = at_loopback.refuse["revision"] = status
     assert "user/small" in refusal("user/small")
     at_loopback.refuse.clear()

@@ -82,7 +82,7 @@ def evaluate_model(
     level = "unknown" if rows.empty else kept_apart(folds)
     recipe = _recipe(weights, model, data, mapped, level, shlex.join(command))
     described = _describe(images, kept, findings, mapped, training)
-    about = _about(weights, model, revision, classifier.classes, images.classes, mapped, training)
+    about = _about(weights, model, classifier.classes, images.classes, mapped, training)
     colors = findings.colors[findings.colors["file_name"].isin(test["file_name"])]
 
     def write_more(part: Path) -> None:
@@ -193,7 +193,6 @@ def _describe(
 def _about(
     weights: Weights,
     model: str | Path,
-    revision: str | None,
     model_classes: Sequence[str],
     data_classes: Sequence[str],
     mapped: ClassMap,
@@ -210,7 +209,7 @@ def _about(
         "model": {
             "name": str(model),
             "fold": weights.fold or None,
-            "revision": revision,
+            "revision": weights.revision,
             "weights_sha256": weights.sha256 if (weights.folder / WEIGHTS).is_file() else None,
         },
         "classes": {

@@ -1,0 +1,79 @@
+"""Models that learned something, evaluated on images from elsewhere: another stain, RCL-7500, a model on the Hub."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from hf_breakhis.cli import main
+from hf_breakhis.recipe import build_recipe
+from hf_breakhis.results.summary import summarise
+from hf_breakhis.training.crossval import cross_validate
+
+SIZE = {"width": 70, "height": 46}
+SIGNAL = {"scale": 0.03, "class_signal": 2, **SIZE}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run whose models tell the classes of its twin apart; tests only read it."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    fields = {
+        "dataset": "twin", "twin_kwargs": SIGNAL, "split_by": "specimen", "stratify": True, "num_folds": 2,
+        "image_size": 32, "init": "random", "learning_rate": 0.01, "optimizer_name": "adamw", "num_train_epochs": 12,
+        "model_kwargs": {"layer_type": "basic", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+        "batch_size": 32, "use_cpu": True, "bf16": False, "disable_tqdm": True, "output_dir": str(folder),
+    }  # fmt: skip
+    cross_validate(build_recipe(fields, {}))
+    summarise(folder)
+    return folder
+
+
+def drop_of(run, folder, stain, score="balanced_accuracy"):
+    twin = json.dumps({**SIGNAL, "seed": 1, "stain": stain})
+    arguments = ["evaluate", str(run), "--dataset", "twin", "--twin_kwargs", twin, "--output_dir", str(folder)]
+    assert main(arguments) == 0
+    rows = json.loads((folder / "summary.json").read_text())["evaluation"]["scores"]
+    return {row["score"]: row for row in rows}[score]
+
+
+def test_another_stain_lowers_the_score_and_the_same_stain_does_not(trained, tmp_path):
+    """Other patients in both cases, so that the stain is the only difference between them."""
+    same = drop_of(trained, tmp_path / "same", 0)
+    other = drop_of(trained, tmp_path / "other", 2)
+    assert same["internal"]["value"] > 0.75
+    assert same["difference"]["low"] < 0 < same["difference"]["high"]
+    assert other["difference"]["high"] < 0
+    assert other["external"]["high"] < same["external"]["low"]
+
+
+def test_images_of_rcl_7500_that_the_model_was_trained_on_are_excluded(run, tmp_path):
+    """Its twin has turned copies of images of BreakHis under names that say nothing, and `truth.csv` says of which."""
+    folder = tmp_path / "rcl"
+    twin = json.dumps({"scale": 0.01, **SIZE})
+    arguments = ["evaluate", str(run), "--dataset", "rcl7500_twin", "--twin_kwargs", twin]
+    assert main([*arguments, "--output_dir", str(folder)]) == 0
+    place = json.loads((folder / "data.json").read_text())["location"]
+    truth = pd.read_csv(f"{place}/truth.csv").set_index("file_name")["original"]
+    folds = pd.read_csv(run / "folds.csv").query("fold == 0 and part == 'train'")
+    excluded = set(pd.read_csv(folder / "excluded.csv")["file_name"])
+    assert excluded == set(truth.index[truth.isin(folds["file_name"])])
+    scored = pd.read_csv(folder / "predictions.csv").query("part == 'test'")
+    assert 0 < len(scored) == len(truth) - len(excluded)
+
+
+def test_a_model_on_the_hub_is_evaluated_as_its_folder_is(at_loopback, put_model, write_model, tmp_path):
+    model = write_model()
+    put_model(model, "user/small")
+    twin = json.dumps({"scale": 0.01, **SIZE})
+    found = []
+    for name, place in ((str(model), "folder"), ("user/small", "hub")):
+        folder = tmp_path / place
+        assert main(["evaluate", name, "--dataset", "twin", "--twin_kwargs", twin, "--output_dir", str(folder)]) == 0
+        found.append((folder / "predictions.csv").read_bytes())
+        about = json.loads((folder / "evaluation.json").read_text())
+        assert about["model"]["name"] == name
+        assert not about["training"]["is_known"]
+    assert found[0] == found[1]
+    assert about["model"]["revision"] == at_loopback.repos["model", "user/small"].commits[-1][0]
+    assert about["model"]["revision"] in (folder / "report.html").read_text()
