@@ -110,6 +110,11 @@ class DataArguments:
         "Augmentation of the training images: none, flips, dihedral, stain, color, dihedral_stain, randaugment, "
         "trivialaugment.",
     )
+    tta: str = described(
+        "none",
+        "Test-time augmentation of every scored image: none, or dihedral (mean probability over the eight flips and "
+        "quarter turns). Training and the choice of a checkpoint do not use it.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

@@ -31,6 +31,7 @@ LOWEST = {
     "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
     "focal_gamma": 0, "mixup": 0, "cutmix": 0,
     "dataloader_num_workers": 0, "save_total_limit": 1, "early_stopping_patience": 1, "num_threads": 1,
+    "members": 1,
 }  # fmt: skip
 # What the Trainer raises for a missing file, an unknown option, or a package that is not installed.
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError, RuntimeError)
@@ -125,6 +126,8 @@ def check_together(recipe: Recipe) -> None:
     data, model, training = recipe.data, recipe.model, recipe.training
     carried = f"`carry_over` is {model.carry_over}, so fold {data.fold} needs all folds before it. Use --fold all."
     require(model.carry_over == "none" or data.fold == "all", carried)
+    several = f"`members` is {training.members}, which is not supported with `carry_over`; set carry_over to none."
+    require(training.members == 1 or model.carry_over == "none", several)
     frozen = "`freeze_backbone` with `init: random` trains a head on random features; use pretrained weights."
     require(not model.freeze_backbone or model.init == "pretrained", frozen)
     if data.features:
@@ -136,6 +139,8 @@ def check_together(recipe: Recipe) -> None:
             model.carry_over == "none",
             f"`carry_over` is {model.carry_over}, which is not supported with `features`; set carry_over to none.",
         )
+        turned = f"`tta` is {data.tta}, which turns pixels, but `features` are fixed; set tta to none."
+        require(data.tta == "none", turned)
         mixed = next((name for name in ("mixup", "cutmix") if getattr(training, name)), "")
         require(not mixed, f"`{mixed}` mixes pixels, but `features` are fixed; set {mixed} to 0.")
     missing = "`allow_missing` is true, but it is for `features` only. Leave it out."

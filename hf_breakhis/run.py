@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_breakhis import run_fields
 from hf_breakhis.checksums import changed_files, checksum
 from hf_breakhis.files import InputError, write_json
-from hf_breakhis.tables import (
-    OPTIONAL_TEXT,
-    as_floats,
-    as_integers,
-    read_mapping,
-    read_mappings,
-    read_table,
-    read_yaml_mapping,
-    require_fields,
-)
+from hf_breakhis.tables import OPTIONAL_TEXT, read_mapping, read_mappings, read_yaml_mapping, require_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +39,7 @@ INDEX = "index.json"
 REFIT = "refit"
 FOLD_PREFIX = "fold-"
 REPEAT_PREFIX = "repeat-"
+MEMBER_PREFIX = "member-"
 EVALUATION = "evaluation.json"  # of an evaluated run: the model and what it was trained on
 EXCLUDED = "excluded.csv"  # of an evaluated run: images that the model was trained on, and copies of them
 IMPORTED, EVALUATED = "imported", "evaluated"  # kinds of a run in its recipe; a trained run has none
@@ -55,28 +47,49 @@ IMPORTED, EVALUATED = "imported", "evaluated"  # kinds of a run in its recipe; a
 INPUTS = (RECIPE, DATA, FOLDS, COLORS)  # written before training
 OF_EVALUATION = (EVALUATION, EXCLUDED)
 SCORES = (PREDICTIONS, DECISION, SUMMARY)  # written by `report`
-PARTS = ("train", "validation", "test", "reserve", "unused")
-COLOR_COLUMNS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
-HISTORY_COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
 FORMAT = 1
 _RESTORE = "restore it, or train again with --restart"
 
 
 @dataclass(frozen=True)
 class FoldFolder:
-    """The folder of one trained model: `fold-i/` of a fold, or `refit/`."""
+    """The folder of a trained model: `fold-i/` of a fold, `refit/`, or `member-j/` in one of them for an ensemble."""
 
     folder: Path
 
     @property
+    def is_member(self) -> bool:
+        """Whether this is one network of an ensemble."""
+        return self.folder.name.startswith(MEMBER_PREFIX)
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run."""
+        return self.folder.parent.parent if self.is_member else self.folder.parent
+
+    @property
     def name(self) -> str:
         """The number of the fold as text, or "refit"."""
-        return self.folder.name.removeprefix(FOLD_PREFIX)
+        folder = self.folder.parent if self.is_member else self.folder
+        return folder.name.removeprefix(FOLD_PREFIX)
+
+    @property
+    def label(self) -> str:
+        """The name, and the member if this is one: "0", "refit", "0, member 1"."""
+        return f"{self.name}, {self.folder.name.replace('-', ' ')}" if self.is_member else self.name
+
+    def member(self, number: int) -> "FoldFolder":
+        """Return the folder of one network of an ensemble."""
+        return FoldFolder(self.folder / f"{MEMBER_PREFIX}{number}")
+
+    def members(self) -> list["FoldFolder"]:
+        """Return the folders of the networks of an ensemble, finished or not; empty for a single network."""
+        return [self.member(number) for number in _numbers(self.folder, MEMBER_PREFIX)]
 
     @property
     def model(self) -> Path:
-        """The folder of the weights, their configuration and the image processor."""
-        return self.folder / MODEL
+        """The folder of weights, configuration and image processor; of an ensemble that of its first network."""
+        return (self.member(0).folder if self.members() else self.folder) / MODEL
 
     @property
     def is_finished(self) -> bool:
@@ -93,15 +106,7 @@ class FoldFolder:
 
     def read_history(self) -> "pd.DataFrame":
         """Return the learning curve, one row per epoch; a value that was not logged is NaN."""
-        path = self.folder / HISTORY
-        text = read_table(path, HISTORY_COLUMNS, self._remedy)
-        table = text.assign(**{name: as_integers(text[name], path) for name in ("epoch", "step")})
-        for name in HISTORY_COLUMNS:
-            if name not in ("epoch", "step", "eval_part"):
-                absent = text[name] == ""
-                table[name] = as_floats(text[name].mask(absent, "0"), path)
-                table.loc[absent, name] = float("nan")
-        return table.assign(eval_part=text["eval_part"].mask(text["eval_part"] == "", None))
+        return run_fields.read_history(self.folder / HISTORY, self._remedy)
 
     def read_examples(self) -> list[dict[str, Any]]:
         """Return the rows of the example images; empty for a refit, which has no test set."""
@@ -114,25 +119,36 @@ class FoldFolder:
         path = self.folder / EXPLAINED / INDEX
         if not path.exists():
             return None
-        remedy = f"`hf-breakhis explain {self.folder.parent} --fold {self.name}` writes it again"
+        remedy = f"`hf-breakhis explain {self.run} --fold {self.name}` writes it again"
         index = read_mapping(path, run_fields.EXPLAINED, remedy)
         return index if index["weights_sha256"] == checksum(self.model / WEIGHTS) else None
 
-    def seal(self) -> None:
-        """Write the checksums of the files of the fold, and of the recipe and the folds of its run."""
+    def _sealed(self) -> list[Path]:
+        """Return the files that have checksums."""
         paths = [self.folder / name for name in (PREDICTIONS, METRICS, HISTORY)]
         paths += [path for name in (MODEL, EXAMPLES) for path in (self.folder / name).rglob("*")]
-        own = {path.relative_to(self.folder).as_posix(): checksum(path) for path in sorted(paths) if path.is_file()}
-        of_run = {name: checksum(self.folder.parent / name) for name in (RECIPE, FOLDS)}
-        write_json(self.folder / CHECKSUMS, {"format": FORMAT, "run": of_run, "sha256": own})
+        paths += [path for one in self.members() for path in (one.folder / CHECKSUMS, *one._sealed())]
+        return [path for path in sorted(paths) if path.is_file()]
+
+    def seal(self) -> None:
+        """Write the checksums of the fold and its members if they are trained, and of recipe and folds of the run."""
+        for member in self.members():
+            member.seal()
+        if (self.folder / METRICS).is_file():
+            own = {path.relative_to(self.folder).as_posix(): checksum(path) for path in self._sealed()}
+            of_run = {name: checksum(self.run / name) for name in (RECIPE, FOLDS)}
+            write_json(self.folder / CHECKSUMS, {"format": FORMAT, "run": of_run, "sha256": own})
 
     def changes(self) -> list[str]:
-        """Return the names of the files that differ from their checksums."""
+        """Return the files that differ from their checksums; of an unfinished ensemble those of its members."""
+        if not self.is_finished:
+            return [name for member in self.members() for name in member.changes()]
         path = self.folder / CHECKSUMS
-        sums = read_mapping(path, {"run": dict, "sha256": dict}, _reseal(self.folder.parent))
-        found = [f"{self.folder.name}/{name}" for name in changed_files(self.folder, sums["sha256"])]
-        if any(sums["run"].get(name) != checksum(self.folder.parent / name) for name in (RECIPE, FOLDS)):
-            found.append(f"{self.folder.name} (trained with another {RECIPE} or {FOLDS})")
+        sums = read_mapping(path, {"run": dict, "sha256": dict}, _reseal(self.run))
+        own = self.folder.relative_to(self.run).as_posix()
+        found = [f"{own}/{name}" for name in changed_files(self.folder, sums["sha256"])]
+        if any(sums["run"].get(name) != checksum(self.run / name) for name in (RECIPE, FOLDS)):
+            found.append(f"{own} (trained with another {RECIPE} or {FOLDS})")
         return found
 
 
@@ -291,20 +307,11 @@ class Run:
 
     def read_folds(self) -> "pd.DataFrame":
         """Return one row for each fold and image: names, groups, label and part."""
-        path = self.folder / FOLDS
-        table = read_table(path, ("file_name", "patient_id", "specimen_id", "label", "fold", "part"), _RESTORE)
-        wrong = ~table["part"].isin(PARTS)
-        if wrong.any():
-            raise InputError(f"{path}: `part` is {table['part'][wrong].iloc[0]!r}; allowed are {', '.join(PARTS)}.")
-        return table.assign(**{name: as_integers(table[name], path) for name in ("label", "fold")})
+        return run_fields.read_folds(self.folder / FOLDS, _RESTORE)
 
     def read_colors(self) -> "pd.DataFrame":
         """Return mean and standard deviation of the color channels of each image, indexed by file name."""
-        import pandas as pd
-
-        path = self.folder / COLORS
-        table = read_table(path, ("file_name", *COLOR_COLUMNS), _RESTORE).set_index("file_name")
-        return pd.DataFrame({name: as_floats(table[name], path) for name in COLOR_COLUMNS}, index=table.index)
+        return run_fields.read_colors(self.folder / COLORS, _RESTORE)
 
     @contextmanager
     def rewriting(self, *names: str) -> Iterator[None]:
@@ -334,10 +341,9 @@ class Run:
         """Accept changed files: write all checksums of the run, its folds and its repeats again."""
         for run in self.repeats().values():
             run.seal()
-        folds = [fold for fold in (*self.folds(), self.fold(REFIT)) if (fold.folder / METRICS).is_file()]
-        for fold in folds:
+        for fold in (*self.folds(), self.fold(REFIT)):
             fold.seal()
-        numbers = [int(fold.name) for fold in folds if fold.name != REFIT]
+        numbers = [int(fold.name) for fold in self.folds() if (fold.folder / METRICS).is_file()]
         if self.is_finished and not self._planned() <= set(numbers):
             (self.folder / FINISHED).unlink()
         names = [name for name in (*INPUTS, *OF_EVALUATION, *SCORES) if (self.folder / name).is_file()]
@@ -361,8 +367,8 @@ class Run:
             missing = self._planned() - {int(fold.name) for fold in self.folds() if fold.is_finished}
             found += [f"{FOLD_PREFIX}{number} (missing or not finished)" for number in sorted(missing)]
         if not found:  # every fold would name a changed file of the run again
-            chosen = self.models() if folds is None else [self.fold(name) for name in folds]
-            found = [name for fold in chosen if fold.is_finished for name in fold.changes()]
+            chosen = [*self.folds(), self.fold(REFIT)] if folds is None else [self.fold(name) for name in folds]
+            found = [name for fold in chosen for name in fold.changes()]
         return found
 
     def require_unchanged(

@@ -174,6 +174,11 @@ class BreakHisTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = described(
         None, "Number of evaluations without improvement after which a fold ends. Default: no early stopping."
     )
+    members: int = described(
+        1,
+        "Networks per fold that differ in the training seed; with more than 1 the fold is an ensemble, whose "
+        "probability is the mean of theirs.",
+    )
     num_threads: int | None = described(
         None, "Number of CPU threads of each process. Default: its share of the cores."
     )

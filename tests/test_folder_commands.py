@@ -115,7 +115,7 @@ def recipe(fields, folder, **changes):
 
 @pytest.fixture
 def trains_nothing(monkeypatch):
-    monkeypatch.setattr("hf_breakhis.training.crossval.train_fold", lambda *_: None)
+    monkeypatch.setattr("hf_breakhis.training.crossval.train_members", lambda *_: None)
 
 
 STRANGE_RECIPES = {

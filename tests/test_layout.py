@@ -24,6 +24,7 @@ ROOMS = [
     "study",
     "tables",
     "checksums",
+    "averaging",
     "settings",
     "run_fields",
     "run",

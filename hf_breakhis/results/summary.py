@@ -24,6 +24,7 @@ from hf_breakhis.results.scores.levels import (
     part_level,
     patient_level,
 )
+from hf_breakhis.results.scores.members import describe_members
 from hf_breakhis.results.scores.paired import mean_scores
 from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import Rule, parse_rule
@@ -117,6 +118,9 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
     }
+    members = describe_members(run, test)
+    if members is not None:
+        summary["members"] = members
     if run.is_imported:
         protocol["imported"] = True
     if run.is_evaluated:

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from datasets import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
+from hf_breakhis.averaging import transforms_of
 from hf_breakhis.data.counts import describe_data
 from hf_breakhis.data.dealing import MIN_GROUPS
 from hf_breakhis.data.groups import groups_of
@@ -35,9 +36,10 @@ from hf_breakhis.training.environment import (
     require_writable,
     write_recipe,
 )
-from hf_breakhis.training.fold import Job, train_fold
+from hf_breakhis.training.fold import Job
 from hf_breakhis.training.lock import held, preparing, require_free
 from hf_breakhis.training.losses import LOSSES
+from hf_breakhis.training.members import train_members
 from hf_breakhis.training.modeling import check_network, preprocessing_of
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
@@ -118,6 +120,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     data, model, training = recipe.data, recipe.model, recipe.training
     lookup(AUGMENTATIONS, data.augmentation, "augmentation")
+    transforms_of(data.tta)
     lookup(LOSSES, training.loss, "loss")
     check_optim(training, model.carry_over)
     if not data.features:
@@ -189,14 +192,14 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
         if data.fold in ("all", str(fold.index)) and not Run(run).fold(fold.index).is_finished:
             with held(folder):
                 if not Run(run).fold(fold.index).is_finished:  # by another process, before it gave the lock back
-                    train_fold(job, fold, folder, seen, before)
+                    train_members(job, fold, folder, seen, before)
         if model.carry_over != "none":
             seen[fold.train] = True
             before = folder
     refit = Run(run).fold(REFIT)
     if data.fold == REFIT and not refit.is_finished:
         with held(refit.folder):
-            train_fold(job, refit_fold(folds, data.validation_size), refit.folder, seen)
+            train_members(job, refit_fold(folds, data.validation_size), refit.folder, seen)
     done = [fold.index for fold in folds if Run(run).fold(fold.index).is_finished]
     if state.is_main_process and len(done) == len(folds):
         write_json(run / FINISHED, {"folds": done})

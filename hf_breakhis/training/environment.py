@@ -33,6 +33,7 @@ from hf_breakhis.run import (
     HISTORY,
     INDEX,
     INPUTS,
+    MEMBER_PREFIX,
     METRICS,
     MODEL,
     PREDICTIONS,
@@ -67,7 +68,7 @@ FREE_FIELDS = (
 FORMER_VALUES = {
     "normalization": "imagenet", "crop": "none", "interpolation": "bilinear", "loss": "cross_entropy",
     "mixup": 0.0, "cutmix": 0.0, "train_share": 1.0,
-    "train_magnifications": [], "test_magnifications": [],
+    "train_magnifications": [], "test_magnifications": [], "members": 1, "tta": "none",
 }  # fmt: skip
 
 
@@ -84,15 +85,13 @@ def _is_recipe_of_run(path: Path) -> bool:
     return isinstance(packages, dict) and "hf-breakhis" in packages
 
 
-FOLD = FolderKind(
-    "fold",
-    (
-        *(HISTORY, PREDICTIONS, METRICS, CHECKSUMS, "carried.pt", ".lock", "checkpoints/**"),
-        *(f"{MODEL}/*.json", f"{MODEL}/*.safetensors", f"{EXAMPLES}/*.png", f"{EXAMPLES}/{INDEX}"),
-        *(f"{EXPLAINED}/*.png", f"{EXPLAINED}/{INDEX}", "onnx/model*.onnx", "onnx/export.json"),
-        f"{TENSORBOARD}/events.out.tfevents.*",
-    ),
+_FOLD_NAMES = (
+    *(HISTORY, PREDICTIONS, METRICS, CHECKSUMS, "carried.pt", ".lock", "checkpoints/**"),
+    *(f"{MODEL}/*.json", f"{MODEL}/*.safetensors", f"{EXAMPLES}/*.png", f"{EXAMPLES}/{INDEX}"),
+    *(f"{EXPLAINED}/*.png", f"{EXPLAINED}/{INDEX}", "onnx/model*.onnx", "onnx/export.json"),
+    f"{TENSORBOARD}/events.out.tfevents.*",
 )
+FOLD = FolderKind("fold", (*_FOLD_NAMES, *(f"{MEMBER_PREFIX}[0-9]*/{name}" for name in _FOLD_NAMES)))
 _RUN_NAMES = (
     *(*INPUTS, *SCORES, FINISHED, CHECKSUMS, COST, AUDIT, REPORT, ".lock"),
     *(f"{FIGURES}/*.svg", f"{FIGURES}/*.png", "publish/**"),

@@ -17,10 +17,11 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
+from hf_breakhis.averaging import DIHEDRAL, mean_logits, transforms_of
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
 from hf_breakhis.data.pixels.mixing import Mixing
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor
-from hf_breakhis.data.pixels.transforms import WholeBatches, whole_batch
+from hf_breakhis.data.pixels.transforms import PixelSource, WholeBatches, whole_batch
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import write_csv, write_json
 from hf_breakhis.folders import FolderKind, replace_folder
@@ -31,10 +32,9 @@ from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, l
 from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.features import Features, Rows, VectorClassifier, open_features, take_features
-from hf_breakhis.training.history import history
 from hf_breakhis.training.losses import balanced_weights, build_loss
 from hf_breakhis.training.modeling import build_model, preprocessing_of
-from hf_breakhis.training.progress import PlainLines, TitledBars, say
+from hf_breakhis.training.progress import PlainLines, TitledBars, history, say
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
 from hf_breakhis.training.trackers import end_tracker_runs, name_in_trackers, place_trackers
 from hf_breakhis.training.trainer import (
@@ -63,6 +63,7 @@ class Job:
         stop: the request to stop, if any.
         vectors: (n_images, d) float32, the feature vectors that the head is trained on in place of images.
         has_files: whether there are pixels.
+        member: number of the network in an ensemble; None for a single network.
     """
 
     run: Path
@@ -75,6 +76,7 @@ class Job:
     stop: StopRequest = field(default_factory=StopRequest)
     vectors: np.ndarray | None = None
     has_files: bool = True
+    member: int | None = None
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -95,7 +97,11 @@ class Job:
         if not model.freeze_backbone or not data.cache:
             return None
         training = self.recipe.training
-        changes = {"Augmentation": data.augmentation != "none", "Mixing": training.mixup or training.cutmix}
+        changes = {
+            "Augmentation": data.augmentation != "none",
+            "Mixing": training.mixup or training.cutmix,
+            "Test-time augmentation": data.tta != "none",
+        }
         for name in (name for name, is_used in changes.items() if is_used):
             say(f"{name} changes the features, so every epoch runs the frozen backbone.")
             return None
@@ -103,13 +109,38 @@ class Job:
         build = partial(build_model, model, self.classes)
         return open_features(images, self.dataset, self.manifest_sha256, build)
 
-    def images(self, rows: np.ndarray, augmentation: str = "none") -> WholeBatches:
-        """Return the inputs of the network for `rows`: pixels that the Trainer normalizes, or features."""
+    def images(self, rows: np.ndarray, augmentation: str = "none", transform: str = "identity") -> WholeBatches:
+        """Return the inputs of the network for `rows`: pixels that the Trainer normalizes, or features.
+
+        Args:
+            rows: row numbers of the images.
+            augmentation: key of `AUGMENTATIONS`.
+            transform: key of `DIHEDRAL`, applied to the pixels of all images.
+        """
         training = self.recipe.training
         source: Any = Rows(self.vectors) if self.vectors is not None else self.features or self.pixels
         pixels = None if source is None else source.select(rows)
         seed = training.data_seed or training.seed
-        return WholeBatches(self.dataset.select(rows), self.preprocessing, augmentation, seed, pixels)
+        images = WholeBatches(self.dataset.select(rows), self.preprocessing, augmentation, seed, pixels)
+        if transform != "identity":
+            images.source = Transformed(images.source, transform)
+        return images
+
+
+class Transformed:
+    """Pixels of another source, each batch transformed.
+
+    Args:
+        source: gives (n, 3, side, side) uint8.
+        transform: key of `DIHEDRAL`.
+    """
+
+    def __init__(self, source: PixelSource, transform: str) -> None:
+        self.source, self.transform = source, transform
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return (n, 3, side, side) uint8 of the rows (n,) int."""
+        return DIHEDRAL[self.transform](torch.from_numpy(self.source.take(rows))).contiguous().numpy()
 
 
 def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from: Path | None = None) -> None:
@@ -147,11 +178,11 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
             save_carried(folder / "carried.pt", trainer)
         if tables:
             write_csv(folder / PREDICTIONS, pd.concat(tables, ignore_index=True))
-        if len(fold.test):  # a refit has no test set
+        if len(fold.test) and job.member is None:  # a refit has no test set
             write_examples(folder / EXAMPLES, tables[0][: None if job.has_files else 0], job.dataset, fold.test)
         add_cost(
             job.run,
-            FoldFolder(folder).name,
+            FoldFolder(folder).label,
             {
                 "train_seconds": round(trained - begin, 3),
                 "predict_seconds": round(predicted - trained, 3),
@@ -175,7 +206,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     args = dataclasses.replace(
         training,
         output_dir=str(folder / "checkpoints"),
-        run_name=name_in_trackers(job.run, training.run_name, folder.name),
+        run_name=name_in_trackers(job.run, training.run_name, *folder.relative_to(job.run).parts),
         eval_strategy=training.eval_strategy if len(watched) else "no",
         push_to_hub=False,  # the run is published as a whole
         hub_token=None,  # the Trainer would write it to disk
@@ -204,6 +235,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     if carry_from is not None and job.recipe.model.carry_over == "all":
         trainer.carried = load_carried(carry_from / "carried.pt")
     name = f"fold {fold.index} (of {job.num_folds})" if len(fold.test) else "refit"
+    name += "" if job.member is None else f", member {job.member} (of {training.members})"
     trainer.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
     trainer.add_callback(PlainLines(name) if args.disable_tqdm else TitledBars(name))
     return trainer
@@ -250,13 +282,19 @@ def watched_scores(output: Any, classes: list[str]) -> dict[str, float]:
 def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen: np.ndarray) -> pd.DataFrame:
     """Return the predictions of one part, one row per image, in the order of its rows."""
     rows = getattr(fold, part)
-    logits = trainer.predict_in_full(job.images(rows), part)
+    logits = [
+        trainer.predict_in_full(job.images(rows, transform=name), part) for name in transforms_of(job.recipe.data.tta)
+    ]
     table = job.table.iloc[rows].reset_index(drop=True)
     table = table.assign(fold=fold.index, part=part, seen_in_training=seen[rows])
-    for prefix, values in (("logit", logits.astype(np.float64)), ("prob", softmax(logits))):
-        table = table.assign(**{f"{prefix}_{name}": values[:, i] for i, name in enumerate(job.classes)})
-    result: pd.DataFrame = table.assign(predicted=logits.argmax(-1))
-    return result
+    return with_scores(table, mean_logits(logits), job.classes)
+
+
+def with_scores(table: pd.DataFrame, logits: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Return a table with logits (n, num_classes) float64, their probabilities and the predicted class."""
+    for prefix, values in (("logit", logits), ("prob", softmax(logits))):
+        table = table.assign(**{f"{prefix}_{name}": values[:, i] for i, name in enumerate(classes)})
+    return table.assign(predicted=logits.argmax(-1))
 
 
 def report_part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:

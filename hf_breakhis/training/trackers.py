@@ -31,11 +31,11 @@ def check_trackers(args: BreakHisTrainingArguments) -> None:
             raise InputError(message) from error
 
 
-def name_in_trackers(run: Path, run_name: str | None, fold: str = "") -> str:
-    """Return the name of a run in trackers, or of its fold, such as `c3-fold-1` or `c3-repeat-0-fold-1`."""
+def name_in_trackers(run: Path, run_name: str | None, *folders: str) -> str:
+    """Return the name of a run in trackers, or of a folder in it, such as `c3-fold-1` or `c3-fold-1-member-2`."""
     repeat = run.name if run.name.startswith(REPEAT_PREFIX) else ""
     whole = run_name or (run.parent.name if repeat else run.name)
-    return "-".join(part for part in (whole, repeat, fold) if part)
+    return "-".join(part for part in (whole, repeat, *folders) if part)
 
 
 def place_trackers(trainer: BreakHisTrainer, folder: Path, group: str) -> None:

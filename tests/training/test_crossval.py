@@ -18,7 +18,7 @@ from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import Recipe, build_recipe
 from hf_breakhis.run import Run
-from hf_breakhis.training import crossval
+from hf_breakhis.training import crossval, fold
 from hf_breakhis.training.crossval import cross_validate
 
 SMALL = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
@@ -181,7 +181,8 @@ def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeyp
     """Stopped after the first epoch's checkpoint, or after training and before the fold is written."""
     folder = tmp_path / "stopped"
     saved = []
-    original = crossval.train_fold.__globals__["BreakHisTrainer"]._save_checkpoint
+    trainer = fold.BreakHisTrainer
+    original = trainer._save_checkpoint
 
     def stop(self, *args):
         original(self, *args)
@@ -189,7 +190,6 @@ def test_a_stopped_run_continues_to_the_same_end(after, plain, tmp_path, monkeyp
         if len(saved) == after:
             raise KilledError
 
-    trainer = crossval.train_fold.__globals__["BreakHisTrainer"]
     monkeypatch.setattr(trainer, "_save_checkpoint", stop)
     with pytest.raises(KilledError):
         run(folder)

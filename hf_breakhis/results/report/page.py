@@ -35,12 +35,12 @@ MAIN_FIELDS = (
     "dataset features allow_missing "
     "dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
     "validation_size train_share train_magnifications test_magnifications "
-    "stratify split_seed image_size crop interpolation normalization augmentation "
+    "stratify split_seed image_size crop interpolation normalization augmentation tta "
     "model_name_or_path model_revision model_kwargs activation init "
     "carry_over freeze_backbone optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
     "scheduler_name scheduler_kwargs num_train_epochs batch_size max_grad_norm class_weights sampler "
     "loss focal_gamma label_smoothing_factor mixup cutmix "
-    "load_best_model_at_end metric_for_best_model early_stopping_patience bf16 fp16 seed"
+    "load_best_model_at_end metric_for_best_model early_stopping_patience members bf16 fp16 seed"
 ).split()
 
 IMPORTED_FIELDS = ("files", "scores", "trained_on")

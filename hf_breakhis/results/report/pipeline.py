@@ -42,7 +42,7 @@ def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
         Stage("Optimizer", _optimizer(recipe), "train"),
         Stage("Schedule", _schedule(recipe), "train"),
         Stage("Training", _training(recipe, summary["protocol"]), "train"),
-        Stage("Test", ("the model of each fold predicts its own test set",), "test"),
+        Stage("Test", _test(recipe), "test"),
         Stage("Scores", _scores(summary), "after"),
     ]
     return [stage for stage in shown if stage.lines]
@@ -154,9 +154,20 @@ def _training(recipe: dict[str, Any], protocol: dict[str, Any]) -> tuple[str, ..
     lines.append(", ".join(part for part in parts if part))
     if recipe.get("sampler") not in (None, "none"):
         lines.append(f"{recipe['sampler']} sampler")
+    if recipe.get("members", 1) > 1:
+        lines.append(f"{recipe['members']} networks a fold with different training seeds")
     if protocol.get("selected_on"):
         lines.append(f"checkpoint selected on the {protocol['selected_on']} set")
     return tuple(line for line in lines if line)
+
+
+def _test(recipe: dict[str, Any]) -> tuple[str, ...]:
+    lines = ["the model of each fold predicts its own test set"]
+    if recipe.get("members", 1) > 1:
+        lines.append(f"mean probability of {recipe['members']} networks")
+    if recipe.get("tta", "none") != "none":
+        lines.append(f"test-time augmentation: {recipe['tta']}")
+    return tuple(lines)
 
 
 def _scores(summary: dict[str, Any]) -> tuple[str, ...]:

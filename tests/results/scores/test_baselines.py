@@ -11,7 +11,8 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.summary import summarise
-from hf_breakhis.run import COLOR_COLUMNS, Run
+from hf_breakhis.run import Run
+from hf_breakhis.run_fields import COLOR_COLUMNS
 
 CLASSES = ["benign", "malignant"]
 
