@@ -20,8 +20,10 @@ from hf_breakhis.cli.evaluate import evaluate
 from hf_breakhis.cli.explain import explain
 from hf_breakhis.cli.export import export
 from hf_breakhis.cli.faults import fault_of
+from hf_breakhis.cli.help.doctor import HELP as DOCTOR_HELP
+from hf_breakhis.cli.help.doctor import doctor
+from hf_breakhis.cli.help.recipes import app as recipes_app
 from hf_breakhis.cli.predict import predict
-from hf_breakhis.cli.recipes import app as recipes_app
 from hf_breakhis.cli.score import HELP as SCORE_HELP
 from hf_breakhis.cli.score import score
 from hf_breakhis.cli.share.page import page
@@ -47,7 +49,7 @@ COMMAND_GROUPS = {
     "Use": ("predict", "explain", "embed", "export"),
     "Share": ("publish", "space", "page"),
     "Data": ("data",),
-    "Help": ("recipes",),
+    "Help": ("doctor", "recipes"),
 }
 
 
@@ -74,6 +76,7 @@ app.add_typer(recipes_app, name="recipes")
 app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
 app.command()(check)
 app.command()(compare)
+app.command(context_settings=RAW, help=DOCTOR_HELP)(doctor)
 app.command()(embed)
 app.command(context_settings=RAW, help=EVALUATE_HELP)(evaluate)
 app.command()(explain)

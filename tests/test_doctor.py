@@ -1,0 +1,120 @@
+"""What `doctor` says of this machine and of a recipe, and when it finds a problem."""
+
+import importlib.metadata
+import tomllib
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from hf_breakhis.arguments import DataArguments
+from hf_breakhis.cli import main
+from hf_breakhis.cli.help import doctor
+from hf_breakhis.cli.help.estimate import estimate
+from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.recipe import build_recipe
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+
+def lines_of(check):
+    return {line.subject: line for line in check()}
+
+
+def test_one_line_for_each_property_and_no_problem_here(capsys):
+    assert main(["doctor"]) == 0
+    rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert {row[0] for row in rows} <= {"ok", "note"}
+    subjects = [row[1] for row in rows]
+    for subject in ("python", "versions", "extras", "processor", "accelerator", "precision", "cache", "runs", "Hub"):
+        assert subject in subjects
+
+
+def test_versions_that_were_tested_are_requirements_and_not_below_them():
+    required = {one.name: one.specifier for one in map(Requirement, PROJECT["dependencies"])}
+    for name, version in doctor.TESTED.items():
+        assert required[name].contains(version), name
+
+
+def test_extras_are_those_of_the_package():
+    named = set(PROJECT["optional-dependencies"]) - {"dev", "browser"}
+    assert set(doctor.EXTRAS) == named
+
+
+@pytest.mark.parametrize(
+    ("installed", "state", "word"),
+    [
+        ("2.14.1", "ok", "as tested"),
+        ("99.0", "note", "newer than tested: torch 99.0"),
+        ("0.1", "problem", "is needed"),
+    ],
+)
+def test_versions_are_compared(monkeypatch, installed, state, word):
+    real = importlib.metadata.version
+
+    def version(name):
+        return installed if name == "torch" else doctor.TESTED.get(name) or real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert any(line.state == state and word in line.text for line in doctor.check_versions())
+
+
+def test_a_missing_library_is_a_problem(monkeypatch):
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "evaluate":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    problems = [line.text for line in doctor.check_versions() if line.state == "problem"]
+    assert len(problems) == 1
+    assert problems[0].startswith("evaluate")
+    assert "pip install" in problems[0]
+
+
+def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda place, mode: False)
+    found = lines_of(doctor.check_places)
+    assert {found[name].state for name in ("cache", "models", "runs")} == {"problem"}
+    assert "HF_HOME" in found["cache"].text
+
+
+@pytest.mark.parametrize(("free", "state"), [(2**26, "note"), (2**32, "ok")])
+def test_little_shared_memory_is_noted(monkeypatch, free, state):
+    usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: usage(free, 0, free))
+    assert lines_of(doctor.check_memory)["shared"].state == state
+
+
+def test_a_recipe_has_images_pixels_memory_and_time(run_fields, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", [])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("\n".join(f"{name}: {value}" for name, value in run_fields.items()))
+    assert main(["doctor", str(recipe), "--output_dir", str(tmp_path / "run")]) == 0
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert list(rows) == ["images", "pixels", "memory", "time"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_trained_is_one_problem_before_an_image_is_read(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", [])
+    monkeypatch.setattr("hf_breakhis.data.sources.table.load_images", None)
+    assert main(["doctor", "recipes/demo.yaml", "--optimizer_name", "sgdd", "--num_folds", "3"]) == 1
+    out = capsys.readouterr().out
+    assert "sgd" in out
+    assert out.splitlines()[-1] == "1 problem found."
+
+
+def test_an_estimate_counts_every_pass_of_every_fold_and_repeat(run_fields, tmp_path):
+    fields = {**run_fields, "output_dir": str(tmp_path), "repeats": 2, "eval_strategy": "no"}
+    recipe = build_recipe(fields, {})
+    images = load_images(DataArguments(dataset="twin", twin_kwargs=run_fields["twin_kwargs"]))
+    cost = estimate(recipe, images.dataset)
+    # two folds train on every image once between them, for two epochs and two repeats
+    assert cost.images == len(images.dataset) * 2 * 2
+    assert cost.seconds > cost.images / cost.images_per_second * 0.9
+    one = estimate(build_recipe({**fields, "repeats": 1, "fold": "0"}, {}), images.dataset)
+    assert 0 < one.images < len(images.dataset) * 2
