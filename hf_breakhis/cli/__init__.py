@@ -134,6 +134,22 @@ def report(
             "false alarms). Default: the rule of the last report, or youden.",
         ),
     ] = None,
+    prevalences: Annotated[
+        str | None,
+        typer.Option(
+            "--prevalences",
+            help="Shares of malignant cases for which errors per 1,000 are stated, such as 0.01,0.2. "
+            "Default: those of the last report, or 0.01,0.05,0.2,0.5.",
+        ),
+    ] = None,
+    guarantee: Annotated[
+        str | None,
+        typer.Option(
+            "--guarantee",
+            help="Largest share of malignant specimens in zone low, and of benign ones in zone high. Default: that of "
+            "the last report, or 0.1.",
+        ),
+    ] = None,
     reseal: Annotated[
         bool, typer.Option("--reseal", help="Accept changed files of the run and write new checksums.")
     ] = False,
@@ -155,20 +171,29 @@ def report(
     if reseal:
         one.seal()
     changed = one.changes((), training=True)
-    one.require_unchanged(written=(PREDICTIONS, SUMMARY) if threshold_rule is None else SCORES)
-    show_report(folder, threshold_rule)
+    given = (threshold_rule, prevalences, guarantee)
+    one.require_unchanged(written=(PREDICTIONS, SUMMARY) if given == (None, None, None) else SCORES)
+    show_report(folder, *given)
     for name in changed:
         typer.echo(f"{name.split()[0]} had been changed and was written again.", err=True)
 
 
-def show_report(run: Path, threshold_rule: str | None = None) -> None:
+def show_report(
+    run: Path, threshold_rule: str | None = None, prevalences: str | None = None, guarantee: str | None = None
+) -> None:
     """Score a run from its files, write its report and print its table."""
     from hf_breakhis.results.report.page import write_report
     from hf_breakhis.results.report.terminal import terminal_table
-    from hf_breakhis.results.scores.thresholds import parse_rule
-    from hf_breakhis.results.summary import summarise
+    from hf_breakhis.results.scores.conformal import parse_error
+    from hf_breakhis.results.scores.thresholds import parse_prevalences, parse_rule
+    from hf_breakhis.results.summary import Choices, summarise
 
-    summary = summarise(run, None if threshold_rule is None else parse_rule(threshold_rule))
+    choices = Choices(
+        None if threshold_rule is None else parse_rule(threshold_rule),
+        None if prevalences is None else parse_prevalences(prevalences),
+        None if guarantee is None else parse_error(guarantee),
+    )
+    summary = summarise(run, choices=choices)
     page = write_report(run)
     typer.echo(terminal_table(summary))
     typer.echo(f"report: {page}")

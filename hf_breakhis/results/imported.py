@@ -15,9 +15,9 @@ import yaml
 
 from hf_breakhis.files import InputError, write_csv, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder
+from hf_breakhis.results.absent import NO_PROBABILITIES
 from hf_breakhis.results.foreign import TARGETS, Foreign, find_names, read_foreign
 from hf_breakhis.results.predictions import DESCRIPTION, by_fold
-from hf_breakhis.results.scores.absent import NO_PROBABILITIES
 from hf_breakhis.results.splits import read_split
 from hf_breakhis.run import (
     AUDIT,

@@ -1,5 +1,6 @@
 """Aggregate: from the files of a run to its summary, the only place where its numbers are written."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json
+from hf_breakhis.results.absent import REASON, without_probabilities
 from hf_breakhis.results.evaluated import TOO_FEW, cross_fitting_parts, describe_evaluation, how_refitted
 from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
-from hf_breakhis.results.scores.absent import REASON, without_probabilities
 from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.scores.calibration import decide, describe_calibration, refusal
 from hf_breakhis.results.scores.clustering import describe_clustering
+from hf_breakhis.results.scores.conformal import ERROR, describe_zones
+from hf_breakhis.results.scores.decisions import describe_decisions, thresholds_of_cases, unit_of
 from hf_breakhis.results.scores.estimands import Estimand, estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
 from hf_breakhis.results.scores.leakage import leakage
@@ -27,7 +30,7 @@ from hf_breakhis.results.scores.levels import (
 from hf_breakhis.results.scores.members import describe_members
 from hf_breakhis.results.scores.paired import mean_scores
 from hf_breakhis.results.scores.repeats import summarise_repeats
-from hf_breakhis.results.scores.thresholds import Rule, parse_rule
+from hf_breakhis.results.scores.thresholds import STATED, Rule, parse_rule
 from hf_breakhis.results.scores.warnings import headline, to_json, warnings
 from hf_breakhis.run import COLORS, DECISION, SUMMARY, Run
 
@@ -40,7 +43,22 @@ PROTOCOL_FIELDS = (
 ).split()
 
 
-def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Choices:
+    """What a user chooses about decisions; None keeps what decision.json has, or takes the default.
+
+    Attributes:
+        rule: by which thresholds are chosen.
+        prevalences: shares of malignant cases for which errors per 1,000 are stated.
+        error: the largest share of a class in the wrong zone, which is guaranteed.
+    """
+
+    rule: Rule | None = None
+    prevalences: tuple[float, ...] | None = None
+    error: float | None = None
+
+
+def summarise(run: str | Path, rule: Rule | None = None, choices: Choices | None = None) -> dict[str, Any]:
     """Add up a run: write predictions.csv, decision.json and summary.json, and return the summary.
 
     Only files of the run are read, and the same files give the same bytes. Of a run with repeats every repeat is
@@ -49,6 +67,7 @@ def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
     Args:
         run: folder of the run.
         rule: by which the threshold is chosen; None keeps the one that decision.json names, or takes Youden's.
+        choices: the rule and more; used instead of `rule`.
 
     Raises:
         InputError: no fold has ended, or a file is missing or damaged.
@@ -56,16 +75,17 @@ def summarise(run: str | Path, rule: Rule | None = None) -> dict[str, Any]:
     above = Run(Path(run))
     if not above.folder.is_dir():
         raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
+    choices = Choices(rule) if choices is None else choices
     repeats = above.repeats()
     if not repeats:
-        return _summarise_one(above, rule)
-    summaries = {number: _summarise_one(one, rule) for number, one in repeats.items()}
+        return _summarise_one(above, choices)
+    summaries = {number: _summarise_one(one, choices) for number, one in repeats.items()}
     about = Estimand(next(iter(summaries.values()))["interval"]["estimand"])
     means = mean_scores([gather(one) for one in repeats.values()], about)
     return _written(above, summarise_repeats(above, int(above.field("repeats")), summaries, means))
 
 
-def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
+def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
     recipe, data, folds = run.recipe, run.data, run.read_folds()
     parts = read_parts(run)
     test = gather(run, parts)
@@ -80,8 +100,10 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     refused = REASON if _has_classes_only(run) else refusal(fitted, carry_over)
     if run.is_evaluated and refused is not None:
         refused = TOO_FEW.format(group=group)
-    if refused is not None and rule is not None:
-        raise InputError(f"{run.folder} can have no threshold, so drop --threshold_rule. {refused}")
+    if refused is not None and choices != Choices():
+        options = zip(("--threshold_rule", "--prevalences", "--guarantee"), vars(choices).values(), strict=True)
+        given = " and ".join(name for name, value in options if value is not None)
+        raise InputError(f"{run.folder} can have no threshold, so drop {given}. {refused}")
     selected_on = _selected_on(run, recipe, present)
     protocol = {name: run.field(name) for name in PROTOCOL_FIELDS} | {
         "folds_present": present,
@@ -94,7 +116,9 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     estimand = estimand_of(protocol, groups.level)
     about = estimand[0]
     how = {"how": how_refitted(group)} if run.is_evaluated else {}
-    decision, temperature = decide(fitted, refused, rule or _rule_of(run), about, **how)
+    rule = choices.rule or _rule_of(run)
+    decision, temperature = decide(fitted, refused, rule, about, **how)
+    decisions = _decisions(run, fitted, decision, rule, choices, about)
     with run.rewriting(DECISION):
         write_json(run.folder / DECISION, decision)
     summary: dict[str, Any] = {
@@ -114,6 +138,7 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
         "interval": None,
         "calibration": describe_calibration(test, about) | temperature,
         "decision": decision,
+        "decisions": decisions,
         "baselines": _baselines(run, folds, colors, test, present, classes),
         "reserve": part_level(parts["reserve"]),
         "validation": part_level(parts["validation"]),
@@ -142,6 +167,25 @@ def _summarise_one(run: Run, rule: Rule | None) -> dict[str, Any]:
     }
     summary["warnings"] = to_json(warnings(summary))
     return _written(run, summary)
+
+
+def _decisions(
+    run: Run, test: pd.DataFrame, decision: dict[str, Any], rule: Rule, choices: Choices, about: Estimand
+) -> dict[str, Any]:
+    """Return what decisions are worth, and add to `decision` what `predict` needs of them."""
+    kept = run.decision if (run.folder / DECISION).exists() else {}
+    prevalences = choices.prevalences or tuple(kept.get("prevalences") or STATED)
+    decisions = describe_decisions(test, decision, rule, prevalences, about) | {"zones": None}
+    if decision["threshold"] is None:
+        return decisions
+    error = choices.error or (kept.get("zones") or {}).get("error") or ERROR
+    zones, refused = describe_zones(test, decision, error, run.is_evaluated)
+    if refused is not None and choices.error is not None:
+        raise InputError(refused)
+    units = [name for name in ("patient", "specimen") if unit_of(test)[0] is not None and known(test, f"{name}_id")]
+    thresholds = {unit: thresholds_of_cases(test, decision, rule, unit) for unit in units}
+    decision |= {"prevalences": list(prevalences), "by_unit": thresholds, "zones": zones}
+    return decisions | {"zones": zones}
 
 
 def _has_classes_only(run: Run) -> bool:

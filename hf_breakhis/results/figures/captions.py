@@ -49,6 +49,19 @@ CAPTIONS = {
         "the share of images called {positive} that are, and NPV, the share of the others that are not, if "
         "sensitivity and specificity stayed as on these images. Bands: 95 % intervals over the groups drawn."
     ),
+    "decision_curves": (
+        "Decision curves: net benefit of the calibrated probability over threshold probabilities, cross-fitted. Net "
+        "benefit is the share of true positives less the share of false positives times the odds of the threshold. "
+        "Dashed: all cases called {positive}; grey: none. Bands: pointwise 95 % intervals over {group}s. All shares "
+        "are those of these test sets, not of a clinic."
+    ),
+    "referral": (
+        "Referral: error among the cases that are kept if the least confident ones are referred to a pathologist. "
+        "Confidence is the distance from the threshold in log odds. Bars: 95 % intervals over {group}s."
+    ),
+    "zones": (
+        "Zones of patients by their mean probability, fitted on the other folds and counted on the fold left out."
+    ),
     "magnifications": (
         "Scores at each magnification of the microscope, pooled over folds; {interval}. Sensitivity is the share of "
         "{positive} images predicted {positive}, specificity the share of {negative} images predicted {negative}, "

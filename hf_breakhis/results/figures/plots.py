@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from hf_breakhis.results.figures.decision_plots import decision_curves, referral, zones
 from hf_breakhis.results.figures.dotplots import (
     baselines,
     compared,
@@ -303,6 +304,9 @@ FIGURES: dict[str, Callable[[Run], Figure | None]] = {
     "learning_curves": learning_curves,
     "reliability": reliability,
     "prevalence": prevalence,
+    "decision_curves": decision_curves,
+    "referral": referral,
+    "zones": zones,
     "magnifications": magnifications,
     "tumor_types": tumor_types,
     "patients": patients,

@@ -173,12 +173,12 @@ def refusal(test: pd.DataFrame, carry_over: str) -> str | None:
     if len(folds) < 2:
         return "One fold only: a threshold or temperature fitted on it cannot be judged on another."
     for fold in folds:
-        if _others(test, fold)["label"].nunique() < 2:
+        if other_folds(test, fold)["label"].nunique() < 2:
             return f"Without fold {fold} the test predictions hold fewer than two classes."
     return None
 
 
-def _others(test: pd.DataFrame, fold: int) -> pd.DataFrame:
+def other_folds(test: pd.DataFrame, fold: int) -> pd.DataFrame:
     """Return the predictions of the other folds; of repeated hold-outs without the images that this fold judges."""
     own = test["fold"] == fold
     return test[~own & ~test["file_name"].isin(test["file_name"][own])]
@@ -186,7 +186,7 @@ def _others(test: pd.DataFrame, fold: int) -> pd.DataFrame:
 
 def _left_out(test: pd.DataFrame, fold: int, rule: Rule) -> dict[str, Any]:
     """Fit on all folds but one, and return that one's labels and logits with what was fitted."""
-    others, own = _others(test, fold), test[test["fold"] == fold]
+    others, own = other_folds(test, fold), test[test["fold"] == fold]
     labels, logits = others["label"].to_numpy(), logits_of(others)
     temperature = fit_temperature(labels, logits)
     result = {"fold": fold, "temperature": temperature, "labels": own["label"].to_numpy(), "logits": logits_of(own)}

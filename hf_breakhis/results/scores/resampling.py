@@ -11,6 +11,7 @@ from hf_breakhis.results.scores.intervals import choose_groups
 
 Weights = np.ndarray  # (resamples, groups): how often each group is in each resample
 BLOCK, MANY_IMAGES = 16, 20_000
+COVERAGES = tuple(k / 10 for k in range(5, 11))  # shares of cases that are kept
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,36 @@ def patient_sides(images: Images, patients: np.ndarray) -> Callable[[Weights], d
         right = np.bincount(group[kept], weights=verdict[kept] == side, minlength=images.num_groups)
         counts[name] = right, np.bincount(group[kept], minlength=images.num_groups)
     return lambda weights: {name: _ratio(weights @ right, weights @ whole) for name, (right, whole) in counts.items()}
+
+
+def risk_coverage(images: Images, wrong: np.ndarray, sure: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+    """Return a function from weights to the area and the error at each of COVERAGES; ties are kept or referred whole.
+
+    Args:
+        images: the cases.
+        wrong: (n,) whether the decision is an error.
+        sure: (n,) confidence.
+    """
+    order = np.argsort(-sure, kind="stable")
+    ends = np.searchsorted(-sure[order], -sure[order], side="right") - 1
+    groups, errors = images.groups[order], wrong[order].astype(float)
+
+    def score(weights: Weights) -> dict[str, np.ndarray]:
+        found: dict[str, list[np.ndarray]] = {}
+        for start in range(0, len(weights), BLOCK):
+            own = np.asarray(weights[start : start + BLOCK], dtype=float)[:, groups]
+            kept = own.cumsum(1)[:, ends]
+            risk = np.divide((own * errors).cumsum(1)[:, ends], kept, out=np.zeros_like(kept), where=kept > 0)
+            total = kept[:, -1]
+            empty = np.where(total > 0, 1.0, np.nan)
+            area = (own * risk).sum(1) / np.where(total > 0, total, 1) * empty
+            found.setdefault("area", []).append(area)
+            for share in COVERAGES:
+                position = (kept >= share * total[:, None] - 1e-9).argmax(1)
+                found.setdefault(f"risk {share}", []).append(risk[np.arange(len(risk)), position] * empty)
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    return score
 
 
 def _by_fold(images: Images) -> list[Images]:

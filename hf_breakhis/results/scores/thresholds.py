@@ -15,6 +15,7 @@ from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import Scores, choose_groups, intervals
 from hf_breakhis.results.scores.resampling import Images, image_scores
 
+STATED = (0.01, 0.05, 0.2, 0.5)  # prevalences for errors per 1,000, unless others are given
 PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 MEASURES = ("sensitivity", "specificity", "ppv", "npv")
 
@@ -200,3 +201,39 @@ def _log_ratio(
 
 def _at(share: float, log_ratio: Mapping[str, float | None]) -> dict[str, float | None]:
     return {name: None if value is None else float(expit(logit(share) + value)) for name, value in log_ratio.items()}
+
+
+def parse_prevalences(text: str) -> tuple[float, ...]:
+    """Read "0.01,0.05": shares of malignant cases, each above 0 and below 1.
+
+    Raises:
+        InputError: one is no number, or 0, 1 or outside.
+    """
+    found = []
+    for word in text.split(","):
+        try:
+            value = float(word)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < 1:
+            raise InputError(
+                f"--prevalences has {word.strip()!r}; allowed are numbers above 0 and below 1, such as 0.01,0.2. At 0 "
+                "or 1 all cases are of one class and there is no decision. Give others."
+            )
+        found.append(value)
+    return tuple(sorted(set(found)))
+
+
+def per_thousand(prevalence: float, rates: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    """Return missed cancers and false alarms among 1,000 cases of which `prevalence` are malignant."""
+
+    def errors(name: str, weight: float) -> dict[str, float | None]:
+        ends = {"value": "value", "low": "high", "high": "low"}  # a high sensitivity misses few
+        found = {key: rates[name][other] for key, other in ends.items()}
+        return {key: None if value is None else 1000 * weight * (1 - value) for key, value in found.items()}
+
+    return {
+        "prevalence": prevalence,
+        "missed": errors("sensitivity", prevalence),
+        "false_alarms": errors("specificity", 1 - prevalence),
+    }

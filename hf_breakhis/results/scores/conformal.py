@@ -1,0 +1,217 @@
+"""Zones low, uncertain and high by split conformal prediction over specimens, with a guarantee or none."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import beta
+
+from hf_breakhis.files import InputError
+from hf_breakhis.results.predictions import classes_of
+from hf_breakhis.results.scores.calibration import other_folds
+from hf_breakhis.results.scores.decisions import AGGREGATIONS, Cases, gather_cases, unit_of
+from hf_breakhis.results.scores.intervals import LEVEL, choose_groups
+
+ERROR = 0.1
+ZONES = ("low", "uncertain", "high")
+FIXED = (
+    "One model scored all of these specimens, so the guarantee is that of split conformal prediction. It is about new "
+    "specimens that are exchangeable with them: same laboratory, same selection of patients."
+)
+CROSS_VALIDATED = (
+    "Models of several folds scored these specimens, and one of them or a refit will score new ones. The theorem of "
+    "split conformal prediction is about one fixed model, so it does not hold exactly. It is checked here with the "
+    "specimens of each fold (cross-fitting) and by simulation (docs/decisions.md). New specimens have to be "
+    "exchangeable with these: same laboratory, same selection of patients."
+)
+NO_CHECK = "Without a fold, too few specimens remain for this guarantee, so it was not checked by cross-fitting."
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Two thresholds of the score of a patient or specimen.
+
+    Attributes:
+        low_below: below it malignant is excluded.
+        high_above: above it benign is excluded.
+    """
+
+    low_below: float
+    high_above: float
+
+    def place(self, score: np.ndarray) -> np.ndarray:
+        """Return 0 (low), 1 (uncertain) or 2 (high) for each score, (n,); uncertain if both or none is excluded."""
+        low, high = np.asarray(score) < self.low_below, np.asarray(score) > self.high_above
+        return np.where(low & ~high, 0, np.where(high & ~low, 2, 1))
+
+
+def parse_error(text: str) -> float:
+    """Read the largest share of errors that is guaranteed, above 0 and below 1.
+
+    Raises:
+        InputError: it is no such number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise InputError(
+            f"--guarantee is {text!r}; allowed is a number above 0 and below 1: the largest share of malignant "
+            "specimens in zone low, and of benign specimens in zone high. Give one such as 0.1."
+        )
+    return value
+
+
+def specimens_needed(error: float) -> int:
+    """Return how many specimens of a class a guarantee needs: the least n with 1 / (n + 1) <= error."""
+    return math.ceil(1 / error - 1 - 1e-9)
+
+
+def worst_scores(cases: Cases, label: int) -> np.ndarray:
+    """Return one score for each specimen with cases of a class, that of the case least like the class."""
+    own = cases.labels == label
+    _, groups = np.unique(cases.groups[own], return_inverse=True)
+    side = 1 if label == 0 else -1
+    worst = np.full(groups.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(worst, groups, side * cases.score[own])
+    result: np.ndarray = side * worst
+    return result
+
+
+def fit_zones(cases: Cases, error: float) -> Zones | None:
+    """Return the zones for which at most `error` of the malignant specimens are low, and of the benign ones high.
+
+    Of n specimens of a class, k = floor(error * (n + 1)) may be beyond the threshold. A new specimen that is
+    exchangeable with them is beyond it with probability k / (n + 1) at most, for each class by itself. Each specimen
+    counts with its worst patient, so the bound holds for all patients of a specimen together.
+
+    Args:
+        cases: patients or specimens with their specimen as group.
+        error: between 0 and 1.
+
+    Returns:
+        None where a class has too few specimens for `error`.
+
+    Source:
+        Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World; class-conditional: Vovk 2012, ACML.
+    """
+    ends = []
+    for label in (1, 0):
+        worst = np.sort(worst_scores(cases, label))
+        allowed = math.floor(error * (len(worst) + 1) + 1e-9)
+        if allowed < 1:
+            return None
+        ends.append(float(worst[allowed - 1] if label == 1 else worst[-allowed]))
+    return Zones(*ends)
+
+
+def require_support(counts: Mapping[str, int], error: float) -> str | None:
+    """Return why specimens of each class cannot support a guarantee, or None if they can.
+
+    Args:
+        counts: number of specimens of each class by its name.
+        error: the guarantee.
+    """
+    needed = specimens_needed(error)
+    few = [f"{number} {name}" for name, number in counts.items() if number < needed]
+    if not few:
+        return None
+    smallest = 1 / (min(counts.values()) + 1)
+    return (
+        f"A guarantee of {100 * error:g} % takes {needed} specimens of each class; there are {' and '.join(few)} "
+        f"ones. The smallest that these support is {100 * smallest:.1f} %: give --guarantee "
+        f"{math.ceil(1000 * smallest) / 1000:g} or more."
+    )
+
+
+def describe_zones(
+    test: pd.DataFrame, decision: Mapping[str, Any], error: float, one_model: bool = False
+) -> tuple[dict[str, Any], str | None]:
+    """Return the zones of a run and how they did on folds that were left out, and why the guarantee is refused.
+
+    Args:
+        test: test predictions of two classes.
+        decision: decision.json with `temperature`, `threshold` and the cross-fitted values of each fold.
+        error: largest share of a class in the wrong zone.
+        one_model: whether a single model scored all specimens.
+
+    Returns:
+        `error`, `reason` (why there are none), `unit`, `group`, `num_specimens`, `guarantee` (in words), `zones`
+        (thresholds by aggregation) and `cross_fitted` (see `check_zones`).
+    """
+    unit, reason = unit_of(test)
+    empty: dict[str, Any] = {
+        "error": error, "reason": reason, "unit": unit, "group": choose_groups(test).level, "num_specimens": {},
+        "guarantee": None, "zones": {}, "cross_fitted": {}, "cross_fitted_reason": None,
+    }  # fmt: skip
+    if unit is None:
+        return empty, None
+    fitted = float(decision["temperature"]), float(decision["threshold"])
+    cases = {name: gather_cases(test, *fitted, name, unit) for name in AGGREGATIONS}
+    counts = {name: len(worst_scores(cases["mean"], label)) for label, name in enumerate(classes_of(test))}
+    refused = require_support(counts, error)
+    if refused is not None:
+        return empty | {"num_specimens": counts, "reason": refused}, refused
+    zones = {name: fit_zones(one, error) for name, one in cases.items()}
+    checked = {name: check_zones(test, decision, error, name, unit) for name in AGGREGATIONS}
+    return empty | {
+        "num_specimens": counts,
+        "guarantee": FIXED if one_model else CROSS_VALIDATED,
+        "zones": {name: vars(one) for name, one in zones.items() if one is not None},
+        "cross_fitted": {name: one for name, one in checked.items() if one is not None},
+        "cross_fitted_reason": NO_CHECK if checked["mean"] is None else None,
+    }, None
+
+
+def check_zones(
+    test: pd.DataFrame, decision: Mapping[str, Any], error: float, aggregation: str, unit: str
+) -> dict[str, Any] | None:
+    """Return how zones fitted on the other folds place the cases of each fold; None if a fold leaves too few.
+
+    Returns:
+        `positive_in_low` and `negative_in_high`, shares of specimens with their exact intervals (any patient of a
+        specimen counts), and `counts`, the cases in each zone by class.
+    """
+    labels, places, groups = [], [], []
+    codes = choose_groups(test).codes
+    for row in decision["cross_fitted"]["per_fold"]:
+        fold, fitted = row["fold"], (row["temperature"], row["threshold"])
+        zones = fit_zones(gather_cases(other_folds(test, fold), *fitted, aggregation, unit), error)
+        if zones is None:
+            return None
+        own = test["fold"].to_numpy() == fold
+        cases = gather_cases(test[own], *fitted, aggregation, unit, codes[own])
+        labels.append(cases.labels)
+        places.append(zones.place(cases.score))
+        groups.append(cases.groups)
+    label, place, group = (np.concatenate(part) for part in (labels, places, groups))
+    counts = {
+        name: {zone: int(((label == k) & (place == z)).sum()) for z, zone in enumerate(ZONES)}
+        for k, name in enumerate(classes_of(test))
+    }
+    return {
+        "positive_in_low": _share(group[label == 1], place[label == 1] == 0),
+        "negative_in_high": _share(group[label == 0], place[label == 0] == 2),
+        "uncertain": float((place == 1).mean()),
+        "num_cases": len(label),
+        "counts": counts,
+    }
+
+
+def _share(groups: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
+    """Return the share of groups with a case that is wrong, with its exact interval (Clopper and Pearson 1934)."""
+    number, errors = len(np.unique(groups)), len(np.unique(groups[wrong]))
+    tail = (1 - LEVEL) / 2
+    low = float(beta.ppf(tail, errors, number - errors + 1)) if errors else 0.0
+    high = float(beta.ppf(1 - tail, errors + 1, number - errors)) if errors < number else 1.0
+    return {"value": errors / number, "low": low, "high": high, "num_specimens": number}
+
+
+def zones_of(decision: Mapping[str, Any], aggregation: str) -> Zones | None:
+    """Return the zones that decision.json has for an aggregation; None if it has none."""
+    found = ((decision.get("zones") or {}).get("zones") or {}).get(aggregation)
+    return None if found is None else Zones(float(found["low_below"]), float(found["high_above"]))
