@@ -3,11 +3,15 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_breakhis.files import InputError
+
+if TYPE_CHECKING:
+    from hf_breakhis.inference.model import Weights
+    from hf_breakhis.inference.predict import Prediction
 
 
 class Backend(StrEnum):
@@ -25,6 +29,21 @@ class Form(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
+
+
+class Unit(StrEnum):
+    """What a worklist has a row for."""
+
+    PATIENT = "patient"
+    SPECIMEN = "specimen"
+
+
+class Aggregation(StrEnum):
+    """Rules that make one score of the images of a patient."""
+
+    MEAN = "mean"
+    MAXIMUM = "maximum"
+    SHARE = "share"
 
 
 FORMS = {
@@ -68,6 +87,21 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option("--batch_size", min=1, help="Images per batch. Default: depends on the hardware.")
     ] = None,
+    by: Annotated[
+        Unit | None,
+        typer.Option(help="Write one row per patient or specimen, highest risk first, instead of one per image."),
+    ] = None,
+    aggregation: Annotated[
+        Aggregation,
+        typer.Option(
+            help="With --by: score of the images of a patient: mean or maximum probability, or share at or above the "
+            "threshold."
+        ),
+    ] = Aggregation.MEAN,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(help="With --by: CSV file with file_name and patient_id (or specimen_id) of each image."),
+    ] = None,
 ) -> None:
     """Predict images. Exit code 1 if some could not be read. For research, not for diagnosis."""
     from hf_breakhis.data.open_image import ignore_size_warnings
@@ -77,6 +111,10 @@ def predict(
     from hf_breakhis.inference.model import find_model
 
     form = choose_form(form, output)
+    if by is None and (metadata is not None or aggregation is not Aggregation.MEAN):
+        raise InputError(
+            "--metadata and --aggregation need --by patient or --by specimen. Give it, or leave them out."
+        )
     if backend is not Backend.TORCH and not Path(model).expanduser().exists():
         raise InputError(
             f"--backend {backend} needs an export, and {model} is not on this machine. For a model on the Hub, run "
@@ -85,6 +123,10 @@ def predict(
     quiet_hub()
     weights = find_model(model, fold, revision)
     found = find_images(paths, _say)
+    if by is not None:
+        from hf_breakhis.inference.worklist import read_groups, with_groups
+
+        found = with_groups(found, by, None if metadata is None else read_groups(metadata, by))
 
     from hf_breakhis.hardware import choose, find_hardware, keep_memory
     from hf_breakhis.inference.classifier import Classifier, CompiledClassifier, default_batch_size
@@ -117,7 +159,9 @@ def predict(
     prediction = Prediction(classifier, Rows(classifier.classes, weights.decision, weights.seen), found, batch_size)
     if weights.decision is None:
         _say(f"no calibrated probability and no decision: {weights.reason}")
-    if output == Path("-"):
+    if by is not None:
+        _write_worklist(prediction, weights, by, aggregation, output, form)
+    elif output == Path("-"):
         prediction.write(_print, form is Form.JSONL)
     elif form is Form.PARQUET:
         write_whole(output, prediction.write_parquet)
@@ -137,6 +181,29 @@ def predict(
         if more := prediction.num_unreadable - len(prediction.unreadable):
             _say(f"  and {more:,} more")
         raise typer.Exit(1)
+
+
+def _write_worklist(
+    prediction: "Prediction", weights: "Weights", unit: str, aggregation: str, output: Path, form: Form
+) -> None:
+    """Score everything, then write one row a patient or specimen."""
+    import pyarrow.parquet as pq
+
+    from hf_breakhis.files import write_text, write_whole
+    from hf_breakhis.inference.worklist import Worklist
+
+    worklist = Worklist(weights, prediction.classifier.classes, unit, aggregation)
+    for rows in prediction.batches():
+        worklist.add(rows)
+    if form is Form.PARQUET:
+        table = worklist.parquet()
+        write_whole(output, lambda beside: pq.write_table(table, beside))
+    elif output == Path("-"):
+        _print(worklist.text(form is Form.JSONL))
+    else:
+        write_text(output, worklist.text(form is Form.JSONL))
+    for note in worklist.notes:
+        _say(note)
 
 
 def choose_form(form: Form | None, output: Path) -> Form:
