@@ -1,7 +1,11 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-breakhis"]
+# ///
 """Cross-validate one recipe and write its report.
 
 accelerate launch scripts/train.py recipes/c3.yaml --data_dir BreaKHis_v1.tar.gz
-accelerate launch scripts/train.py recipes/c3.yaml --fold 0 --num_train_epochs 1
+uv run scripts/train.py c3 --data_dir BreaKHis_v1.tar.gz    # installs the package first
 """
 
 import sys
