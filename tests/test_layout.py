@@ -34,6 +34,7 @@ ROOMS = [
     "results",
     "inference",
     "hub",
+    "search",
     "cli",
     "__main__",
 ]

@@ -18,8 +18,11 @@ def test_every_recipe_is_listed_with_one_line(capsys):
     names = [path.with_suffix("").as_posix() for path in files if path.parts[0] != "accelerate"]
     studies = [path.stem for path in sorted((ROOT / "studies").glob("*.yaml"))]
     assert [line.split()[0] for line in lines[: len(names)]] == names
-    assert [line.split()[0] for line in lines[len(names) + 2 :]] == studies
-    for line in (*lines[: len(names)], *lines[len(names) + 2 :]):
+    spaces = [path.stem for path in sorted((ROOT / "spaces").glob("*.yaml"))]
+    after = len(names) + 2 + len(studies)
+    assert [line.split()[0] for line in lines[len(names) + 2 : after]] == studies
+    assert [line.split()[0] for line in lines[after + 2 :]] == spaces
+    for line in (*lines[: len(names)], *lines[len(names) + 2 : after], *lines[after + 2 :]):
         words = line.partition("  ")[2].strip()
         assert words.endswith(".")
         assert len(line) <= 120
@@ -30,6 +33,13 @@ def test_a_study_is_copied_too(tmp_path, capsys):
     assert main(["recipes", "copy", "wishes", str(copied)]) == 0
     assert copied.read_bytes() == (ROOT / "studies" / "wishes.yaml").read_bytes()
     assert f"hf-breakhis study {copied}" in capsys.readouterr().out
+
+
+def test_a_space_is_copied_too(tmp_path, capsys):
+    copied = tmp_path / "my.yaml"
+    assert main(["recipes", "copy", "head", str(copied)]) == 0
+    assert copied.read_bytes() == (ROOT / "spaces" / "head.yaml").read_bytes()
+    assert f"hf-breakhis search RECIPE --space {copied}" in capsys.readouterr().out
 
 
 def test_a_copied_recipe_is_the_file_of_the_package(tmp_path, capsys):

@@ -86,7 +86,7 @@ def test_every_command_of_the_readme_exists(installed):
 
 def test_files_of_the_package_come_with_it(installed):
     listed = installed("recipes")
-    for folder in ("recipes", "studies"):
+    for folder in ("recipes", "studies", "spaces"):
         for file in (ROOT / folder).rglob("*.yaml"):
             if "accelerate" not in file.parts:
                 assert file.stem in listed, file

@@ -26,6 +26,8 @@ from hf_breakhis.cli.help.recipes import app as recipes_app
 from hf_breakhis.cli.predict import predict
 from hf_breakhis.cli.score import HELP as SCORE_HELP
 from hf_breakhis.cli.score import score
+from hf_breakhis.cli.search import HELP as SEARCH_HELP
+from hf_breakhis.cli.search import search
 from hf_breakhis.cli.share.page import page
 from hf_breakhis.cli.share.publish import publish
 from hf_breakhis.cli.share.push import claim_before_training, publish_trained
@@ -39,12 +41,12 @@ from hf_breakhis.run import PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
 STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
-RESUMED = ("train", "study", "audit")
+RESUMED = ("train", "study", "search", "audit")
 WHOLE = "files already written are complete; run the same command again"
 RAW = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 COMMAND_GROUPS = {
-    "Run": ("train", "study"),
+    "Run": ("train", "study", "search"),
     "Evaluate": ("report", "score", "evaluate", "compare", "audit", "check"),
     "Use": ("predict", "explain", "embed", "export"),
     "Share": ("publish", "space", "page"),
@@ -85,6 +87,7 @@ app.command()(page)
 app.command()(publish)
 app.command()(predict)
 app.command(context_settings=RAW, help=SCORE_HELP)(score)
+app.command(context_settings=RAW, help=SEARCH_HELP)(search)
 app.command()(space)
 app.command(context_settings=RAW, help=STUDY_HELP)(study)
 

@@ -1,4 +1,4 @@
-"""The command `hf-breakhis recipes`: list the recipes and studies of the package, and copy one to edit it."""
+"""The command `hf-breakhis recipes`: list recipes, studies and spaces of the package, and copy one to edit it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,20 +9,21 @@ from hf_breakhis.files import InputError
 from hf_breakhis.yaml_files import packed_files
 
 app = typer.Typer(rich_markup_mode=None)
+COMMANDS = {"studies": "study", "spaces": "search"}  # folder of the files, and the command that reads them
 
 
 @app.callback(invoke_without_command=True)
 def recipes(context: typer.Context) -> None:
-    """List the recipes and studies that come with the package; `recipes copy` copies one."""
+    """List the recipes, studies and spaces that come with the package; `recipes copy` copies one."""
     if context.invoked_subcommand is not None:
         return
-    found, studies = packed_files("recipes"), packed_files("studies")
-    width = max(map(len, (*found, *studies)))
-    for files in (found, studies):
+    kinds = {folder: packed_files(folder) for folder in ("recipes", *COMMANDS)}
+    width = max(len(name) for files in kinds.values() for name in files)
+    for folder, files in kinds.items():
+        if folder in COMMANDS and files:
+            typer.echo(f"\n{folder.capitalize()}, for `hf-breakhis {COMMANDS[folder]}`:")
         for name, path in files.items():
             typer.echo(f"{name:<{width}}  {describe(path)}")
-        if files is found and studies:
-            typer.echo("\nStudies, for `hf-breakhis study`:")
 
 
 def describe(path: Path) -> str:
@@ -32,12 +33,12 @@ def describe(path: Path) -> str:
 
 @app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="Name of a recipe or study, as `hf-breakhis recipes` lists it.")],
+    name: Annotated[str, typer.Argument(help="Name of a recipe, study or space, as `hf-breakhis recipes` lists it.")],
     to: Annotated[Path, typer.Argument(metavar="FILE", help="File to create. An existing file is not overwritten.")],
 ) -> None:
-    """Copy a recipe or a study of the package to a new file."""
-    studies = packed_files("studies")
-    found = packed_files("recipes") | studies
+    """Copy a recipe, a study or a space of the package to a new file."""
+    studies, spaces = packed_files("studies"), packed_files("spaces")
+    found = packed_files("recipes") | studies | spaces
     if name not in found:
         raise InputError(f"There is no recipe {name} in this package. Choose from {', '.join(found)}.")
     try:
@@ -49,6 +50,9 @@ def copy(
         raise InputError(f"There is no folder {to.parent}. Create it, or give another file.") from error
     except OSError as error:
         raise InputError(f"Cannot write {to}: {error.strerror}. Give another file.") from error
+    if name in spaces:
+        typer.echo(f"space: {to}\nsearch it: hf-breakhis search RECIPE --space {to} --trials 30")
+        return
     kind, command = ("study", "study") if name in studies else ("recipe", "train")
     typer.echo(f"{kind}: {to}")
     typer.echo(f"train it: hf-breakhis {command} {to}")

@@ -90,6 +90,15 @@ CAPTIONS = {
         "Learning curve: {score} against the mean number of specimens in the training set of a fold. The specimens of "
         "a smaller training set are part of every larger one, and the test sets are the same; {interval}."
     ),
+    "trials": (
+        "{score_name} of each trial of the final search, in their order. Line: the best one so far. Hollow: "
+        "trials that were stopped after some folds, with their score so far. Dashed: the nested score, with its "
+        "interval as a band. The distance of the line from the dashed one is the optimism of the selection."
+    ),
+    "importance": (
+        "Importance of each searched field: its share of the importance of all fields, estimated by Optuna from the "
+        "trials (PED-ANOVA). Bars: final search; points: search of each outer fold."
+    ),
     "compared": (
         "Accuracy of each run, all test images pooled, the mean of its repeats where it has them; {interval}. Ticks "
         "below: its repeats with other seeds, or its folds where it has none. Diamonds above: what the paper prints "
@@ -139,6 +148,7 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         "watched": watched,
         "group": (summary.get("interval") or {}).get("group", "specimen"),
         **group_words(summary["data"]),
+        "score_name": summary.get("score_name", ""),
         "score": _lower(summary.get("score_name", "")),
         "behind": _behind(summary.get("by_magnification") or {}),
     }

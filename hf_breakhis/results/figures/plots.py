@@ -18,6 +18,7 @@ from hf_breakhis.results.figures.dotplots import (
     study,
     tumor_types,
 )
+from hf_breakhis.results.figures.searches import importance, trials
 from hf_breakhis.results.figures.style import (
     BENIGN,
     CELL,
@@ -316,6 +317,8 @@ BETWEEN_RUNS: dict[str, Callable[[Run], Figure | None]] = {
     "study": study,
     "specimens": specimens,
     "compared": compared,
+    "trials": trials,
+    "importance": importance,
 }
 
 

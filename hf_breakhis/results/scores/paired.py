@@ -102,6 +102,12 @@ def mean_scores(
     }
 
 
+def score_of(table: pd.DataFrame, name: str) -> float:
+    """Return one of `PAIRED` of test predictions, without an interval; NaN where it is not defined."""
+    images = images_of(table)
+    return float(_scores(images, table)(np.ones((1, images.num_groups)))[name][0])
+
+
 def mean_interval(value: float | None, runs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """Return a value with the means of the ends of the runs' intervals; None where a run has no interval."""
     ends = [(one["low"], one["high"]) for one in runs]

@@ -1,0 +1,163 @@
+"""A search from its files: the score of the best trial, the nested score, and their difference."""
+
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import pandas as pd
+
+from hf_breakhis.data.sources.about import source_of
+from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.results.formatting import MEASURES, things
+from hf_breakhis.results.predictions import classes_of
+from hf_breakhis.results.report.page import fill_page, write_figures
+from hf_breakhis.results.scores.estimands import estimand_of
+from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
+from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores, score_of
+from hf_breakhis.run import Run
+
+PLAN, TRIALS, SEARCH, PAGE, BEST = "plan.json", "trials.json", "search.json", "search.html", "best"
+FORMAT = 1
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Return the plan of a search.
+
+    Raises:
+        InputError: there is none, or an earlier version wrote it.
+    """
+    if not (folder / PLAN).is_file():
+        raise InputError(f"No search at {folder}. Give a recipe and --space, or the folder of a search.")
+    plan: dict[str, Any] = read_json(folder / PLAN)
+    if not isinstance(plan, dict) or plan.get("format") != FORMAT or "inner_folds" not in plan:
+        raise InputError(f"{folder / PLAN} is not the plan of a search of this version. Give another --output_dir.")
+    return plan
+
+
+def score_search(folder: str | Path) -> dict[str, Any]:
+    """Score the best trial and the nested predictions of a finished search, and write search.json.
+
+    The best trial is the one with the highest score on the folds of the recipe: the number that papers print. The
+    nested score is of the trials that each outer fold selected within its training set, retrained on all of it and
+    tested on its test set. Both predict the same images, so their difference has an interval over specimens.
+
+    Raises:
+        InputError: there is no plan, or the search has not finished.
+    """
+    folder = Path(folder)
+    plan = read_plan(folder)
+    if not (folder / TRIALS).is_file():
+        raise InputError(f"The search in {folder} has not finished. Run its command again.")
+    parts = read_json(folder / TRIALS)["parts"]
+    tables = [_read(folder / part["predictions"]) for part in parts]
+    nested, best = pd.concat(tables[:-1], ignore_index=True), tables[-1]
+    classes, groups = classes_of(nested), choose_groups(nested)
+    protocol = {
+        "carry_over": "none",
+        "split_by": plan["recipe"]["split_by"],
+        "folds_present": sorted(int(fold) for fold in nested["fold"].unique()),
+    }
+    about = estimand_of(protocol, groups.level)
+    metric = plan["metric"]
+    scores = {name: mean_scores([table], about[0]) for name, table in (("best", best), ("nested", nested))}
+    bounded = scores["nested"][metric]["low"] is not None
+    selected = [_selected(part, table, metric) for part, table in zip(parts, tables, strict=True)]
+    search = {
+        "format": FORMAT,
+        **{name: plan[name] for name in plan if name not in ("format", "id")},
+        "score_name": MEASURES[metric],
+        "settings": plan["recipe"],
+        "scores": {name: {key: values[key] for key in PAIRED} for name, values in scores.items()},
+        "difference": {
+            key: {end: value[end] for end in ("value", "low", "high")}
+            for key, value in paired_scores([(best, nested)]).items()
+            if key in PAIRED
+        },
+        "num_images": len(nested),
+        "parts": parts,
+        "selected": selected,
+        "interval": describe(groups, groups_by_class(nested, groups, classes), bounded, estimand=about),
+        "leaks": plan["recipe"]["split_by"] == "image",
+    }
+    search["sentence"] = _sentence(search)
+    written: dict[str, Any] = read_json(write_json(folder / SEARCH, search))
+    return written
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"file_name": str, "patient_id": str, "specimen_id": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {path}. Run the command of the search again.") from error
+
+
+def _selected(part: dict[str, Any], table: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """Return what a part selected, its inner score, and its score on the outer test set."""
+    trial = next(one for one in part["trials"] if one["trial"] == part["best"])
+    is_outer = part["outer_fold"] is not None
+    return {
+        "name": f"outer fold {part['outer_fold']}" if is_outer else "final search",
+        "outer_fold": part["outer_fold"],
+        "trial": part["best"],
+        "fields": trial["fields"],
+        "score": trial["value"],
+        "test_score": score_of(table, metric) if is_outer else None,
+        "num_trials": len(part["trials"]),
+        "num_pruned": sum(one["state"] == "pruned" for one in part["trials"]),
+        "num_failed": sum(one["state"] == "fail" for one in part["trials"]),
+        "seconds": sum(one["seconds"] or 0 for one in part["trials"]),
+    }
+
+
+def _sentence(search: dict[str, Any]) -> str:
+    """Return what the three numbers say."""
+    metric, name = search["metric"], search["score_name"]
+    text = name if name.startswith("ROC") else name[0].lower() + name[1:]
+    best, nested = (search["scores"][which][metric] for which in ("best", "nested"))
+    gap = search["difference"][metric]
+    first = f"The best of {things(search['selected'][-1]['num_trials'], 'trial')} has a {text} of {best['value']:.3f}."
+    bounds = "" if nested["low"] is None else f" ({nested['low']:.3f} to {nested['high']:.3f})"
+    second = f"On specimens that no selection has seen, the search scores {nested['value']:.3f}{bounds}."
+    if search["leaks"]:
+        second = f"In nested cross-validation by image, which leaks, the search scores {nested['value']:.3f}{bounds}."
+    ends = "" if gap["low"] is None else f" ({gap['low']:+.3f} to {gap['high']:+.3f})"
+    return f"{first} {second} The difference is {gap['value']:+.3f}{ends}."
+
+
+def search_table(search: dict[str, Any]) -> str:
+    """Return a search as plain text of at most 100 columns."""
+    metric = search["metric"]
+    head = f"{'':<44}{search['score_name'][:20]:>20}{'95 % interval':>22}"
+    lines = [*wrap(search["sentence"], 88), "", head, "-" * len(head)]
+    rows = (
+        ("Best trial (optimistic)", search["scores"]["best"][metric], "{:.3f}"),
+        ("Nested score (what to expect)", search["scores"]["nested"][metric], "{:.3f}"),
+        ("Difference", search["difference"][metric], "{:+.3f}"),
+    )
+    for name, value, form in rows:
+        ends = "-" if value["low"] is None else f"{form.format(value['low'])} to {form.format(value['high'])}"
+        lines.append(f"{name:<44}{form.format(value['value']):>20}{ends:>22}")
+    lines += ["", "Selected:"]
+    for one in search["selected"]:
+        test = "" if one["test_score"] is None else f", test set {one['test_score']:.3f}"
+        fields = ", ".join(f"{name} {_short(value)}" for name, value in one["fields"].items())
+        lines += wrap(f"{one['name']}: {fields} ({one['score']:.3f}{test})", 98, subsequent_indent="    ")
+    if source_of(search["data"]).is_generated:
+        lines.append("These numbers are about the synthetic twin (generated images), not about BreakHis.")
+    return "\n".join([*lines, "Research software: not for diagnosis."])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def write_search(folder: Path, search: dict[str, Any]) -> Path:
+    """Write the page of a search, search.html, and its figures."""
+    run = Run.holding(folder, summary=search)
+    page = fill_page(
+        "search.html.j2",
+        run,
+        figures=write_figures(run, ["trials", "importance"]),
+        is_twin=source_of(search["data"]).is_generated,
+    )
+    return write_text(folder / PAGE, page)

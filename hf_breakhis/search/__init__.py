@@ -1,0 +1,1 @@
+"""Nested search of hyperparameters with Optuna."""
