@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: setup demo check test quick browser style types bench security mutants fuzz
+.PHONY: setup demo check test quick browser docs style types bench security mutants fuzz
 
 setup: $(READY)
 
@@ -36,6 +36,11 @@ browser: $(READY)
 	npm pack --silent --pack-destination .venv onnxruntime-web@1.30.0
 	tar -C .venv -xzf .venv/onnxruntime-web-1.30.0.tgz
 	ONNXRUNTIME_WEB=$(CURDIR)/.venv/package/dist $(BIN)/python -m pytest tests/hub/test_page.py tests/hub/test_space.py
+
+# The documentation site, in outputs/site. A dead link or an undocumented name is an error.
+docs: $(READY)
+	$(BIN)/python scripts/site.py outputs/site-source
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 style: $(READY)
 	$(BIN)/ruff format .

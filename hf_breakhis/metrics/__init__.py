@@ -2,9 +2,9 @@
 
 import evaluate
 
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import FoldAggregate, fold_aggregate
-from hf_breakhis.metrics.image_report.image_report import ImageReport, image_report
-from hf_breakhis.metrics.recognition_rate.recognition_rate import RecognitionRate, recognition_rate
+from hf_breakhis.metrics.fold_aggregate.fold_aggregate import FoldAggregate
+from hf_breakhis.metrics.image_report.image_report import ImageReport
+from hf_breakhis.metrics.recognition_rate.recognition_rate import RecognitionRate
 
 METRICS: dict[str, type[evaluate.Metric]] = {
     "image_report": ImageReport,
@@ -12,12 +12,4 @@ METRICS: dict[str, type[evaluate.Metric]] = {
     "fold_aggregate": FoldAggregate,
 }
 
-__all__ = [
-    "METRICS",
-    "FoldAggregate",
-    "ImageReport",
-    "RecognitionRate",
-    "fold_aggregate",
-    "image_report",
-    "recognition_rate",
-]
+__all__ = ["METRICS", "FoldAggregate", "ImageReport", "RecognitionRate"]

@@ -10,7 +10,7 @@ import pytest
 from hf_breakhis.inference.inputs import Item
 from hf_breakhis.inference.model import Decision, Seen
 from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
-from hf_breakhis.metrics import recognition_rate
+from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
 
 
 def test_probabilities_calibration_and_decision_of_a_worked_example():

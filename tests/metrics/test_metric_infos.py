@@ -5,7 +5,10 @@ import importlib
 import pytest
 from datasets import Features, Value
 
-from hf_breakhis.metrics import METRICS, fold_aggregate, image_report, recognition_rate
+from hf_breakhis.metrics import METRICS
+from hf_breakhis.metrics.fold_aggregate.fold_aggregate import fold_aggregate
+from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
 
 CLASSES = {"predictions": Value("float64"), "references": Value("float64")}
 FEATURES = {

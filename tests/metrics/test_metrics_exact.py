@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from hf_breakhis.metrics import fold_aggregate, image_report, recognition_rate
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores, mean_and_sd, mean_roc
-from hf_breakhis.metrics.image_report.image_report import as_classes, class_scores, plain, probability_scores
-from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores
+from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores, fold_aggregate, mean_and_sd, mean_roc
+from hf_breakhis.metrics.image_report.image_report import (
+    as_classes,
+    class_scores,
+    image_report,
+    plain,
+    probability_scores,
+)
+from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores, recognition_rate
 
 LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softmax, not logits."
 

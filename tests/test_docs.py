@@ -1,0 +1,72 @@
+"""The documentation site: it builds, without a dead link, and every public name, field and command has its place."""
+
+import dataclasses
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hf_breakhis
+from hf_breakhis.arguments import DataArguments, ModelArguments
+from hf_breakhis.cli import COMMAND_GROUPS
+
+ROOT = Path(__file__).parents[1]
+_spec = importlib.util.spec_from_file_location("site_pages", ROOT / "scripts/site.py")
+site_pages = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(site_pages)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site") / "source"
+    site_pages.write_site(folder)
+    return folder
+
+
+def build(source, folder):
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text()) | {"docs_dir": str(source), "site_dir": str(folder)}
+    config = folder.parent / "mkdocs.yml"
+    config.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(config)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_the_site_has_every_public_name_field_and_command(source, tmp_path):
+    done = build(source, tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    pages = tmp_path / "site/reference"
+    python, fields, commands = ((pages / f"{name}.html").read_text() for name in ("python", "fields", "commands"))
+    for name in hf_breakhis.__all__:
+        assert re.search(rf'id="hf_breakhis\.[\w.]*\.{name}"', python), name
+    for group in (DataArguments, ModelArguments):
+        for field in dataclasses.fields(group):
+            assert f"<code>{field.name}</code>" in fields, field.name
+    for name in (name for names in COMMAND_GROUPS.values() for name in names):
+        assert f'id="{name}"' in commands, name
+
+
+def test_a_dead_link_ends_the_build(source, tmp_path):
+    (source / "CHANGELOG.md").write_text("[nowhere](docs/nowhere.md)")
+    try:
+        done = build(source, tmp_path / "site")
+    finally:
+        site_pages.write_site(source)
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr + done.stdout
+
+
+def test_every_page_of_docs_is_in_the_navigation():
+    def leaves(node):
+        if isinstance(node, str):
+            return [node]
+        children = node.values() if isinstance(node, dict) else node
+        return [leaf for child in children for leaf in leaves(child)]
+
+    shown = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(shown)
