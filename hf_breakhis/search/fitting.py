@@ -62,13 +62,15 @@ def fit(job: Job, fold: Fold, work: Path) -> pd.DataFrame:
         for lines in (PlainLines, TitledBars):
             trainer.remove_callback(lines)
         trainer.compute_metrics = _checked(trainer.compute_metrics if is_watched(job.recipe) else None)
-        trainer.train()
-        end_tracker_runs(trainer)
-        job.stop.raise_if_requested()
-        table = predict_part(trainer, job, fold, "test", np.zeros(len(job.table), dtype=bool))
-    trainer.accelerator.free_memory()
-    del trainer
-    gc.collect()
+        try:
+            trainer.train()
+            end_tracker_runs(trainer)
+            job.stop.raise_if_requested()
+            table = predict_part(trainer, job, fold, "test", np.zeros(len(job.table), dtype=bool))
+        finally:  # also after an error, so that the next trial has the memory of the GPU
+            trainer.accelerator.free_memory()
+            del trainer
+            gc.collect()
     return table
 
 

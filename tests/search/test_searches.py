@@ -255,6 +255,19 @@ def test_trials_that_all_fail_end_with_the_first_reason_and_the_count(tmp_path, 
     assert "All 3 trials of outer fold 0 failed. First reason: Training diverged" in last
 
 
+def test_trials_of_contradicting_fields_fail_with_their_reason_and_the_others_count(tmp_path, noise, fields, capsys):
+    recipe = write_recipe(tmp_path, fields(noise), num_folds=2, loss="focal")
+    space = tmp_path / "space.yaml"
+    space.write_text("loss: {choices: [focal, cross_entropy]}\nfocal_gamma: {low: 1, high: 2, step: 1}\n")
+    command = ["search", str(recipe), "--space", str(space), "--sampler", "grid", "--inner_folds", "2"]
+    assert main([*command, "--output_dir", str(tmp_path / "out")]) == 0
+    assert "failed. `focal_gamma` has no effect" in capsys.readouterr().err
+    found = result(tmp_path / "out")
+    assert [(row["num_trials"], row["num_failed"]) for row in found["selected"]] == [(4, 2)] * 3
+    assert all(row["fields"]["loss"] == "focal" for row in found["selected"])
+    assert "failed: " in (tmp_path / "out" / "search.html").read_text()
+
+
 def test_the_missing_extra_is_named(tmp_path, noise, space, fields, capsys, monkeypatch):
     real = builtins.__import__
 

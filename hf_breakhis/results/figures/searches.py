@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hf_breakhis.results.figures.style import CELL, LINE, MUTED, PAPER, color_of_fold, marker_of_fold, new_figure
 from hf_breakhis.run import Run
@@ -28,6 +29,7 @@ def trials(run: Run) -> Figure | None:
     ax.plot(*zip(*ended, strict=True), "o", color=CELL, markersize=3, mew=0, label="trial")
     numbers, values = np.array(ended).T
     ax.step(numbers, np.maximum.accumulate(values), where="post", color=CELL, linewidth=1, label="best so far")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial of the final search", ylabel=run.summary["score_name"])
     figure.legend(loc="outside upper left", ncols=2)
     return figure
