@@ -88,6 +88,20 @@ def trained_run(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def ensemble_run(tmp_path_factory):
+    """A finished and scored run like `trained_run`, with three networks per fold; copy it before a change."""
+    from hf_breakhis.recipe import build_recipe
+    from hf_breakhis.results.summary import summarise
+    from hf_breakhis.training.crossval import cross_validate
+
+    folder = tmp_path_factory.mktemp("trained") / "ensemble"
+    changes = {"members": 3, "num_train_epochs": 1, "learning_rate": 0.002}  # no probability is near 0 or 1
+    cross_validate(build_recipe(RUN_FIELDS | changes | {"output_dir": str(folder)}, {}))
+    summarise(folder)
+    return folder
+
+
 @pytest.fixture
 def real_breakhis():
     """The folder of real BreakHis images beside the checkout."""

@@ -8,11 +8,22 @@ import typer
 Fold = Annotated[
     str | None, typer.Option("--fold", help="Fold whose weights are used, or refit (default: 0, of a finished run).")
 ]
+Members = Annotated[
+    str | None,
+    typer.Option(
+        "--members", help="Networks of an ensemble: all (mean probability), or the number of one from 0. Default: all."
+    ),
+]
+Tta = Annotated[
+    str | None, typer.Option("--tta", help="Test-time augmentation: none or dihedral. Default: that of the run.")
+]
 
 
 def export(
     place: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a finished run or of a model.")],
     fold: Fold = None,
+    members: Members = None,
+    tta: Tta = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write model_fp16.onnx (half the size).")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Also write model_int8.onnx (a quarter of the size).")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="Output folder. Default: onnx/ next to the model.")] = None,
@@ -21,7 +32,7 @@ def export(
     from hf_breakhis.inference.export import export_model
     from hf_breakhis.inference.model import find_model
 
-    weights = find_model(place, fold, local=True)
+    weights = find_model(place, fold, local=True, members=members, tta=tta)
     folder = to or weights.output / "onnx"
     exported = export_model(weights, folder, fp16, int8)
     for name, row in exported["files"].items():

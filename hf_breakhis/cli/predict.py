@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_breakhis.cli.export import Members, Tta
 from hf_breakhis.files import InputError
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def predict(
     ],
     fold: Annotated[str | None, typer.Option(help="Fold whose weights are used, or refit (default: 0).")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a model on the Hub.")] = None,
+    members: Members = None,
+    tta: Tta = None,
     output: Annotated[Path, typer.Option(help="Output file; - is standard output.")] = Path("-"),
     form: Annotated[
         Form | None,
@@ -121,7 +124,7 @@ def predict(
             f"`hf download {model} --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR as the model."
         )
     quiet_hub()
-    weights = find_model(model, fold, revision)
+    weights = find_model(model, fold, revision, members=members, tta=tta)
     found = find_images(paths, _say)
     if by is not None:
         from hf_breakhis.inference.worklist import read_groups, with_groups
@@ -129,7 +132,7 @@ def predict(
         found = with_groups(found, by, None if metadata is None else read_groups(metadata, by))
 
     from hf_breakhis.hardware import choose, find_hardware, keep_memory
-    from hf_breakhis.inference.classifier import Classifier, CompiledClassifier, default_batch_size
+    from hf_breakhis.inference.classifier import default_batch_size, open_classifier
     from hf_breakhis.inference.output import Rows
     from hf_breakhis.inference.predict import Prediction
 
@@ -148,14 +151,14 @@ def predict(
         )
     if bf16 and weights.decision is not None:
         _say("computed in bfloat16; threshold and temperature were fitted on float32 scores, which differ slightly")
-    if compiled:
-        classifier: Classifier = CompiledClassifier(weights.folder, batch_size, bf16)
-    elif backend is Backend.TORCH:
-        classifier = Classifier(weights.folder, bf16)
+    if len(weights.networks) > 1 or weights.tta != "none":
+        _say(f"mean probability of {len(weights.networks)} network(s), test-time augmentation: {weights.tta}")
+    if backend is Backend.TORCH:
+        classifier = open_classifier(weights, bf16, batch_size if compiled else None)
     else:
         from hf_breakhis.inference.onnx_classifier import OnnxClassifier
 
-        classifier = OnnxClassifier(weights.folder, backend)
+        classifier = OnnxClassifier(weights, backend)
     prediction = Prediction(classifier, Rows(classifier.classes, weights.decision, weights.seen), found, batch_size)
     if weights.decision is None:
         _say(f"no calibrated probability and no decision: {weights.reason}")

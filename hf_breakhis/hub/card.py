@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.sources.about import Source, is_hub_id, source_of
-from hf_breakhis.hub.facts import parts_of, read_facts
+from hf_breakhis.hub.facts import decision_of, parts_of, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import Weights
@@ -97,9 +97,11 @@ def model_card(
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
     source = source_of(summary["data"])
     metadata = card_metadata(source, summary, recipe, place, examples)
+    if not weights.is_scored:  # the Hub would show the scores of the ensemble as those of one network
+        metadata.eval_results = None
     text = markdown.from_string(card_text("template.md")).render(
-        place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, decision=run.decision, cost=run.cost,
-        environment=run.environment, examples=examples, fold=weights.fold,
+        place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, cost=run.cost,
+        decision=decision_of(weights), environment=run.environment, examples=examples, fold=weights.fold,
         estimands={str(name): words for name, words in MEANING.items()},
         parts=_count(parts_of(weights), facts.labels),
         scores=[(rate_name(name, words, facts.labels), summary["image"]["pooled"][name])

@@ -61,7 +61,7 @@ def read_facts(weights: Weights) -> Facts:
         InputError: the weights are of no run, or the run was not scored.
     """
     run = weights.require_run()
-    summary, decision, recipe = run.summary, run.decision, run.recipe
+    summary, decision, recipe = run.summary, decision_of(weights), run.recipe
     labels, preprocessing = weights.classes, saved_preprocessing(weights)
     source = source_of(summary["data"])
     return Facts(
@@ -74,11 +74,34 @@ def read_facts(weights: Weights) -> Facts:
         trained_on=_trained_on(weights, summary, recipe),
         headline=summary["headline"]["sentence"],
         leak=texts_of(summary, *OPTIMISTIC),
-        warnings=texts_without(summary, *OPTIMISTIC),
+        warnings=[*_other_scores(weights, summary), *texts_without(summary, *OPTIMISTIC)],
         twin=source.is_generated,
         expects=BREAKHIS_FRAME if source.has_breakhis_names else OWN_FRAME,
         licence="apache-2.0" if source.licence else "unknown",
     )
+
+
+def decision_of(weights: Weights) -> dict[str, Any]:
+    """Return the decision of the run; without threshold and temperature if these weights were not scored as such."""
+    run = weights.require_run()
+    if weights.is_scored:
+        return run.decision
+    return {"rule": None, "reason": weights.reason, "threshold": None, "temperature": None}
+
+
+def _other_scores(weights: Weights, summary: dict[str, Any]) -> list[str]:
+    """Return what the scores of the run are of, where they are not those of these weights alone."""
+    recipe, texts = weights.require_run().recipe, []
+    count = summary["members"]["num_members"] if "members" in summary else 1
+    if count > 1 and not weights.members:
+        accuracy = summary["members"]["scores"]["accuracy"]
+        mean = "" if accuracy["mean"] is None else f" One network has accuracy {accuracy['mean']:.3f} on average."
+        texts.append(f"This is one network of an ensemble of {count}. The scores are those of the ensemble.{mean}")
+    if weights.tta != recipe.get("tta", "none"):
+        texts.append(
+            f"The scores are with test-time augmentation ({recipe.get('tta', 'none')}), used here: {weights.tta}."
+        )
+    return texts
 
 
 def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.evaluations import evaluations_of
-from hf_breakhis.hub.facts import public_name
+from hf_breakhis.hub.facts import decision_of, public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
 from hf_breakhis.inference.model import Weights, find_model, load_classifier
@@ -82,7 +82,7 @@ def choose_weights(run: Path, which: str) -> list[Weights]:
 
 
 def _of_run(run: Path, fold: str) -> Weights:
-    weights = find_model(run, fold if Run(run).exists else None, local=True)
+    weights = find_model(run, fold if Run(run).exists else None, local=True).one_network
     if not weights.require_run().is_finished:  # refitted weights may be there before the folds are
         raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / RECIPE}` continues it.")
     return weights
@@ -125,6 +125,8 @@ def _fill(weights: Weights, place: Place, folder: Path, evaluations: list[dict[s
         shutil.copyfile(weights.folder / name, folder / name)
     for name in RECORDS:
         shutil.copyfile(run.folder / name, folder / name)
+    if not weights.is_scored:
+        write_json(folder / DECISION, decision_of(weights))
     about = {"made_by": PUBLICATION.made_by, "name": place.repo_id.split("/")[-1], "published_fold": weights.fold}
     write_json(folder / SUMMARY, run.summary | about)
     write_text(folder / RECIPE, public_recipe(run))

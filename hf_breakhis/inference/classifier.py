@@ -13,11 +13,13 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.utils import logging as transformers_logging
 
+from hf_breakhis.averaging import mean_logits, transforms_of
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor, read_processor
 from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import full_precision, keeps_memory
 from hf_breakhis.inference.hub_model import require_classifier
+from hf_breakhis.inference.model import Weights
 
 
 class Classifier:
@@ -160,6 +162,50 @@ class CompiledClassifier(Classifier):
         """Return (n, num_classes) float64 for n prepared images; see `Classifier.logits`."""
         missing = self.batch_size - len(prepared)
         return super().logits([*prepared, *[prepared[-1]] * missing])[: len(prepared)]
+
+
+class AveragedClassifier(Classifier):
+    """The mean probability of several classifiers, or of the views of an image, as one classifier.
+
+    Args:
+        classifiers: of the same classes, whose inputs are prepared in the same way.
+        tta: test-time augmentation, a key of `averaging.TTA`.
+
+    Raises:
+        InputError: the classifiers have different classes, or there is no such test-time augmentation.
+    """
+
+    def __init__(self, classifiers: Sequence[Classifier], tta: str = "none") -> None:
+        first = classifiers[0]
+        for other in classifiers:
+            if other.classes != first.classes:
+                raise InputError(f"{other.folder} has other classes than {first.folder}, so they are not averaged.")
+        self.classifiers, self.transforms = list(classifiers), transforms_of(tta)
+        self.folder, self.bf16, self.device, self.classes = first.folder, first.bf16, first.device, first.classes
+        self.preprocessing, self.image_size, self.processor = first.preprocessing, first.image_size, first.processor
+
+    def logits(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
+        """Return (n, num_classes) float64 for n prepared images: the logarithm of the mean probability."""
+        views = [[transform(image) for image in prepared] for transform in self.transforms.values()]
+        return mean_logits([one.logits(view) for view in views for one in self.classifiers])
+
+
+def open_classifier(weights: Weights, bf16: bool = False, compiled_batch: int | None = None) -> Classifier:
+    """Return the classifier of weights: of one network, or the mean of several and of views of an image.
+
+    Args:
+        weights: of a run, or of a model folder.
+        bf16: as in `Classifier`.
+        compiled_batch: compile the networks for batches of this size.
+
+    Raises:
+        InputError: as `Classifier`.
+    """
+    found = [
+        Classifier(folder, bf16) if compiled_batch is None else CompiledClassifier(folder, compiled_batch, bf16)
+        for folder in weights.networks
+    ]
+    return found[0] if len(found) == 1 and weights.tta == "none" else AveragedClassifier(found, weights.tta)
 
 
 class Float32Head(nn.Module):

@@ -57,7 +57,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     sample = test.iloc[np.unique(np.linspace(0, len(test) - 1, min(num_curves, len(test))).round().astype(int))]
     index = {
         "made_by": EXPLAIN.made_by, "format": 1, "fold": int(weights.fold), "classes": list(images.classes),
-        "weights_sha256": weights.sha256,
+        "weights_sha256": weights.one_network.sha256,
         "methods": methods, "images": rows, "deletion": _curves(model, images, sample, methods),
     }  # fmt: skip
 

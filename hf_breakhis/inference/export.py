@@ -4,8 +4,8 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from hf_breakhis.averaging import log_mean, transforms_of
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
 from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.inference.fold_images import FoldImages
-from hf_breakhis.inference.model import Weights, load_classifier, saved_preprocessing
+from hf_breakhis.inference.model import Weights, load_networks, saved_preprocessing
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, onnx_runtime, resize_graph
 
 TOLERANCE = 1e-4  # in probability, between torch and the file
@@ -30,15 +31,28 @@ CALIBRATION_IMAGES = 128  # of the training set: what is tested calibrates nothi
 
 
 class Logits(nn.Module):
-    """A classifier of transformers that returns its logits and their softmax."""
+    """Classifiers of transformers as one network that returns logits and probabilities.
 
-    def __init__(self, classifier: nn.Module) -> None:
+    Args:
+        classifiers: of several the probabilities are averaged.
+        tta: test-time augmentation, a key of `averaging.TTA`, over which they are averaged too.
+    """
+
+    def __init__(self, classifiers: Sequence[nn.Module], tta: str = "none") -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifiers = nn.ModuleList(classifiers)
+        self.transforms = list(transforms_of(tta).values())
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(n, 3, side, side) float32 -> logits and probabilities (n, classes) float32."""
-        logits = self.classifier(pixel_values=pixel_values).logits
+        count = len(self.transforms)
+        # all views in one batch, so that the graph has each network once
+        views = pixel_values if count == 1 else torch.cat([turn(pixel_values) for turn in self.transforms])
+        found = [classifier(pixel_values=views).logits for classifier in self.classifiers]
+        if count == len(found) == 1:
+            logits = found[0]
+        else:
+            logits = log_mean(torch.cat([one.reshape(count, -1, one.shape[-1]) for one in found]))
         return logits, logits.softmax(-1)
 
 
@@ -51,7 +65,7 @@ def export_model(
     float32. Scores are of the test set of the fold whose weights these are, where there is one.
 
     Args:
-        weights: of a finished run, or of a model folder.
+        weights: of a finished run, or of a model folder; of several networks one file gives the mean probability.
         folder: a new or empty folder, or that of an earlier export.
         fp16: the network in half precision, half the size.
         int8: the network in 8-bit integers, a quarter of the size; calibrated on images of the training set.
@@ -61,7 +75,7 @@ def export_model(
         InputError: onnx is not installed, or images are needed that are not there.
     """
     require_replaceable(folder, EXPORT)
-    how, model = saved_preprocessing(weights), load_classifier(weights)
+    how, model = saved_preprocessing(weights), Logits(load_networks(weights), weights.tta).eval()
     front, side = resize_graph(how), how.image_size
     known = score and weights.run is not None and weights.fold != "refit"
     images = FoldImages(weights) if known else None
@@ -73,7 +87,7 @@ def export_model(
         network["model_fp16.onnx"] = _half(network["model.onnx"])
     if int8 and images is not None:
         network["model_int8.onnx"] = _eight_bits(network["model.onnx"], images)
-    labels = {int(k): name for k, name in (model.config.id2label or {}).items()}
+    labels = {int(k): name for k, name in (_config(model).id2label or {}).items()}
     whole = {name: _joined(front, graph, labels) for name, graph in network.items()}
     apart = parity(model, how, whole["model.onnx"].SerializeToString())
     # Where torch has no vector instructions it resizes by another rule: that is reported, and not refused.
@@ -81,6 +95,7 @@ def export_model(
         raise RuntimeError(f"model.onnx is {apart:g} off torch in probability; at most {TOLERANCE:g} was expected")
     about: dict[str, Any] = {
         "made_by": EXPORT.made_by, "format": 1, "weights_sha256": weights.sha256,
+        "members": len(weights.networks), "tta": weights.tta,
         "opset": OPSET, "image_size": side, "labels": labels, "fold": weights.fold or None,
         "input": "image: uint8, batch x height x width x 3 (red, green, blue), any size",
         "outputs": ["logits", "probabilities"], "parity": {"largest_difference": apart, "frame": list(FRAME)},
@@ -98,7 +113,7 @@ def export_model(
     return about
 
 
-def parity(model: nn.Module, given: Preprocessing | int, content: bytes) -> float:
+def parity(model: Logits, given: Preprocessing | int, content: bytes) -> float:
     """Return the largest difference in probability between torch and an ONNX file, on frames of noise and of ramps."""
     how = as_preprocessing(given)
     height, width = FRAME
@@ -107,7 +122,7 @@ def parity(model: nn.Module, given: Preprocessing | int, content: bytes) -> floa
     frames = np.concatenate([noise, ramp])
     with torch.inference_mode():
         pixels = resize(torch.from_numpy(frames).permute(0, 3, 1, 2), how)
-        expected = model(pixel_values=normalize(pixels, how=how)).logits.softmax(-1).numpy()
+        expected = model(normalize(pixels, how=how))[1].numpy()
     return float(np.abs(_session(content).run(["probabilities"], {"image": frames})[0] - expected).max())
 
 
@@ -118,7 +133,7 @@ def _session(content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _network(model: nn.Module, side: int) -> Any:
+def _network(model: Logits, side: int) -> Any:
     """Return the network alone as an ONNX model, `pixel_values` in, with a dynamic batch."""
     onnx_runtime()  # refused here, before minutes of work
     try:
@@ -127,24 +142,30 @@ def _network(model: nn.Module, side: int) -> Any:
     except ModuleNotFoundError as error:
         raise InputError(MISSING) from error
     buffer: Any = io.BytesIO()  # taken, though the signature names paths only
-    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"), _eager_attention(model):
+    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"), ExitStack() as stack:
+        for one in model.classifiers:
+            stack.enter_context(_eager_attention(one))
         warnings.simplefilter("ignore")  # the exporter's words about its own parts
         try:
             torch.onnx.export(
-                Logits(model).eval(), (torch.zeros(2, 3, side, side),), buffer, dynamo=True, opset_version=OPSET,
+                model, (torch.zeros(2, 3, side, side),), buffer, dynamo=True, opset_version=OPSET,
                 input_names=["pixel_values"], output_names=["logits", "probabilities"],
                 dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}}, verbose=False, external_data=False,
             )  # fmt: skip
         except Exception as error:  # the exporter raises anything, with a hundred lines of its own
             reason = " ".join(str(error.__cause__ or error).split())[:200]
             raise InputError(
-                f"torch.onnx.export cannot convert this {type(model).__name__} ({reason}). Use `hf-breakhis predict` "
-                "or `hf-breakhis space`, which need no export."
+                f"torch.onnx.export cannot convert this {type(model.classifiers[0]).__name__} ({reason}). Use "
+                "`hf-breakhis predict` or `hf-breakhis space`, which need no export."
             ) from error
     graph = _without_traces(onnx.load_from_string(buffer.getvalue()))
     graph.ir_version = IR_VERSION
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def _config(model: Logits) -> Any:
+    return model.classifiers[0].config
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Which weights a user means by MODEL: a run, a fold, a model folder or a Hub id; and what is known about them."""
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_breakhis.checksums import checksum
 from hf_breakhis.data.filenames import is_breakhis, parse_file_name
 from hf_breakhis.data.walk import normal
-from hf_breakhis.files import InputError, expand_home, read_json
+from hf_breakhis.files import InputError, expand_home, nearest, read_json
 from hf_breakhis.inference.hub_model import KINDS, RECORDS, fetch_model, require_classifier
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
 from hf_breakhis.tables import read_mapping
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # to name the weights takes no torch
     from hf_breakhis.data.pixels.preprocessing import Preprocessing
 
 CONFIG = "config.json"
+ALL = "all"  # members of an ensemble
+NEVER_AVERAGED = (
+    "Networks of different folds are never averaged: each test image was in the training set of the other folds."
+)
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,11 @@ class Weights:
     """Trained weights and where they came from.
 
     Attributes:
-        folder: holds config.json, model.safetensors and preprocessor_config.json.
+        folder: holds config.json, model.safetensors and preprocessor_config.json; of an ensemble the first network.
         run: the run they are of; None for a model folder without one.
         fold: "0", "1", ... or "refit"; empty for a model folder without a run.
+        members: such folders of all networks of an ensemble, whose probabilities are averaged; empty for one network.
+        tta: test-time augmentation, a key of `averaging.TTA`.
         revision: the commit of a model on the Hub; None for a folder on this machine.
     """
 
@@ -94,6 +101,25 @@ class Weights:
     run: Run | None = None
     fold: str = ""
     revision: str | None = None
+    members: tuple[Path, ...] = ()
+    tta: str = "none"
+
+    @property
+    def networks(self) -> tuple[Path, ...]:
+        """The folders of all networks whose probabilities are averaged."""
+        return self.members or (self.folder,)
+
+    @property
+    def one_network(self) -> "Weights":
+        """The first network alone, without test-time augmentation."""
+        return replace(self, members=(), tta="none")
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the scores of the run, and so its threshold, are those of these networks with this augmentation."""
+        recipe = _recipe_of(self.folder) if self.run is None else self.run.recipe
+        several = self.run is not None and recipe.get("members", 1) > 1
+        return bool(self.members) == several and self.tta == recipe.get("tta", "none")
 
     @cached_property
     def classes(self) -> list[str]:
@@ -104,13 +130,16 @@ class Weights:
 
     @property
     def output(self) -> Path:
-        """The folder for what is made of these weights: `fold-i/`, `refit/`, or the model's own."""
-        return self.folder if self.run is None else self.folder.parent
+        """The folder for what is made of these weights: `fold-i/`, `refit/`, `member-j/`, or the model's own."""
+        if self.run is None:
+            return self.folder
+        return self.run.fold(self.fold).folder if self.members else self.folder.parent
 
     @cached_property
     def sha256(self) -> str:
         """The checksum of the weights, by which what was made of them is recognised."""
-        return checksum(self.folder / WEIGHTS)
+        sums = [checksum(folder / WEIGHTS) for folder in self.networks]
+        return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
     @property
     def decision(self) -> Decision | None:
@@ -124,6 +153,9 @@ class Weights:
 
     @cached_property
     def _decision(self) -> tuple[Decision | None, str | None]:
+        if not self.is_scored:
+            how = "the threshold was fitted on the scores of the run, which has other members or another `tta`"
+            return None, how
         if self.run is None:
             return _read_decision(self.folder / DECISION, f"the model comes without {DECISION}")
         lacks = f"the run has no {DECISION} yet (`hf-breakhis report {self.run.folder}` writes it)"
@@ -153,19 +185,39 @@ class Weights:
 
 
 def find_model(
-    model: str | Path, fold: str | None = None, revision: str | None = None, local: bool = False
+    model: str | Path,
+    fold: str | None = None,
+    revision: str | None = None,
+    local: bool = False,
+    members: str | None = None,
+    tta: str | None = None,
 ) -> Weights:
     """Find the weights that `model` names; only a name that is no path here is looked up on the Hub.
 
     Args:
-        model: a run, a fold's folder, a model folder, or OWNER/NAME on the Hub.
+        model: a run, a folder of a fold or of a member, a model folder, or OWNER/NAME on the Hub.
         fold: of a run: a number from 0, or "refit"; by default fold 0 of a finished run.
         revision: of a Hub id: commit, branch or tag.
         local: never look on the Hub.
+        members: of an ensemble: "all", as by default, or the number of one from 0.
+        tta: a key of `averaging.TTA`; by default that of the run.
 
     Raises:
         InputError: there is no such model, it is not finished or was changed, or the Hub refuses.
     """
+    weights = _find_one(model, fold, revision, local)
+    if members is not None:
+        weights = _choose_members(weights, members)
+    if tta is None:
+        return weights
+    from hf_breakhis.averaging import transforms_of
+
+    transforms_of(tta)
+    return replace(weights, tta=tta)
+
+
+def _find_one(model: str | Path, fold: str | None, revision: str | None, local: bool) -> Weights:
+    """Return weights with all members and the test-time augmentation of their run."""
     place = Path(expand_home(str(model)))
     # a publication is a model folder that has the recipe next to it
     is_run = Run(place).exists and not (place / CONFIG).is_file()
@@ -177,7 +229,9 @@ def find_model(
         if local:
             raise InputError(f"There is no {model}; give a run (outputs/c3) or a model folder.")
         fetched = fetch_model(str(model), revision)
-        return Weights(fetched, revision=fetched.name)  # a snapshot in the cache is named after its commit
+        return replace(
+            _without_run(fetched), revision=fetched.name
+        )  # a snapshot in the cache is named after its commit
     if is_run:
         return _of_run(Run(place), fold)
     if place.is_file() and place.suffix == ".onnx":
@@ -185,14 +239,45 @@ def find_model(
             f"{model} is an ONNX file. Give the run or the model folder that it was exported from, "
             "and --backend onnx to predict with the export."
         )
+    if FoldFolder(place).members() and Run(FoldFolder(place.resolve()).run).exists:
+        return _of_run(Run(FoldFolder(place.resolve()).run), FoldFolder(place.resolve()).name)
     if (place / MODEL / CONFIG).is_file():
         place = place / MODEL
     if not (place / CONFIG).is_file():
         raise InputError(f"{model} holds no model: no recipe.yaml and no {CONFIG}; give {KINDS}.")
-    run = Run(place.resolve().parent.parent)
-    if place.resolve().name == MODEL and run.exists:
-        return _of_run(run, FoldFolder(place.resolve().parent).name)
-    return Weights(place)
+    owner = FoldFolder(place.resolve().parent)
+    if place.resolve().name == MODEL and Run(owner.run).exists:
+        weights = _of_run(Run(owner.run), owner.name)
+        return replace(weights, folder=owner.folder / MODEL, members=()) if owner.is_member else weights
+    return _without_run(place)
+
+
+def _without_run(folder: Path) -> Weights:
+    """Return the weights of a model folder; a publication has the recipe of its run next to them."""
+    return Weights(folder, tta=str(_recipe_of(folder).get("tta", "none")))
+
+
+def _recipe_of(folder: Path) -> dict[str, Any]:
+    """Return the fields of the recipe next to the weights of a publication; empty for other model folders."""
+    return Run(folder).recipe if all((folder / name).is_file() for name in RECORDS) else {}
+
+
+def _choose_members(weights: Weights, members: str) -> Weights:
+    """Return the weights of all members, or of one."""
+    count, given = len(weights.members), f"--members is {members}"
+    if count == 0 and (weights.run is None or FoldFolder(weights.folder.parent).is_member):
+        raise InputError(f"{given}, but {weights.folder} is one network. Leave --members out.")
+    if count == 0 and weights.run is not None:
+        why = f" {NEVER_AVERAGED}" if len(weights.run.folds()) > 1 else ""
+        which = "the refit" if weights.fold == REFIT else f"fold {weights.fold}"
+        remedy = "Train with `members: 5`, or leave --members out."
+        raise InputError(f"{given}, but {which} of {weights.run.folder} has one network.{why} {remedy}")
+    if members == ALL:
+        return weights
+    if not (members.isascii() and members.isdigit() and int(members) < count):
+        allowed = f"has to be all or a number from 0 to {count - 1}"
+        raise InputError(f"{given}, but {allowed}.{nearest(members, [ALL])}")
+    return replace(weights, folder=weights.members[int(members)], members=())
 
 
 def _of_run(run: Run, fold: str | None) -> Weights:
@@ -206,7 +291,8 @@ def _of_run(run: Run, fold: str | None) -> Weights:
     if run.is_imported:
         raise InputError(f"{run.folder} holds predictions of another program and no model; give {KINDS}.")
     if fold not in (None, REFIT) and not (fold.isascii() and fold.isdigit()):
-        raise InputError(f"--fold is {fold!r}, but has to be the number of a fold, or refit.")
+        why = f" {NEVER_AVERAGED}" if fold == "all" else ""
+        raise InputError(f"--fold is {fold!r}, but has to be the number of a fold, or refit.{why}")
     finished = [one.name for one in run.models()]
     if not finished or (fold is None and not run.is_finished):
         there = f"give --fold with one that has finished ({', '.join(finished)})" if finished else "no fold of it has"
@@ -220,7 +306,11 @@ def _of_run(run: Run, fold: str | None) -> Weights:
             f"`fold` is {name}, but {run.folder} has weights of {', '.join(finished)} only; give one of them{hint}."
         )
     run.require_unchanged(folds=[name])
-    return Weights(run.fold(name).model, run, name)
+    members = tuple(member.model for member in run.fold(name).members())
+    for member in members[1:]:
+        if Weights(member).classes != Weights(members[0]).classes:
+            raise InputError(f"{member} has other classes than {members[0]}; train the fold again with --restart.")
+    return Weights(run.fold(name).model, run, name, members=members, tta=str(run.recipe.get("tta", "none")))
 
 
 def _read_decision(path: Path, lacks: str) -> tuple[Decision | None, str | None]:
@@ -282,6 +372,11 @@ def load_classifier(weights: Weights) -> "PreTrainedModel":
         raise InputError(f"{weights.folder} cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
     result: PreTrainedModel = model.eval()
     return result
+
+
+def load_networks(weights: Weights) -> "list[PreTrainedModel]":
+    """Return the classifiers of all members, or the only one; see `load_classifier`."""
+    return [load_classifier(replace(weights.one_network, folder=folder)) for folder in weights.networks]
 
 
 def saved_preprocessing(weights: Weights) -> "Preprocessing":

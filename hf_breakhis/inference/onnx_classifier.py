@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_breakhis.checksums import checksum
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier
+from hf_breakhis.inference.model import Weights
 from hf_breakhis.inference.onnx_graph import onnx_runtime
-from hf_breakhis.run import MODEL, WEIGHTS, FoldFolder, Run
+from hf_breakhis.run import FoldFolder
 
 FILES = {"onnx": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 
@@ -22,15 +22,16 @@ class OnnxClassifier(Classifier):
     Images are resized as ever; the resize in the graph then has nothing left to do.
 
     Args:
-        folder: of the model; the export lies beside it, or in it.
+        weights: one file has all members of an ensemble and the test-time augmentation.
         backend: key of `FILES`.
 
     Raises:
         InputError: onnxruntime is missing, there is no export of these weights, or the model brings its own processor.
     """
 
-    def __init__(self, folder: Path, backend: str) -> None:
-        super().__init__(folder)
+    def __init__(self, weights: Weights, backend: str) -> None:
+        super().__init__(weights.folder)
+        self.weights = weights
         path = self._find(backend)
         onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
@@ -55,23 +56,32 @@ class OnnxClassifier(Classifier):
         if not self.image_size:
             raise InputError(f"{self.folder} has its own image processor, so it has no export. Use --backend torch.")
         name = FILES[backend]
-        places = [self.folder.parent / "onnx", self.folder / "onnx"]
+        places = [folder / "onnx" for folder in (self.weights.output, self.folder.parent, self.folder)]
         place = next((place for place in places if (place / name).is_file()), None)
         if place is None:
-            raise InputError(f"There is no {name} for {self.folder}. {_how_to_export(self.folder, backend)}")
-        if read_json(place / "export.json").get("weights_sha256") != checksum(self.folder / WEIGHTS):
+            raise InputError(f"There is no {name} for {self.folder}. {_how_to_export(self.weights, backend)}")
+        about = read_json(place / "export.json")
+        if about.get("weights_sha256") != self.weights.sha256:
             raise InputError(
                 f"{place / name} was exported from other weights than {self.folder}. "
-                f"{_how_to_export(self.folder, backend)}"
+                f"{_how_to_export(self.weights, backend)}"
+            )
+        if about.get("tta", "none") != self.weights.tta:
+            raise InputError(
+                f"{place / name} was exported with tta {about.get('tta', 'none')}, not {self.weights.tta}. "
+                f"{_how_to_export(self.weights, backend)}"
             )
         return place / name
 
 
-def _how_to_export(folder: Path, backend: str) -> str:
-    """Return the sentence that says how to get the export of a model folder."""
-    run, fold = folder.parent.parent, FoldFolder(folder.parent).name
-    of_run = folder.name == MODEL and Run(run).exists
-    if backend == "int8" and not (of_run and fold.isdigit()):
+def _how_to_export(weights: Weights, backend: str) -> str:
+    """Return the sentence that says how to get the export of weights."""
+    if backend == "int8" and not weights.fold.isdigit():
         return "Only a fold of a run can be exported to int8 (training images calibrate it). Use another --backend."
-    given = f"{run} --fold {fold}" if of_run else folder
-    return f"Write it with `hf-breakhis export {given}{'' if backend == 'onnx' else f' --{backend}'}`."
+    words = [str(weights.folder)] if weights.run is None else [str(weights.run.folder), f"--fold {weights.fold}"]
+    words += [] if backend == "onnx" else [f"--{backend}"]
+    if not weights.is_scored:  # chosen by options, which the export needs too
+        several = weights.run is not None and FoldFolder(weights.folder.parent).is_member and not weights.members
+        words += [f"--members {weights.folder.parent.name.rpartition('-')[2]}"] if several else []
+        words += [f"--tta {weights.tta}"]
+    return f"Write it with `hf-breakhis export {' '.join(words)}`."

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from hf_breakhis.files import InputError
 from hf_breakhis.hardware import count_cores
-from hf_breakhis.inference.classifier import Classifier, default_batch_size
+from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable, Unused, find_images
 from hf_breakhis.inference.model import Seen, find_model
@@ -28,7 +28,12 @@ FEW_NAMED = 3
 
 @restored_settings()
 def predict_images(
-    model: str | Path, paths: Iterable[str | Path], fold: str | None = None, batch_size: int | None = None
+    model: str | Path,
+    paths: Iterable[str | Path],
+    fold: str | None = None,
+    batch_size: int | None = None,
+    members: str | None = None,
+    tta: str | None = None,
 ) -> pd.DataFrame:
     """Score images and return one row an image, with the columns that `hf-breakhis predict` writes.
 
@@ -37,13 +42,15 @@ def predict_images(
         paths: images, folders, patterns, archives or Parquet files.
         fold: the fold of a run whose weights are used, a number or "refit"; by default 0.
         batch_size: images in the network at a time; by default it depends on the hardware.
+        members: of an ensemble: "all", as by default, or the number of one network.
+        tta: test-time augmentation: "none" or "dihedral"; by default that of the run.
 
     Raises:
         InputError: the model or a path cannot be used, or an image cannot be read.
     """
-    weights = find_model(model, fold)
+    weights = find_model(model, fold, members=members, tta=tta)
     found = find_images([str(path) for path in paths])
-    classifier = Classifier(weights.folder)
+    classifier = open_classifier(weights)
     rows = Rows(classifier.classes, weights.decision, weights.seen)
     prediction = Prediction(classifier, rows, found, batch_size or default_batch_size())
     table = pd.DataFrame([row for batch in prediction.batches() for row in batch], columns=rows.columns)

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from hf_breakhis.cli.export import Fold
+from hf_breakhis.cli.export import Fold, Members, Tta
 
 
 def page(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier page to replace.")],
     fold: Fold = None,
+    members: Members = None,
+    tta: Tta = None,
     ort: Annotated[
         Path | None,
         typer.Option(
@@ -24,5 +26,6 @@ def page(
     from hf_breakhis.hub.page import write_page
     from hf_breakhis.inference.model import find_model
 
-    typer.echo(f"page: {write_page(find_model(run, fold, local=True), folder, ort)}")
+    weights = find_model(run, fold, local=True, members=members, tta=tta)
+    typer.echo(f"page: {write_page(weights, folder, ort)}")
     typer.echo(f"view it: python -m http.server --bind 127.0.0.1 --directory {folder} 8000")

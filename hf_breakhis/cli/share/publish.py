@@ -15,6 +15,9 @@ def publish(
     weights: Annotated[
         str, typer.Option(help="Weights to publish: fold:0, refit, or all (one branch per fold).")
     ] = "fold:0",
+    members: Annotated[
+        str, typer.Option(help="Network of an ensemble to publish: 0. Several networks cannot be published.")
+    ] = "0",
     dry_run: Annotated[
         bool, typer.Option("--dry_run", help="Write the folder and list its files, without uploading.")
     ] = False,
@@ -37,6 +40,11 @@ def publish(
     from hf_breakhis.hub.remote import require_login, require_repo_id, using_token
 
     require_repo_id(repo_id)
+    if members != "0":
+        raise InputError(
+            f"--members is {members}, but a repository holds one network, which `pipeline` of transformers loads. "
+            "Leave --members out, or share the ONNX file of `hf-breakhis export --members all`."
+        )
     if weights == "all" and (revision or create_pr):
         raise InputError("--weights all creates one branch per fold. Remove --revision and --create_pr.")
     if create_pr and revision:

@@ -25,7 +25,7 @@ def space(
     from hf_breakhis.hub.space import claim_space, push_space, write_space
     from hf_breakhis.inference.model import find_model
 
-    weights = find_model(run, fold, local=True)
+    weights = find_model(run, fold, local=True).one_network
     if push_to_hub is not None:
         claim_space(push_to_hub, private)
     written = write_space(weights, folder)

@@ -16,7 +16,7 @@ from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.check_images import Findings, check_images
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, write_csv, write_json
-from hf_breakhis.inference.classifier import Classifier, default_batch_size
+from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.evaluation.classes import ClassMap, match_classes
 from hf_breakhis.inference.evaluation.training_set import TrainingSet, find_training_set
 from hf_breakhis.inference.fold_images import DATA_FIELDS
@@ -64,7 +64,7 @@ def evaluate_model(
     """
     quiet_hub()
     weights = find_model(model, fold, revision)
-    classifier = Classifier(weights.folder)
+    classifier = open_classifier(weights)
     target = {} if weights.run is None else {"target": weights.run.field("target")}
     data = DataArguments(**{**target, **fields})
     images = load_images(data)
