@@ -143,5 +143,5 @@ def test_the_split_of_a_study_on_splits_is_its_own(write):
 
 
 def test_a_study_that_is_absent_names_those_of_the_package():
-    with pytest.raises(InputError, match=r"No study at whishes\. .*classifiers, leakage, "):
+    with pytest.raises(InputError, match=r"No study at whishes\. .*classifiers, ensemble, leakage, "):
         read_study("whishes", {})

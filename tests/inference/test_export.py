@@ -129,7 +129,7 @@ def test_code_of_a_model_folder_is_never_run(run, tmp_path):
     config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="which is never run"):
-        module.load_classifier(find_model(folder))
+        module.load_networks(find_model(folder))
 
 
 def test_an_unfinished_run_is_refused(run, tmp_path):

@@ -155,6 +155,8 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
     templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
     templates |= MANY_CLASSES if len(summary.get("classes", [])) > 2 else {}
     text = templates.get(name, name.replace("_", " ") + ".").format(**words)
+    if name == "learning_curves" and summary.get("members"):
+        text += " Each line is the mean over the members of the ensemble."
     named = name == "patients" and source_of(summary["data"]).has_breakhis_names
     return f"{text} {TUMOR_LETTERS}" if named else text
 
