@@ -4,19 +4,17 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_breakhis.checksums import checksum
-from hf_breakhis.data.filenames import is_breakhis, parse_file_name
-from hf_breakhis.data.walk import normal
 from hf_breakhis.files import InputError, expand_home, nearest, read_json
 from hf_breakhis.inference.hub_model import KINDS, RECORDS, fetch_model, require_classifier
+from hf_breakhis.inference.seen import Seen, read_seen
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
 from hf_breakhis.tables import read_mapping
 
 if TYPE_CHECKING:  # to name the weights takes no torch
-    import pandas as pd
     from transformers import PreTrainedModel
 
     from hf_breakhis.data.pixels.preprocessing import Preprocessing
@@ -41,47 +39,6 @@ class Decision:
     temperature: float
     threshold: float | None
     rule: str | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Names of what a model was trained on.
-
-    Attributes:
-        images: as in folds.csv.
-        specimens: of these images, where they are known.
-        others: names of the run's other images, which the model was not trained on.
-    """
-
-    images: frozenset[str]
-    specimens: frozenset[str]
-    others: frozenset[str] = frozenset()
-
-    def holds(self, path: str) -> bool | None:
-        """Return whether an image is one that the model was trained on, by its name; None if that is not known.
-
-        A name that the run does not list says nothing: the image may be a renamed copy. Only a BreakHis name, which
-        belongs to one image, is known to be another one.
-        """
-        place = normal(path)
-        try:
-            own = {str(parse_file_name(PurePosixPath(place).name))}
-        except InputError:
-            own = set()
-        names = own | _ends_of(place)
-        if names & self.images:
-            return True
-        return False if names & self.others or (own and self._is_of_breakhis) else None
-
-    @cached_property
-    def _is_of_breakhis(self) -> bool:
-        return any(is_breakhis(PurePosixPath(name).name) for name in self.images)
-
-
-def _ends_of(path: str) -> set[str]:
-    """Return the ends of a path, since folds.csv may have an image with folders or without."""
-    parts = PurePosixPath(path).parts
-    return {"/".join(parts[i:]) for i in range(max(0, len(parts) - 8), len(parts))}
 
 
 @dataclass(frozen=True)
@@ -164,7 +121,7 @@ class Weights:
     @cached_property
     def seen(self) -> Seen | None:
         """Names of the images that the model was trained on; None where nobody knows."""
-        return None if self.records is None else _read_seen(*self.records)
+        return None if self.records is None else read_seen(*self.records)
 
     @cached_property
     def records(self) -> tuple[Run, str] | None:
@@ -333,23 +290,6 @@ def _read_decision(path: Path, lacks: str) -> tuple[Decision | None, str | None]
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def training_rows(run: Run, fold: str) -> "pd.DataFrame":
-    """Return the rows of folds.csv that the model of `fold` was trained on, with earlier folds that it continues."""
-    table = run.read_folds()
-    if fold == REFIT:  # trained on all but the reserve and a validation part of the first fold
-        return table[(table["fold"] == 0) & table["part"].isin(["train", "test"])]
-    earlier = table["fold"] < int(fold) if run.field("carry_over") != "none" else False
-    return table[(table["part"] == "train") & ((table["fold"] == int(fold)) | earlier)]
-
-
-def _read_seen(run: Run, fold: str) -> Seen:
-    """Return what the folds of a run say that the model of `fold` was trained on."""
-    used = training_rows(run, fold)
-    images = frozenset(map(normal, used["file_name"]))
-    others = frozenset(map(normal, run.read_folds()["file_name"])) - images
-    return Seen(images, frozenset(used["specimen_id"]) - {""}, others)
 
 
 def load_classifier(weights: Weights) -> "PreTrainedModel":

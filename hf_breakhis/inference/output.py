@@ -11,7 +11,8 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from hf_breakhis.inference.inputs import Item
-from hf_breakhis.inference.model import Decision, Seen
+from hf_breakhis.inference.model import Decision
+from hf_breakhis.inference.seen import Seen
 
 DESCRIPTION = ("patient_id", "specimen_id", "magnification", "label")
 MAX_FOREIGN = 4

@@ -17,8 +17,9 @@ from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable, Unused, find_images
-from hf_breakhis.inference.model import Seen, find_model
+from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
+from hf_breakhis.inference.seen import Seen
 from hf_breakhis.settings import restored_settings
 
 MAX_NAMED = 1000

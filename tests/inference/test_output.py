@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hf_breakhis.inference.inputs import Item
-from hf_breakhis.inference.model import Decision, Seen
+from hf_breakhis.inference.model import Decision
 from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
+from hf_breakhis.inference.seen import Seen
 from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
 
 

@@ -13,7 +13,8 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.data.twin.twin import read_settings
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.fold_images import images_of_recipe
-from hf_breakhis.inference.model import Weights, training_rows
+from hf_breakhis.inference.model import Weights
+from hf_breakhis.inference.seen import training_rows
 from hf_breakhis.results.scores.leakage import UNKNOWN_TRAINING
 from hf_breakhis.run import COLORS as COLORS_FILE
 from hf_breakhis.run import DATA, Run

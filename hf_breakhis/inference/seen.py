@@ -1,0 +1,72 @@
+"""What a model was trained on, by the names of the images and specimens."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from hf_breakhis.data.filenames import is_breakhis, parse_file_name
+from hf_breakhis.data.walk import normal
+from hf_breakhis.files import InputError
+from hf_breakhis.run import REFIT, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Names of what a model was trained on.
+
+    Attributes:
+        images: as in folds.csv.
+        specimens: of these images, where they are known.
+        others: names of the run's other images, which the model was not trained on.
+    """
+
+    images: frozenset[str]
+    specimens: frozenset[str]
+    others: frozenset[str] = frozenset()
+
+    def holds(self, path: str) -> bool | None:
+        """Return whether an image is one that the model was trained on, by its name; None if that is not known.
+
+        A name that the run does not list says nothing: the image may be a renamed copy. Only a BreakHis name, which
+        belongs to one image, is known to be another one.
+        """
+        place = normal(path)
+        try:
+            own = {str(parse_file_name(PurePosixPath(place).name))}
+        except InputError:
+            own = set()
+        names = own | _ends_of(place)
+        if names & self.images:
+            return True
+        return False if names & self.others or (own and self._is_of_breakhis) else None
+
+    @cached_property
+    def _is_of_breakhis(self) -> bool:
+        return any(is_breakhis(PurePosixPath(name).name) for name in self.images)
+
+
+def _ends_of(path: str) -> set[str]:
+    """Return the ends of a path, since folds.csv may have an image with folders or without."""
+    parts = PurePosixPath(path).parts
+    return {"/".join(parts[i:]) for i in range(max(0, len(parts) - 8), len(parts))}
+
+
+def training_rows(run: Run, fold: str) -> "pd.DataFrame":
+    """Return the rows of folds.csv that the model of `fold` was trained on, with earlier folds that it continues."""
+    table = run.read_folds()
+    if fold == REFIT:  # trained on all but the reserve and a validation part of the first fold
+        return table[(table["fold"] == 0) & table["part"].isin(["train", "test"])]
+    earlier = table["fold"] < int(fold) if run.field("carry_over") != "none" else False
+    return table[(table["part"] == "train") & ((table["fold"] == int(fold)) | earlier)]
+
+
+def read_seen(run: Run, fold: str) -> Seen:
+    """Return what the folds of a run say that the model of `fold` was trained on."""
+    used = training_rows(run, fold)
+    images = frozenset(map(normal, used["file_name"]))
+    others = frozenset(map(normal, run.read_folds()["file_name"])) - images
+    return Seen(images, frozenset(used["specimen_id"]) - {""}, others)
