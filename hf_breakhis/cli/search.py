@@ -1,14 +1,22 @@
 """`hf-breakhis search`: nested search of the fields of a recipe."""
 
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_breakhis.files import InputError
 
-USAGE = "RECIPE --space SPACE --trials N [--hours H] [--output_dir DIR] [--field value ...]"
+if TYPE_CHECKING:
+    from hf_breakhis.search.space import Searched
+
+
+USAGE = "RECIPE --space SPACE --trials N [--hours H] [--jobs N] [--output_dir DIR] [--field value ...]"
 HELP = (
     "Search the best values of fields of a RECIPE (nested cross-validation, with Optuna). SPACE is a YAML file with a "
     "range or choices for each field, or one of this package. Writes best.yaml, a recipe for `train`, and the score "
@@ -24,6 +32,7 @@ OPTIONS = {
     "--metric NAME": "Score that selects a trial: balanced_accuracy, accuracy, roc_auc or recognition_rate. Default: "
     "balanced_accuracy.",
     "--inner_folds N": "Number of inner folds. Default: 3.",
+    "--jobs N": "Number of processes that share the trials on this machine. Default: 1.",
     "--storage URL": "Database for the trials, such as sqlite:///FILE. Default: a journal file in the output folder.",
 }
 
@@ -37,6 +46,7 @@ def search(
     pruner: Annotated[str, typer.Option("--pruner", help=OPTIONS["--pruner NAME"])] = "median",
     metric: Annotated[str, typer.Option("--metric", help=OPTIONS["--metric NAME"])] = "balanced_accuracy",
     inner_folds: Annotated[int, typer.Option("--inner_folds", help=OPTIONS["--inner_folds N"])] = 3,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help=OPTIONS["--jobs N"])] = 1,
     storage: Annotated[str | None, typer.Option("--storage", help=OPTIONS["--storage URL"])] = None,
 ) -> None:
     """Search the fields of a recipe."""
@@ -62,8 +72,12 @@ def search(
     from hf_breakhis.training.stopping import StoppedError
 
     how = Options(trials, hours, sampler, pruner, metric, inner_folds, storage, _command(storage))
+    searched = _searched(words, space)
+    names = ("trials", "hours", "sampler", "pruner", "metric", "inner_folds", "storage")
+    given = [word for name in names if (value := getattr(how, name)) is not None for word in (f"--{name}", str(value))]
+    helpers = _helpers([*words, "--space", space, *given], Path(searched.values["output_dir"]), jobs - 1)
     try:
-        folder = run_search(_searched(words, space), how)
+        folder = run_search(searched, how, helpers)
     except StoppedError as stopped:
         raise typer.Exit(stopped.code) from stopped
     show_search(folder)
@@ -80,7 +94,36 @@ def show_search(folder: Path) -> None:
     typer.echo(f"search: {page}")
 
 
-def _searched(words: list[str], space: str) -> Any:
+@contextmanager
+def _helpers(words: list[str], folder: Path, number: int) -> Iterator[None]:
+    """Let other processes train trials of the same search, and end with them; their output is in `.logs/`."""
+    from hf_breakhis.search.start import LOGS
+
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (number + 1))))
+    command = [sys.executable, "-m", "hf_breakhis", "search", *words]
+    helpers = []
+    for one in range(number):
+        log = folder / LOGS / f"process-{one + 1}.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            helpers.append(
+                subprocess.Popen(  # noqa: S603 (this program)
+                    command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+                )
+            )
+    try:
+        yield
+    except BaseException:
+        for helper in helpers:
+            helper.terminate()
+        raise
+    finally:
+        for helper in helpers:
+            helper.wait()
+
+
+def _searched(words: list[str], space: str) -> "Searched":
     """Return the recipe with the flags, and the space."""
     from hf_breakhis.recipe import load_recipe, parse_flags
     from hf_breakhis.search.space import Searched, read_space

@@ -86,9 +86,13 @@ def score_search(folder: str | Path) -> dict[str, Any]:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"file_name": str, "patient_id": str, "specimen_id": str})
+        table = pd.read_csv(path, dtype={"file_name": str, "patient_id": str, "specimen_id": str})
     except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}. Run the command of the search again.") from error
+        raise InputError(f"Cannot read {path}. Delete it, and run the command of the search again.") from error
+    missing = {"file_name", "label", "predicted", "fold"} - set(table.columns)
+    if missing:
+        raise InputError(f"{path} has no column {min(missing)}. Delete it, and run the command of the search again.")
+    return table
 
 
 def _selected(part: dict[str, Any], table: pd.DataFrame, metric: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Trials shared by several processes: who trains which, so that none is trained twice and none is lost."""
 
+import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -188,14 +189,18 @@ class Board:
         self._distributions = {one.field: distribution(one) for one in plan.space.parameters}
         pruner = optuna.pruners.MedianPruner() if plan.pruner == "median" else optuna.pruners.NopPruner()
         with self._lock:
-            storage = open_storage(folder, url)
-            self.studies = [
-                optuna.create_study(
-                    study_name=f"{name}/{part}", storage=storage, direction="maximize", pruner=pruner,
-                    load_if_exists=True,
-                )
-                for part in parts
-            ]  # fmt: skip
+            try:
+                storage = open_storage(folder, url)
+                self.studies = [
+                    optuna.create_study(
+                        study_name=f"{name}/{part}", storage=storage, direction="maximize", pruner=pruner,
+                        load_if_exists=True,
+                    )
+                    for part in parts
+                ]  # fmt: skip
+            except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+                what = f"{folder / JOURNAL} is damaged ({type(error).__name__})."
+                raise InputError(f"{what} Restore it, or give another --output_dir.") from error
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -11,8 +11,6 @@ from hf_breakhis.data.splits import Fold, make_folds
 from hf_breakhis.files import InputError
 
 FINAL, OUTER = "final", "outer-"
-# Unit of the inner folds for splits that cannot be repeated within a training set.
-UNITS = {"official": "specimen"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +39,9 @@ def check_split(data: DataArguments) -> None:
         given = getattr(data, name)
         wanted = "empty" if value == [] else value
         require(given == value, f"`{name}` is {given}, but a search needs {wanted}. Set it to {wanted}.")
-    require(
-        data.split_by != "folders",
-        "`split_by` is folders, which has no inner folds. Set split_by to specimen, patient or image.",
-    )
+    reasons = {"folders": "has no inner folds", "official": "tests images several times"}
+    why = reasons.get(data.split_by, "")
+    require(not why, f"`split_by` is {data.split_by}, which {why}. Set split_by to specimen, patient or image.")
 
 
 def parts_of(dataset: Dataset, data: DataArguments, outer: Sequence[Fold], inner: int) -> list[Part]:
@@ -94,7 +91,7 @@ def inner_folds(
         made = make_folds(
             labels[rows],
             own,
-            split_by=UNITS.get(data.split_by, data.split_by),
+            split_by=data.split_by,
             num_folds=number,
             validation_size=data.validation_size,
             stratify=data.stratify,

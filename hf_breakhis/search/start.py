@@ -4,6 +4,8 @@ import gc
 import math
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from hf_breakhis.files import InputError, nearest, write_json
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.results.search import FORMAT, PLAN, read_plan
 from hf_breakhis.results.summary import DATA_FIELDS
-from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan
+from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan, open_storage
 from hf_breakhis.search.nested import check_split, parts_of
 from hf_breakhis.search.nested_search import WORK, Search, finish, remove_work, train_trials
 from hf_breakhis.search.space import Searched, check_space
@@ -36,6 +38,7 @@ from hf_breakhis.training.lock import preparing
 from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
 
+LOGS = ".logs"  # output of further processes of a command
 _SAME = ("sampler", "pruner", "metric", "inner_folds", "storage", "space")
 
 
@@ -84,8 +87,13 @@ class Options:
 
 
 @restored_settings()
-def run_search(searched: Searched, options: Options) -> Path:
+def run_search(searched: Searched, options: Options, helpers: AbstractContextManager[Any] | None = None) -> Path:
     """Search, and write the trials, the predictions and the best recipe; return the folder.
+
+    Args:
+        searched: the recipe and the space.
+        options: how to search.
+        helpers: entered once everything is checked: starts further processes of the same search.
 
     Raises:
         InputError: the recipe, the space, the images or the folder cannot be used, or all trials of a part failed.
@@ -105,7 +113,6 @@ def run_search(searched: Searched, options: Options) -> Path:
     transformers_logging.disable_progress_bar()
     if recipe.training.disable_tqdm:
         disable_progress_bars()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     images = load_images(recipe.data)
     findings = check_images(images)
     findings.raise_if_unusable()
@@ -119,25 +126,43 @@ def run_search(searched: Searched, options: Options) -> Path:
     about = {name: described[name] for name in DATA_FIELDS}
     if recipe.data.features:
         about["vectors_sha256"] = read_vectors(recipe.data.features).sha256
+    if options.storage is not None:
+        open_storage(folder, options.storage)
     with preparing(folder):
         name = _write_plan(folder, searched, recipe, options, about, classes)
     table = dataset.remove_columns("image").to_pandas()
     if recipe.data.split_by != "image":
         warn_of_thin_parts(folds, table, recipe.data.split_by, classes)
-    board = Board(folder, options.storage, name, [part.name for part in parts], plan)
-    with StopRequest() as stop, board.working():
+    with quiet_optuna(), StopRequest() as stop, helpers or nullcontext():
+        board = Board(folder, options.storage, name, [part.name for part in parts], plan)
         job = Job(folder, recipe, dataset, table, classes, len(folds), findings.manifest_sha256, stop, vectors,
                   images.has_files)  # fmt: skip
         deadline = None if options.hours is None else begin + 3600 * options.hours
         search = Search(folder, searched, job, parts, options.metric, board, deadline)
-        gc.freeze()  # the Trainer collects garbage after each fit, which takes as long as a fit on vectors
-        try:
-            train_trials(search)
-            finish(search)
-        finally:
-            gc.unfreeze()
-            remove_work(search)
+        with board.working():
+            _train(search)
     return folder
+
+
+def _train(search: Search) -> None:
+    gc.freeze()  # the Trainer collects garbage after each fit, which takes as long as a fit on vectors
+    try:
+        train_trials(search)
+        finish(search)
+    finally:
+        gc.unfreeze()
+        remove_work(search)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Let Optuna print warnings only, for a while."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -160,7 +185,7 @@ def _require_search(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give another --output_dir.")
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in names if name not in (LOCKS, WORK)]
+    others = [name for name in names if name not in (LOCKS, WORK, LOGS)]
     if others and PLAN not in names:
         raise InputError(f"{folder} contains {', '.join(others[:3])} and no {PLAN}. Give another --output_dir.")
 

@@ -74,6 +74,7 @@ def test_too_few_specimens_name_the_outer_fold():
         ({"repeats": 3}, "`repeats` is 3"),
         ({"fold": "1"}, "`fold` is 1"),
         ({"split_by": "folders", "num_folds": 1}, "`split_by` is folders"),
+        ({"split_by": "official"}, "`split_by` is official"),
         ({"train_magnifications": ["40X"]}, "`train_magnifications`"),
     ],
 )

@@ -199,6 +199,26 @@ def test_a_stopped_search_exits_with_the_code_of_the_signal(tmp_path, noise, spa
     assert not (tmp_path / "out" / ".work").exists()
 
 
+def test_jobs_share_the_trials_of_one_command(tmp_path, noise, space, fields, workers):
+    recipe = write_recipe(tmp_path, fields(noise), num_folds=2)
+    command = ["search", str(recipe), "--space", str(space), "--trials", "3", "--inner_folds", "2", "--jobs", "2"]
+    assert main([*command, "--output_dir", str(tmp_path / "out")]) == 0
+    every = [trial for trials in workers.trials(tmp_path / "out").values() for trial in trials]
+    assert len(every) == 9
+    # it waits for the trials of the others, and writes the same table
+    assert "Nested score (what to expect)" in (tmp_path / "out" / ".logs" / "process-1.txt").read_text()
+
+
+def test_a_damaged_journal_is_refused_in_one_line(tmp_path, noise, space, fields, capsys):
+    folder, command = searched(tmp_path, noise, space, fields, 1)
+    journal = folder / "journal.log"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([lines[0], "{]\n", *lines[1:]]))
+    capsys.readouterr()
+    assert main([*command, "--trials", "2", "--output_dir", str(folder)]) == 2
+    assert "journal.log is damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -226,6 +246,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(tmp_path, noise, space, 
     err = capsys.readouterr().err.strip().splitlines()
     assert words in err[-1]
     assert len([line for line in err if not line.startswith("warning")]) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_search_in_the_folder_is_refused(of_noise, capsys):
