@@ -1,11 +1,16 @@
 """No image of an outer test set, and none of its specimens, is in an inner fold."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hf_breakhis.arguments import DataArguments
+from hf_breakhis.cli import main
 from hf_breakhis.data.splits import Fold, make_folds
 from hf_breakhis.files import InputError
 from hf_breakhis.search.nested import check_split, inner_folds
@@ -51,6 +56,30 @@ def test_no_specimen_of_the_outer_test_set_is_in_an_inner_fold(found, outer, inn
             assert not hidden & set(specimens[used])
             assert not set(specimens[one.test]) & set(specimens[np.concatenate([one.train, one.validation])])
             assert len(one.validation) > 0 or not validation
+
+
+def test_the_search_of_an_outer_fold_does_not_depend_on_its_test_images(tmp_path, noise, fields):
+    """End to end: other vectors of the test images change the other searches, and not that of their own fold."""
+    space, parts = tmp_path / "space.yaml", []
+    space.write_text("learning_rate: {low: 0.001, high: 0.1, log: true}\nnum_train_epochs: {choices: [1, 3]}\n")
+    vectors = pd.read_csv(noise)
+    for name in ("before", "after"):
+        file = tmp_path / f"{name}.csv"
+        vectors.to_csv(file, index=False)
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump(fields(file) | {"num_folds": 2}))
+        command = ["search", str(recipe), "--space", str(space), "--trials", "2", "--inner_folds", "2"]
+        assert main([*command, "--output_dir", str(tmp_path / name)]) == 0
+        parts.append(json.loads((tmp_path / name / "search.json").read_text())["parts"])
+        test = pd.read_csv(tmp_path / name / parts[0][0]["predictions"])["file_name"].str.removesuffix(".png")
+        rows = vectors["file_name"].str.removesuffix(".png").isin(test)
+        assert rows.sum() == len(test)
+        vectors.loc[rows, vectors.columns[1:]] = np.random.default_rng(1).normal(size=(rows.sum(), 12))
+    (before, other_before, _), (after, other_after, _) = parts
+    steps = [[trial["steps"] for trial in part["trials"]] for part in (before, after, other_before, other_after)]
+    assert steps[0] == steps[1]
+    assert before["best"] == after["best"]
+    assert steps[2] != steps[3]
 
 
 def test_an_inner_fold_with_a_test_image_would_be_noticed(monkeypatch):

@@ -28,7 +28,9 @@ def trials(run: Run) -> Figure | None:
         ax.plot(*zip(*stopped, strict=True), "o", label="stopped early", **style)
     ax.plot(*zip(*ended, strict=True), "o", color=CELL, markersize=3, mew=0, label="trial")
     numbers, values = np.array(ended).T
-    ax.step(numbers, np.maximum.accumulate(values), where="post", color=CELL, linewidth=1, label="best so far")
+    best = np.maximum.accumulate(values)
+    ends = np.append(numbers, rows[-1]["trial"]), np.append(best, best[-1])
+    ax.step(*ends, where="post", color=CELL, linewidth=1, label="best so far")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="trial of the final search", ylabel=run.summary["score_name"])
     figure.legend(loc="outside upper left", ncols=2)
