@@ -11,7 +11,7 @@ from hf_breakhis.files import InputError
 
 USAGE = (
     "MODEL [--dataset imagefolder] [--data_dir DIR] [--classes Normal=benign,InSitu=malignant] [--fold 0] "
-    "[--output_dir DIR] [--threshold_rule youden]"
+    "[--output_dir DIR] [--threshold_rule youden] | RUN --shifts all"
 )
 HELP = (
     "Evaluate any image classifier on any images: MODEL is a run, a fold, a model folder, or OWNER/NAME on the Hub. "
@@ -51,12 +51,41 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold_rule", help="Rule of the refitted threshold, such as sensitivity>=0.95 (default: the model's)."
     )
+    parser.add_argument(
+        "--shifts",
+        help="Score the test sets of the run itself under simulated shifts: all, or any of stain, similarity, blur, "
+        "jpeg, brightness, scale, noise, separated by commas.",
+    )
     return parser
+
+
+def _evaluate_shifts(given: argparse.Namespace) -> None:
+    """Score the test sets of a run under simulated shifts and write its report again."""
+    from hf_breakhis.inference.evaluation.shifts import evaluate_shifts, parse_shifts
+    from hf_breakhis.results.report.page import write_report
+    from hf_breakhis.results.shifts import shift_table
+
+    names = parse_shifts(given.shifts)
+    ignored = [name for name, value in vars(given).items() if value and name not in ("model", "shifts", "batch_size")]
+    if ignored:
+        raise InputError(
+            f"--shifts uses the test sets of the run itself, so --{ignored[0]} does not apply. Leave it out."
+        )
+    if not Path(given.model).is_dir():
+        raise InputError(f"--shifts needs the folder of a trained run; there is no folder {given.model}. Give one.")
+    found = evaluate_shifts(given.model, names, given.batch_size)
+    typer.echo(shift_table(found))
+    typer.echo(f"report: {write_report(given.model)}")
 
 
 def evaluate(context: typer.Context) -> None:
     """Score the images of a data set with a model and report on it."""
     given = _parser().parse_args(context.args)
+    if given.batch_size is not None and given.batch_size < 1:
+        raise InputError(f"--batch_size is {given.batch_size}. Give 1 or more.")
+    if given.shifts is not None:
+        _evaluate_shifts(given)
+        return
 
     from hf_breakhis.inference.evaluation.classes import parse_classes
     from hf_breakhis.inference.evaluation.evaluate import evaluate_model
@@ -65,8 +94,6 @@ def evaluate(context: typer.Context) -> None:
     from hf_breakhis.results.scores.thresholds import parse_rule
     from hf_breakhis.results.summary import summarise
 
-    if given.batch_size is not None and given.batch_size < 1:
-        raise InputError(f"--batch_size is {given.batch_size}. Give 1 or more.")
     rule = None if given.threshold_rule is None else parse_rule(given.threshold_rule)
     classes = parse_classes(given.classes)
     fields = {name: getattr(given, name) for name in FIELDS if getattr(given, name) is not None}

@@ -18,7 +18,9 @@ from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import Weights
 from hf_breakhis.results.formatting import interval, rate_name
+from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.scores.estimands import MEANING
+from hf_breakhis.results.shifts import read_shifts
 
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "accuracy": ("accuracy", "Accuracy"),
@@ -95,7 +97,7 @@ def model_card(
     run = weights.require_run()
     summary, recipe = run.summary, run.recipe
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
-    source = source_of(summary["data"])
+    source, shifts = source_of(summary["data"]), read_shifts(run)
     metadata = card_metadata(source, summary, recipe, place, examples)
     if not weights.is_scored:  # the Hub would show the scores of the ensemble as those of one network
         metadata.eval_results = None
@@ -108,7 +110,7 @@ def model_card(
                 for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],
         named=partial(rate_name, classes=facts.labels),
         words=paper_words(recipe), types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
-        evaluations=evaluations, interval=interval,
+        evaluations=evaluations, interval=interval, screen=one_screen(summary, shifts), shifts=shifts,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")

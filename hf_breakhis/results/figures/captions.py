@@ -59,6 +59,10 @@ CAPTIONS = {
         "Referral: error among the cases that are kept if the least confident ones are referred to a pathologist. "
         "Confidence is the distance from the threshold in log odds. Bars: 95 % intervals over {group}s."
     ),
+    "shifts": (
+        "ROC AUC (mean of the folds) of the same test images under simulated shifts of three strengths; 0 is no "
+        "shift. Each image is judged by the model of its fold. Bars: 95 % intervals over {group}s; dashed is chance."
+    ),
     "zones": (
         "Zones of patients by their mean probability, fitted on the other folds and counted on the fold left out."
     ),

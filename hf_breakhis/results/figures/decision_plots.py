@@ -8,6 +8,7 @@ from matplotlib.patches import Patch
 
 from hf_breakhis.results.figures.style import BENIGN, CELL, INK, LINE, MALIGNANT, MUTED, PAPER, new_figure, share_axis
 from hf_breakhis.results.formatting import things
+from hf_breakhis.results.shifts import read_shifts
 from hf_breakhis.run import Run
 
 ZONE_COLORS = {"low": BENIGN, "uncertain": LINE, "high": MALIGNANT}
@@ -86,6 +87,36 @@ def zones(run: Run) -> Figure | None:
     ax.set(xlim=(0, 1), xlabel=f"share of the {found['unit']}s of the class")
     handles = [Patch(color=color, label=zone) for zone, color in ZONE_COLORS.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    return figure
+
+
+def shifts(run: Run) -> Figure | None:
+    """AUC under each simulated shift over its strength."""
+    found = {} if "protocol" not in run.summary else read_shifts(run)
+    if not found:
+        return None
+    names = list(dict.fromkeys(row["shift"] for row in found["rows"]))
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = new_figure(lines * 34 + 6)
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    start = found["plain"]["scores"]["roc_auc"]
+    for number, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        rows = [(0, start), *((row["strength"], row["scores"]["roc_auc"]) for row in found["rows"]
+                              if row["shift"] == name)]  # fmt: skip
+        ax.axhline(start["value"], color=LINE, linewidth=0.8)
+        ax.axhline(0.5, color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)))
+        ax.plot([at for at, _ in rows], [one["value"] for _, one in rows], color=CELL, marker="o")
+        bounded = [(at, one) for at, one in rows if one["low"] is not None]
+        low, high = ([one[end] for _, one in bounded] for end in ("low", "high"))
+        ax.vlines([at for at, _ in bounded], low, high, color=CELL, linewidth=0.8)
+        share_axis(ax, "y")
+        ax.set(title=name, xticks=range(4), xlim=(-0.3, 3.3))
+        ax.set_xlabel("strength" if number + columns >= len(names) else "")
+        ax.set_ylabel("" if number % columns else "ROC AUC")
+        ax.tick_params(labelbottom=number + columns >= len(names))
+    for ax in axes[len(names) :]:
+        ax.set_visible(False)
     return figure
 
 

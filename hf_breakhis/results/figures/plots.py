@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from hf_breakhis.results.figures.decision_plots import decision_curves, referral, zones
+from hf_breakhis.results.figures.decision_plots import decision_curves, referral, shifts, zones
 from hf_breakhis.results.figures.dotplots import (
     baselines,
     compared,
@@ -308,6 +308,7 @@ FIGURES: dict[str, Callable[[Run], Figure | None]] = {
     "decision_curves": decision_curves,
     "referral": referral,
     "zones": zones,
+    "shifts": shifts,
     "magnifications": magnifications,
     "tumor_types": tumor_types,
     "patients": patients,

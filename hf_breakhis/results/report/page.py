@@ -21,10 +21,12 @@ from hf_breakhis.results.report.checklist import checklists
 from hf_breakhis.results.report.explained import read_explained
 from hf_breakhis.results.report.inline import inline_svg, thumbnail
 from hf_breakhis.results.report.pipeline import loop_label, stages
+from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
 from hf_breakhis.results.scores.estimands import MEANING, measured_coverage
 from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, texts_of, texts_without
+from hf_breakhis.results.shifts import read_shifts
 from hf_breakhis.run import CHECKSUMS, REPORT, Run
 from hf_breakhis.run import EXAMPLES as PICTURES
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
@@ -68,12 +70,15 @@ def write_report(folder: str | Path) -> Path:
         return write_text(run.folder / REPORT, page)
     figures = write_figures(run, FIGURES)
     explained = [] if run.is_imported else read_explained(run)
+    shifts = read_shifts(run)
     page = fill_page(
         "report.html.j2",
         run,
         figures=figures,
         examples=choose_examples(run),
         explained=explained,
+        shifts=shifts,
+        screen=[] if run.is_imported else one_screen(run.summary, shifts),
         twin=texts_of(run.summary, Kind.GENERATED),
         doubts=texts_without(run.summary, Kind.GENERATED),
         leaks=_is_optimistic(run.summary),

@@ -137,7 +137,8 @@ def describe_zones(
         test: test predictions of two classes.
         decision: decision.json with `temperature`, `threshold` and the cross-fitted values of each fold.
         error: largest share of a class in the wrong zone.
-        one_model: whether a single model scored all specimens.
+        one_model: whether a single model scored all specimens. Then nothing that was fitted on them is used: neither
+            temperature nor threshold, but 1 and 0.5.
 
     Returns:
         `error`, `reason` (why there are none), `unit`, `group`, `num_specimens`, `guarantee` (in words), `zones`
@@ -150,6 +151,7 @@ def describe_zones(
     }  # fmt: skip
     if unit is None:
         return empty, None
+    decision = _not_fitted(decision) if one_model else decision
     fitted = float(decision["temperature"]), float(decision["threshold"])
     cases = {name: gather_cases(test, *fitted, name, unit) for name in AGGREGATIONS}
     counts = {name: len(worst_scores(cases["mean"], label)) for label, name in enumerate(classes_of(test))}
@@ -167,38 +169,74 @@ def describe_zones(
     }, None
 
 
+def _not_fitted(decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the decision without what was fitted on these specimens, which would break the theorem."""
+    plain = {"temperature": 1.0, "threshold": 0.5}
+    rows = [row | plain for row in decision["cross_fitted"]["per_fold"]]
+    return {**decision, **plain, "cross_fitted": {**decision["cross_fitted"], "per_fold": rows}}
+
+
 def check_zones(
     test: pd.DataFrame, decision: Mapping[str, Any], error: float, aggregation: str, unit: str
 ) -> dict[str, Any] | None:
     """Return how zones fitted on the other folds place the cases of each fold; None if a fold leaves too few.
 
     Returns:
-        `positive_in_low` and `negative_in_high`, shares of specimens with their exact intervals (any patient of a
-        specimen counts), and `counts`, the cases in each zone by class.
+        `positive_in_low` and `negative_in_high` (see `shares_in_zones`), `uncertain`, the share of the cases, and
+        `counts`, the cases in each zone by class.
     """
-    labels, places, groups = [], [], []
-    codes = choose_groups(test).codes
+    placed = place_cases(test, decision, error, aggregation, unit)
+    if placed is None:
+        return None
+    label, place, group = placed
+    counts = {
+        name: {zone: int(((label == k) & (place == z)).sum()) for z, zone in enumerate(ZONES)}
+        for k, name in enumerate(classes_of(test))
+    }
+    return shares_in_zones(label, place, group) | {"num_cases": len(label), "counts": counts}
+
+
+def place_cases(
+    test: pd.DataFrame,
+    decision: Mapping[str, Any],
+    error: float,
+    aggregation: str,
+    unit: str,
+    judged: pd.DataFrame | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return class, zone (0 to 2) and specimen of each case, (n,) each; None if a fold leaves too few specimens.
+
+    Args:
+        test: predictions on which zones are fitted, those of the other folds.
+        decision: with its cross-fitted temperatures and thresholds.
+        error: the guarantee.
+        aggregation: key of AGGREGATIONS.
+        unit: "patient" or "specimen".
+        judged: other predictions of the same rows, which are placed instead.
+    """
+    parts, codes = [], choose_groups(test).codes
+    judged = test if judged is None else judged
     for row in decision["cross_fitted"]["per_fold"]:
         fold, fitted = row["fold"], (row["temperature"], row["threshold"])
         zones = fit_zones(gather_cases(other_folds(test, fold), *fitted, aggregation, unit), error)
         if zones is None:
             return None
         own = test["fold"].to_numpy() == fold
-        cases = gather_cases(test[own], *fitted, aggregation, unit, codes[own])
-        labels.append(cases.labels)
-        places.append(zones.place(cases.score))
-        groups.append(cases.groups)
-    label, place, group = (np.concatenate(part) for part in (labels, places, groups))
-    counts = {
-        name: {zone: int(((label == k) & (place == z)).sum()) for z, zone in enumerate(ZONES)}
-        for k, name in enumerate(classes_of(test))
-    }
+        cases = gather_cases(judged[own], *fitted, aggregation, unit, codes[own])
+        parts.append((cases.labels, zones.place(cases.score), cases.groups))
+    label, place, group = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return label, place, group
+
+
+def shares_in_zones(label: np.ndarray, place: np.ndarray, group: np.ndarray) -> dict[str, Any]:
+    """Return the shares of specimens with a case in the wrong zone, and the share of cases that are uncertain.
+
+    `positive_in_low` and `negative_in_high` have exact intervals over the specimens of the class.
+    """
     return {
         "positive_in_low": _share(group[label == 1], place[label == 1] == 0),
         "negative_in_high": _share(group[label == 0], place[label == 0] == 2),
         "uncertain": float((place == 1).mean()),
-        "num_cases": len(label),
-        "counts": counts,
     }
 
 

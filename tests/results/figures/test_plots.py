@@ -6,10 +6,14 @@ import matplotlib as mpl
 import pytest
 from matplotlib.text import Text
 
+from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS
+from hf_breakhis.files import write_json
 from hf_breakhis.results.figures.captions import CAPTIONS, caption
 from hf_breakhis.results.figures.plots import BETWEEN_RUNS, FIGURES, draw
 from hf_breakhis.results.figures.style import COLUMN, figure_bytes
+from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.report.inline import inline_svg
+from hf_breakhis.results.shifts import describe_shifts
 from hf_breakhis.results.summary import Choices, summarise
 from hf_breakhis.run import Run
 
@@ -35,7 +39,16 @@ def records(write_run, cohort, tmp_path_factory):
     for run in folder.iterdir():
         # with 8 specimens of a class in two folds, zones can be checked for an error of 0.2 only
         summarise(run, choices=Choices(error=0.2) if run.name == "folds" else Choices())
-    return {run.name: Run(run) for run in folder.iterdir()}
+    records = {run.name: Run(run) for run in folder.iterdir()}
+    write_shifts(records["folds"])
+    return records
+
+
+def write_shifts(run):
+    """The predictions themselves in the place of those under each shift."""
+    test = gather(run)
+    rows = describe_shifts(run, test, {(name, strength): test for name in SHIFTS for strength in STRENGTHS})
+    write_json(run.folder / "shifts.json", rows)
 
 
 def texts_outside(figure):
@@ -68,6 +81,7 @@ def test_no_text_leaves_its_figure(records, variant, name):
         absent |= {(one, other) for one in ("decision_curves", "referral", "zones") for other in
                    ("eight classes", "hold-out")}  # fmt: skip
         absent |= {("prevalence", "hold-out"), ("zones", "long names")}
+        absent |= {("shifts", other) for other in ("eight classes", "hold-out", "long names")}
         assert (name, variant) in absent
     else:
         assert list(texts_outside(figure)) == []
@@ -134,7 +148,15 @@ def test_unknown_patients_and_no_history_leave_their_figures_out(write_run, coho
     summarise(write_run(tmp_path, nameless, split_by="image"))
     record = Run.holding(tmp_path, summary=Run(tmp_path).summary)
     absent = {name for name in OF_A_RUN if draw(name, record) is None}
-    assert absent == {"patients", "roc_patients", "magnifications", "tumor_types", "learning_curves", "zones"}
+    assert absent == {
+        "patients",
+        "roc_patients",
+        "magnifications",
+        "tumor_types",
+        "learning_curves",
+        "zones",
+        "shifts",
+    }
 
 
 def test_an_epoch_without_evaluation_draws_the_training_curves(records):

@@ -128,7 +128,8 @@ def test_every_number_of_every_fold_is_in_the_page(run, page):
 
 def test_every_figure_is_in_the_page_and_in_two_files(run, page):
     ids = set(page.values("id"))
-    for name in set(FIGURES) - {"repeats"}:
+    # a run without `evaluate --shifts`, and with too few specimens to check zones
+    for name in set(FIGURES) - {"repeats", "shifts", "zones"}:
         assert f"figure-{name}" in ids
         assert (run / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (run / f"figures/{name}.svg").read_text().startswith("<?xml")

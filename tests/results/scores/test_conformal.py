@@ -176,3 +176,8 @@ def test_one_model_has_the_guarantee_itself(write_run, tmp_path):
     zones, refused = describe_zones(test, summary["decision"], 0.2, one_model=True)
     assert refused is None
     assert zones["guarantee"].startswith("One model scored all of these specimens")
+    score = test.groupby("patient_id")["prob_malignant"].mean()  # as it is, without the temperature
+    worst = score[test.groupby("patient_id")["label"].first() == 1]
+    specimens = test.groupby("patient_id")["specimen_id"].first()[worst.index]
+    expected = worst.groupby(specimens).min().sort_values().iloc[int(0.2 * 12) - 1]
+    assert zones["zones"]["mean"]["low_below"] == pytest.approx(expected)

@@ -1,0 +1,149 @@
+"""The test sets of a run under simulated shifts, each image judged by the model of its own fold."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from tqdm import tqdm
+
+from hf_breakhis.data.pixels.decode import decode_rgb
+from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS, shifted
+from hf_breakhis.files import InputError, nearest, write_json
+from hf_breakhis.hardware import count_cores
+from hf_breakhis.inference.classifier import Classifier, default_batch_size
+from hf_breakhis.inference.fold_images import images_of_recipe
+from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.model import find_model
+from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.shifts import describe_shifts
+from hf_breakhis.run import SHIFTS as SHIFTS_FILE
+from hf_breakhis.run import Run
+from hf_breakhis.settings import restored_settings
+
+TOLERANCE = 0.01  # of a probability: other hardware, other rounding
+Variant = tuple[str, int]
+
+
+def parse_shifts(text: str) -> list[str]:
+    """Read "stain,blur", or "all".
+
+    Raises:
+        InputError: a name is no shift.
+    """
+    names = list(SHIFTS) if text.strip() == "all" else [word.strip() for word in text.split(",")]
+    for name in names:
+        if name not in SHIFTS:
+            raise InputError(
+                f"--shifts has {name!r}, which is no shift.{nearest(name, list(SHIFTS))} Choose from all, "
+                f"{', '.join(SHIFTS)}."
+            )
+    return list(dict.fromkeys(names))
+
+
+@restored_settings()
+def evaluate_shifts(folder: str | Path, names: Sequence[str], batch_size: int | None = None) -> dict[str, Any]:
+    """Score the test images of all folds under each shift and strength, and write shifts.json to the run.
+
+    The model of a fold sees the images of its own test set only. What is measured is in `describe_shifts`.
+
+    Args:
+        folder: of a trained run.
+        names: keys of SHIFTS.
+        batch_size: images in the network at a time; by default it depends on the hardware.
+
+    Raises:
+        InputError: the run has no models or no two classes, or its images have changed or are not here.
+    """
+    run = Run(Path(folder))
+    _require_suitable(run)
+    test = gather(run)
+    images = images_of_recipe(run.recipe)
+    row_of = {name: row for row, name in enumerate(images.dataset["file_name"])}
+    lost = [name for name in test["file_name"] if name not in row_of]
+    if lost:
+        raise InputError(f"{lost[0]} is no longer among the images of {images.location}. Restore it.")
+    variants: list[Variant] = [("none", 0), *((name, strength) for name in names for strength in STRENGTHS)]
+    logits = {variant: np.full((len(test), len(images.classes)), np.nan) for variant in variants}
+    with tqdm(total=len(test), desc="Shifts", unit=" images", disable=None) as bar:
+        for fold in sorted(test["fold"].unique()):
+            classifier = Classifier(find_model(folder, str(fold)).folder)
+            own = np.flatnonzero(test["fold"] == fold)
+            chosen = [row_of[name] for name in test["file_name"].iloc[own]]
+            size = batch_size or default_batch_size()
+            for start in range(0, len(own), size):
+                rows = images.dataset.select(chosen[start : start + size], keep_in_memory=True)
+                items = [Item(one["path"] or name, one["bytes"]) for one, name in
+                         zip(rows["image"], rows["file_name"], strict=True)]  # fmt: skip
+                places = own[start : start + size]
+                for variant, batch in _prepared(items, variants, classifier):
+                    logits[variant][places] = classifier.logits(batch)
+                bar.update(len(places))
+    tables = {variant: _with_logits(test, found) for variant, found in logits.items()}
+    _require_same(run, test, tables["none", 0])
+    found = describe_shifts(run, tables.pop(("none", 0)), tables)
+    write_json(run.folder / SHIFTS_FILE, found)
+    return found
+
+
+def _require_suitable(run: Run) -> None:
+    if run.is_imported:
+        raise InputError(f"{run.folder} has no models of its own. --shifts needs a trained run: give its folder.")
+    if run.repeats():
+        example = next(iter(run.repeats().values())).folder
+        raise InputError(f"{run.folder} holds repeats, each a run. Give one of them, such as {example}.")
+    if run.recipe.get("features"):
+        raise InputError(f"{run.folder} was trained on feature vectors. --shifts needs a run trained on images.")
+    averaged = {"members": 1, "tta": "none"}
+    given = [name for name, usual in averaged.items() if run.recipe.get(name, usual) != usual]
+    if given:
+        raise InputError(
+            f"{run.folder} averages predictions (`{given[0]}`), which --shifts does not support. Give another run."
+        )
+    if len(run.summary["classes"]) != 2:
+        raise InputError(f"--shifts needs two classes; {run.folder} has {len(run.summary['classes'])}. Give another.")
+    if not run.summary["image"]["pooled"]["roc_auc"]["value"]:
+        raise InputError(f"No test set of {run.folder} has both classes, so there is no AUC. Give another run.")
+
+
+def _prepared(
+    items: Sequence[Item], variants: Sequence[Variant], classifier: Classifier
+) -> Iterator[tuple[Variant, list[torch.Tensor]]]:
+    """Yield each variant with the images as the network takes them; threads work on several images at a time."""
+
+    def prepare(item: Item) -> list[torch.Tensor]:
+        content = Path(item.path).read_bytes() if item.content is None else item.content
+        pixels = decode_rgb(content, item.path)
+        seed = zlib.crc32(content)
+        return [classifier.prepare(np.array(shifted(pixels, *variant, seed))) for variant in variants]
+
+    with ThreadPoolExecutor(count_cores()) as pool:
+        prepared = list(pool.map(prepare, items))
+    for number, variant in enumerate(variants):
+        yield variant, [one[number] for one in prepared]
+
+
+def _with_logits(test: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    """Return the predictions with other logits."""
+    classes = [name.removeprefix("logit_") for name in test.columns if name.startswith("logit_")]
+    prob = softmax(logits, axis=1)
+    columns = {f"logit_{name}": logits[:, k] for k, name in enumerate(classes)}
+    columns |= {f"prob_{name}": prob[:, k] for k, name in enumerate(classes)}
+    result: pd.DataFrame = test.assign(**columns, predicted=prob.argmax(1))
+    return result
+
+
+def _require_same(run: Run, test: pd.DataFrame, again: pd.DataFrame) -> None:
+    """Refuse a run whose models no longer give its predictions."""
+    columns = [name for name in test.columns if name.startswith("prob_")]
+    difference = float((test[columns] - again[columns]).abs().to_numpy().max())
+    if difference > TOLERANCE:
+        raise InputError(
+            f"The models of {run.folder} give other probabilities than its predictions (by up to {difference:.3f}). "
+            "Its images have changed. Restore them."
+        )

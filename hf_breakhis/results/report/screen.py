@@ -1,0 +1,98 @@
+"""What a model may be used for, on one screen: operating point, zones, shifts, and what is not shown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_breakhis.results.formatting import interval, score, signed
+from hf_breakhis.results.shifts import worst_row
+
+STUDY = (
+    "Methods: how image classifiers are trained, scored and misjudged. Not for diagnosis, second opinion or triage."
+)
+SHOWN = (
+    "The same model and threshold, fixed in advance, on patients of several other laboratories, with enough specimens "
+    "of both classes; decisions of pathologists with and without it (a prospective study); and a net benefit at "
+    "thresholds that were named before. This run shows none of it."
+)
+NO_SHIFTS = "Not measured: nobody has looked at another stain, focus or file format."
+
+
+def one_screen(summary: Mapping[str, Any], shifts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return rows of a name and a sentence, the same for report and card.
+
+    Args:
+        summary: summary.json of a run of two classes or more.
+        shifts: shifts.json of the run; empty if there is none.
+    """
+    decisions = summary.get("decisions") or {}
+    rows = [("May be used to study", STUDY)]
+    if decisions.get("image"):
+        rows.append(("Operating point", _operating_point(summary, decisions)))
+        rows.append(("Net benefit", _net_benefit(decisions)))
+        rows.append(("Zones", _zones(summary, decisions)))
+    else:
+        rows.append(("Operating point", f"Not available. {decisions.get('reason') or 'Write the report again.'}"))
+    rows.append(("Shifts", _shifts(shifts)))
+    rows.append(("To be shown before anyone decides with it", SHOWN))
+    return rows
+
+
+def _rate(estimate: Mapping[str, Any]) -> str:
+    value = score(estimate["value"])
+    return value if estimate["low"] is None else f"{value} ({interval(dict(estimate))})"
+
+
+def _levels(decisions: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    names = {"image": "image", "patient": decisions["unit"]}
+    return [(name, decisions[key]) for key, name in names.items() if decisions[key]]
+
+
+def _operating_point(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
+    parts = []
+    for name, level in _levels(decisions):
+        first = level["per_thousand"][0]
+        parts.append(
+            f"By {name}: sensitivity {_rate(level['sensitivity'])}, specificity {_rate(level['specificity'])}; if "
+            f"{100 * first['prevalence']:g} % of 1,000 {name}s are {summary['classes'][1]}, "
+            f"{score(first['missed']['value'], 1)} missed and {score(first['false_alarms']['value'], 0)} false alarms."
+        )
+    return f"Rule {summary['decision']['rule']}, cross-fitted. {' '.join(parts)}"
+
+
+def _net_benefit(decisions: Mapping[str, Any]) -> str:
+    parts = []
+    for name, level in _levels(decisions):
+        useful = level["useful"]
+        where = "nowhere" if useful is None else f"at thresholds from {useful[0]:g} to {useful[1]:g}"
+        parts.append(f"By {name}: above calling all or none positive {where} (lower ends of pointwise intervals).")
+    return " ".join(parts)
+
+
+def _zones(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
+    zones = decisions["zones"]
+    if not zones["zones"]:
+        return f"Not available. {zones['reason']}"
+    negative, positive = summary["classes"]
+    text = f"For an error of at most {100 * zones['error']:g} % of the {zones['group']}s of each class."
+    checked = zones["cross_fitted"].get("mean")
+    if checked is None:
+        return f"{text} {zones['cross_fitted_reason']}"
+    return (
+        f"{text} Cross-fitted: {_rate(checked['positive_in_low'])} of the {positive} ones in zone low, "
+        f"{_rate(checked['negative_in_high'])} of the {negative} ones in zone high, "
+        f"{100 * checked['uncertain']:.0f} % of the {zones['unit']}s uncertain."
+    )
+
+
+def _shifts(shifts: Mapping[str, Any]) -> str:
+    if not shifts:
+        return NO_SHIFTS
+    worst, plain = worst_row(shifts), shifts["plain"]["scores"]["roc_auc"]
+    flipped = max(shifts["rows"], key=lambda row: row["flipped"]["value"])
+    names = ", ".join(dict.fromkeys(row["shift"] for row in shifts["rows"]))
+    return (
+        f"Simulated on the test images ({names}): ROC AUC {_rate(plain)} without a shift and "
+        f"{_rate(worst['scores']['roc_auc'])} at worst ({worst['words']}; "
+        f"{signed(worst['difference']['roc_auc']['value'])}). Up to {100 * flipped['flipped']['value']:.0f} % of the "
+        f"decisions flip ({flipped['words']}). No other laboratory was looked at."
+    )
