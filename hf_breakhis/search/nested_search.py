@@ -95,6 +95,8 @@ def _train(search: Search, claim: Claim) -> None:
 
     def is_hopeless(value: float, number: int) -> bool:
         claim.trial.report(value, number)
+        if search.job.vectors is None:  # of networks, a trial takes long
+            say(f"{part.name}, trial {claim.slot}, fold {number + 1} of {len(part.folds)}: {value:.3f} so far")
         return claim.trial.should_prune()
 
     try:
