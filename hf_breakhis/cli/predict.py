@@ -152,7 +152,8 @@ def predict(
     if bf16 and weights.decision is not None:
         _say("computed in bfloat16; threshold and temperature were fitted on float32 scores, which differ slightly")
     if len(weights.networks) > 1 or weights.tta != "none":
-        _say(f"mean probability of {len(weights.networks)} network(s), test-time augmentation: {weights.tta}")
+        averaged = "1 network" if len(weights.networks) == 1 else f"the mean of {len(weights.networks)} networks"
+        _say(f"probabilities of {averaged}, test-time augmentation: {weights.tta}")
     if backend is Backend.TORCH:
         classifier = open_classifier(weights, bf16, batch_size if compiled else None)
     else:

@@ -98,9 +98,8 @@ def _other_scores(weights: Weights, summary: dict[str, Any]) -> list[str]:
         mean = "" if accuracy["mean"] is None else f" One network has accuracy {accuracy['mean']:.3f} on average."
         texts.append(f"This is one network of an ensemble of {count}. The scores are those of the ensemble.{mean}")
     if weights.tta != recipe.get("tta", "none"):
-        texts.append(
-            f"The scores are with test-time augmentation ({recipe.get('tta', 'none')}), used here: {weights.tta}."
-        )
+        own = recipe.get("tta", "none")
+        texts.append(f"The scores are with `tta: {own}`. Here the network is used with `tta: {weights.tta}`.")
     return texts
 
 

@@ -27,7 +27,7 @@ from hf_breakhis.results.scores.levels import (
     part_level,
     patient_level,
 )
-from hf_breakhis.results.scores.members import describe_members
+from hf_breakhis.results.scores.members import describe_members, describe_repeats
 from hf_breakhis.results.scores.paired import mean_scores
 from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import STATED, Rule, parse_rule
@@ -81,8 +81,13 @@ def summarise(run: str | Path, rule: Rule | None = None, choices: Choices | None
         return _summarise_one(above, choices)
     summaries = {number: _summarise_one(one, choices) for number, one in repeats.items()}
     about = Estimand(next(iter(summaries.values()))["interval"]["estimand"])
-    means = mean_scores([gather(one) for one in repeats.values()], about)
-    return _written(above, summarise_repeats(above, int(above.field("repeats")), summaries, means))
+    tests = [gather(one) for one in repeats.values()]
+    means = mean_scores(tests, about)
+    found = summarise_repeats(above, int(above.field("repeats")), summaries, means)
+    each = [summary["members"] for summary in summaries.values() if "members" in summary]
+    if each:
+        found["members"] = describe_repeats(list(zip(repeats.values(), tests, strict=True)), each)
+    return _written(above, found)
 
 
 def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:

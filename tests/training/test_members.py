@@ -215,10 +215,16 @@ def test_test_time_augmentation_averages_eight_predictions(single, recipe, tmp_p
 
 def test_an_ensemble_is_trained_and_reported_from_the_command_line(fields, tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**fields, "num_train_epochs": 1}))
-    argv = ["train", str(tmp_path / "tiny.yaml"), "--members", "2", "--output_dir", str(tmp_path / "run")]
-    assert main(argv) == 0
-    page = (tmp_path / "run/report.html").read_text()
-    assert 'id="members"' in page
-    assert "2 networks that differ in the training seed" in page
+    argv = ["train", str(tmp_path / "tiny.yaml"), "--members", "2", "--repeats", "2"]
+    assert main([*argv, "--output_dir", str(tmp_path / "run")]) == 0
+    for folder in (tmp_path / "run", tmp_path / "run/repeat-1"):
+        page = (folder / "report.html").read_text()
+        assert 'id="members"' in page
+        assert "2 networks that differ in the training seed" in page
+    summaries = [
+        json.loads((tmp_path / f"run/{name}summary.json").read_text()) for name in ("", "repeat-0/", "repeat-1/")
+    ]
+    means = [summary["members"]["scores"]["accuracy"]["mean"] for summary in summaries]
+    assert means[0] == pytest.approx((means[1] + means[2]) / 2)
     assert main([*argv[:2], "--members", "0"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("`members` is 0, but has to be at least 1.")

@@ -1,6 +1,6 @@
 """Members of an ensemble: their scores, the gain of averaging, their agreement, and disagreement against error."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +15,7 @@ from hf_breakhis.results.scores.resampling import image_scores, images_of, patie
 from hf_breakhis.run import PREDICTIONS, Run
 
 KEYS = ["fold", "file_name"]
+GAIN = ("value", "low", "high", "p_value")
 
 
 def describe_members(run: Run, test: pd.DataFrame) -> dict[str, Any] | None:
@@ -27,10 +28,64 @@ def describe_members(run: Run, test: pd.DataFrame) -> dict[str, Any] | None:
     Raises:
         InputError: a file of a member is missing or damaged, or has other images or classes than the ensemble.
     """
-    count = int(run.recipe.get("members", 1))
-    if count == 1:
-        return None
-    return compare_members(test, [_read_member(run, number, test) for number in range(count)])
+    members = _read_members(run, test)
+    return compare_members(test, members) if members else None
+
+
+def describe_repeats(runs: Sequence[tuple[Run, pd.DataFrame]], each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the `scores` and the `agreement` of ensembles as means over repeats, and the mean gain.
+
+    Args:
+        runs: each repeat with the test predictions of its ensembles.
+        each: `describe_members` of each repeat.
+
+    Returns:
+        As `compare_members`, without errors by disagreement; `lowest` and `highest` are over all repeats.
+    """
+    paired = _paired([(test, _read_members(run, test)) for run, test in runs])
+    scores = {}
+    for name in PAIRED:
+        rows = [one["scores"][name] for one in each]
+        scores[name] = {
+            "mean": _over(np.mean, [row["mean"] for row in rows]),
+            "lowest": _over(min, [row["lowest"] for row in rows]),
+            "highest": _over(max, [row["highest"] for row in rows]),
+            "ensemble": _over(np.mean, [row["ensemble"] for row in rows]),
+            "gain": {key: paired[name][key] for key in GAIN},
+        }
+    kappas = [one["agreement"]["cohen_kappa"] for one in each]
+    return {
+        "num_members": each[0]["num_members"],
+        "scores": scores,
+        "agreement": {
+            "cohen_kappa": {
+                "mean": _over(np.mean, [one["mean"] for one in kappas]),
+                "lowest": _over(min, [one["lowest"] for one in kappas]),
+                "highest": _over(max, [one["highest"] for one in kappas]),
+            },
+            **{
+                name: _over(np.mean, [one["agreement"][name] for one in each])
+                for name in ("fleiss_kappa", "unanimous")
+            },
+        },
+        "group": paired["group"],
+    }
+
+
+def _over(combine: Callable[[Any], Any], values: Sequence[float | None]) -> float | None:
+    """Return mean, lowest or highest value; None if one of them is undefined."""
+    return None if any(value is None for value in values) else float(combine(values))
+
+
+def _paired(runs: Sequence[tuple[pd.DataFrame, Sequence[pd.DataFrame]]]) -> dict[str, Any]:
+    """Return the differences between ensembles and their members, see `paired_scores`."""
+    # An image that several folds test is compared within each of them.
+    pairs = [(_by_fold(test), _by_fold(member)) for test, members in runs for member in members]
+    return paired_scores(pairs)
+
+
+def _by_fold(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(file_name=table["fold"].astype(str) + "/" + table["file_name"])
 
 
 def compare_members(test: pd.DataFrame, members: Sequence[pd.DataFrame]) -> dict[str, Any]:
@@ -48,11 +103,7 @@ def compare_members(test: pd.DataFrame, members: Sequence[pd.DataFrame]) -> dict
         of dissenting members as a sign of an error; `group`, what the interval draws.
     """
     ensemble, each = _values(test), [_values(member) for member in members]
-    # An image that several folds test is compared within each of them.
-    tables = [
-        table.assign(file_name=table["fold"].astype(str) + "/" + table["file_name"]) for table in (test, *members)
-    ]
-    paired = paired_scores([(tables[0], member) for member in tables[1:]])
+    paired = _paired([(test, members)])
     scores = {}
     for name in PAIRED:
         values = [one[name] for one in each]
@@ -64,7 +115,7 @@ def compare_members(test: pd.DataFrame, members: Sequence[pd.DataFrame]) -> dict
             "lowest": min(numbers) if whole else None,
             "highest": max(numbers) if whole else None,
             "ensemble": ensemble[name],
-            "gain": {key: paired[name][key] for key in ("value", "low", "high", "p_value")},
+            "gain": {key: paired[name][key] for key in GAIN},
         }
     predicted = np.stack([member["predicted"].to_numpy() for member in members])
     dissenting = (predicted != test["predicted"].to_numpy()).sum(0)
@@ -146,6 +197,11 @@ def disagreement(dissenting: np.ndarray, wrong: np.ndarray, num_members: int) ->
                 }
             )
     return rows
+
+
+def _read_members(run: Run, test: pd.DataFrame) -> list[pd.DataFrame]:
+    count = int(run.recipe.get("members", 1))
+    return [_read_member(run, number, test) for number in range(count)] if count > 1 else []
 
 
 def _read_member(run: Run, number: int, test: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,13 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.members import agreement, compare_members, disagreement, fleiss_kappa
+from hf_breakhis.results.scores.members import (
+    agreement,
+    compare_members,
+    describe_repeats,
+    disagreement,
+    fleiss_kappa,
+)
 from hf_breakhis.run import Run
 
 # Fleiss 1971, as worked on Wikipedia: 14 raters put 10 subjects into 5 categories; kappa 0.210.
@@ -100,6 +106,33 @@ def test_the_scores_are_those_of_scikit_learn(members):
     areas = [roc_auc_score(rows["label"], rows["prob_malignant"]) for _, rows in tables[0].groupby("fold")]
     assert found["scores"]["roc_auc"]["members"][0] == pytest.approx(np.mean(areas))
     assert found["group"] == "specimen"
+
+
+def test_repeats_are_averaged(members, tmp_path, write_run):
+    test, tables = members
+    one, other = compare_members(test, tables), compare_members(test, [test, *tables[1:]])
+    assert one["scores"]["accuracy"]["mean"] != other["scores"]["accuracy"]["mean"]
+    runs = []
+    for number, own in enumerate((tables, [test, *tables[1:]])):
+        run = Run(write_run(tmp_path / f"repeat-{number}"))
+        (run.folder / "recipe.yaml").write_text((run.folder / "recipe.yaml").read_text() + "members: 3\n")
+        for j, table in enumerate(own):
+            for fold, rows in table.groupby("fold"):
+                folder = run.fold(fold).member(j).folder
+                folder.mkdir()
+                rows.assign(
+                    logit_benign=np.log(rows["prob_benign"]), logit_malignant=np.log(rows["prob_malignant"])
+                ).to_csv(folder / "predictions.csv", index=False)
+        runs.append((Run(run.folder), test))
+    found = describe_repeats(runs, [one, other])
+    for name, score in found["scores"].items():
+        both = [each["scores"][name] for each in (one, other)]
+        assert score["mean"] == pytest.approx(np.mean([each["mean"] for each in both]))
+        assert score["gain"]["value"] == pytest.approx(np.mean([each["gain"]["value"] for each in both]))
+        assert score["lowest"] == min(each["lowest"] for each in both)
+        assert score["gain"]["low"] <= score["gain"]["value"] <= score["gain"]["high"]
+    kappas = [each["agreement"]["fleiss_kappa"] for each in (one, other)]
+    assert found["agreement"]["fleiss_kappa"] == pytest.approx(np.mean(kappas))
 
 
 def test_equal_members_gain_nothing(members):
