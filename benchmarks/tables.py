@@ -333,7 +333,12 @@ def put(page: Path, name: str, text: str) -> None:
 # In the order of the page: file, title, what it shows, and how.
 PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
-    "scale_data": ("Scale of the data", "Small generated images, each size in a process of its own.", scale),
+    "scale_data": (
+        "Scale of the data",
+        "Small generated images, each size in a process of its own. Measured when the list of images was still kept in a "
+        "cache; opening a data set again now takes longer, as in the first stage.",
+        scale,
+    ),
     "near_copies": (
         "Near copies",
         "Copies that were changed, overlapping fields, and what the search costs.",

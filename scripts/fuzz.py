@@ -21,7 +21,7 @@ from PIL import Image
 with atheris.instrument_imports(include=["hf_breakhis", "tarfile", "zipfile", "yaml"]):
     from hf_breakhis.data.filenames import parse_file_name
     from hf_breakhis.data.integrity.check_image import check_image
-    from hf_breakhis.data.sources.members import walk_archive
+    from hf_breakhis.data.sources.archive import walk_archive
     from hf_breakhis.files import InputError
     from hf_breakhis.inference.classifier import saved_size
     from hf_breakhis.inference.hub_model import require_classifier

@@ -57,7 +57,6 @@ class Images:
         stamp: path, size and time of an archive in short; empty for a folder, whose files have their own.
         revision: the commit of a data set from the Hub, None for other sources.
         has_files: whether there are pixels; else only feature vectors.
-        is_unchanged: tells whether the files still are as they were when they were listed; None if nobody looks.
     """
 
     dataset: datasets.Dataset
@@ -69,7 +68,6 @@ class Images:
     places: Mapping[str, list[str]] = field(default_factory=dict)
     revision: str | None = None
     has_files: bool = True
-    is_unchanged: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
 
     @property
     def about(self) -> Source:
@@ -166,15 +164,12 @@ def arrange(
     return Images(dataset, "breakhis", location, warnings, findings, stamp, odd)
 
 
-def in_order(
-    images: datasets.Dataset, order: Sequence[int] | datasets.table.Table | None, name: str | None = None
-) -> datasets.Dataset:
+def in_order(images: datasets.Dataset, order: Sequence[int] | datasets.table.Table | None) -> datasets.Dataset:
     """Return the rows of `COLUMNS` in this order, as an index over a table that stays as it is.
 
     Args:
         images: has `COLUMNS`, and `PART_COLUMN` where folders suggest a split.
         order: rows of `images`, None for all as they are; a table of one column is taken without a look at its rows.
-        name: the fingerprint of the result; by default datasets finds one.
     """
     if order is not None and not isinstance(order, datasets.table.Table):
         # Rows behind an index are fetched one by one, each a piece of its own, so there is none where it does nothing.
@@ -183,7 +178,7 @@ def in_order(
     # With decode=True datasets would open the images itself, in any format that Pillow knows.
     kept = [*COLUMNS, *([PART_COLUMN] if PART_COLUMN in images.column_names else [])]
     chosen = images.select_columns(kept).cast_column("image", datasets.Image(decode=False))
-    return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order, fingerprint=name)
+    return datasets.Dataset(chosen.data, info=chosen.info, indices_table=order)
 
 
 def suggested_split(parts: Iterable[str | None]) -> str:

@@ -21,11 +21,8 @@ from hf_breakhis.data.integrity.memory import (
     as_table,
     positions,
     recall,
-    recall_findings,
     remember,
-    remember_findings,
 )
-from hf_breakhis.data.sources.arranged import arranged_name
 from hf_breakhis.data.sources.datasets_cache import cache_folder
 from hf_breakhis.hardware import count_cores
 
@@ -35,31 +32,16 @@ CHUNK = 1_000  # images checked before what they showed is packed
 
 
 def check_images(images: Images, num_threads: int | None = None) -> Findings:
-    """Decode every image that was not checked before, and say what is odd.
+    """Decode each image that was not checked before, and compare all with each other.
 
-    What an unchanged file (path, size, time of change) showed is remembered in the datasets cache, and what was found
-    in all of an unchanged source besides, so that the next check looks at no image. A thousand images are checked at a
-    time; what they showed is packed into a table, so that memory hardly grows with their number.
+    The result of an unchanged file (path, size, modification time) is kept in the datasets cache. A thousand images
+    are checked at a time and packed into a table, so that memory hardly grows with their number.
 
     Args:
         images: what `load_images` returned.
-        num_threads: images decoded at a time; by default one for each core this process may use.
+        num_threads: images decoded at a time; by default one for each core of this process.
     """
-    if not images.has_files:
-        return _unchecked(images)
-    name = arranged_name(images.dataset)
-    place = _place("found", name.rpartition("-")[0])
-
-    def is_as_listed() -> bool:
-        return bool(name) and images.is_unchanged is not None and images.is_unchanged()
-
-    if is_as_listed() and (remembered := recall_findings(place, name)):
-        return remembered
-    findings = _check_each(images, num_threads)
-    # Of files that changed since they were listed, nothing is known but what each file showed.
-    if is_as_listed() and not pc.any(_unread(findings.table)).as_py():
-        remember_findings(place, name, findings)
-    return findings
+    return _check_each(images, num_threads) if images.has_files else _unchecked(images)
 
 
 def _unchecked(images: Images) -> Findings:
@@ -73,16 +55,16 @@ def _unread(table: pa.Table) -> pa.ChunkedArray:
     return pc.starts_with(table["problem"], UNREAD)
 
 
-def _place(kind: str, words: str) -> Path:
-    """Return the file of the datasets cache that remembers something."""
-    return cache_folder() / f"{kind}-{FORMAT}-{hashlib.sha256(words.encode()).hexdigest()[:16]}.arrow"
+def _place(location: str) -> Path:
+    """Return the file of the datasets cache with the results of a place."""
+    return cache_folder() / f"checked-{FORMAT}-{hashlib.sha256(location.encode()).hexdigest()[:16]}.arrow"
 
 
 def _check_each(images: Images, num_threads: int | None) -> Findings:
     """Ask the memory for every file, and look at those it does not know."""
     rows = images.dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
     keys = _keys(images, rows)
-    memory = _place("checked", images.location)
+    memory = _place(images.location)
     known = recall(memory)
     at = positions(known, keys)
     new = np.flatnonzero(at == NOTHING)

@@ -1,20 +1,15 @@
-"""What earlier checks of a place found, as Arrow files in the datasets cache: of each file, and of all together."""
+"""What earlier checks of a place found in each file, as an Arrow file in the datasets cache."""
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from hf_breakhis.data.integrity.check_image import COLORS, Checked
-from hf_breakhis.data.integrity.findings import Finding, Findings
-from hf_breakhis.files import InputError, write_whole
+from hf_breakhis.files import write_whole
 
-FORMAT = 1  # raised whenever the same table would give other findings; see also that of `checked`
 NOTHING = -1
-_ABOUT = b"hf_breakhis"
 _TEXT, _SIDE = pa.string(), pa.int32()
 SCHEMA = pa.schema(
     {
@@ -58,41 +53,3 @@ def positions(known: pa.Table, keys: np.ndarray) -> np.ndarray:
     at = np.minimum(np.searchsorted(there, keys, sorter=order), len(there) - 1)
     rows = order[at]
     return np.where(there[rows] == keys, rows, NOTHING)
-
-
-def recall_findings(path: Path, name: str) -> Findings | None:
-    """Return what was found in all images that have this name, mapped and not read; None if it is not known.
-
-    Args:
-        path: where `remember_findings` wrote.
-        name: names the images and their files as they are, see `arranged_name`.
-    """
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        about = json.loads(table.schema.metadata[_ABOUT])
-        if (about["format"], about["name"]) != (FORMAT, name):
-            return None
-        oddities = [Finding(**oddity) for oddity in about["oddities"]]
-        found = Findings(oddities, about["unusable"], table.replace_schema_metadata(None), about["manifest_sha256"])
-    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException):  # not there, or not ours
-        return None
-    return found
-
-
-def remember_findings(path: Path, name: str, findings: Findings) -> None:
-    """Write what was found, whole or not at all; a cache without room costs time alone."""
-    about = {
-        "format": FORMAT,
-        "name": name,
-        "oddities": [vars(oddity) for oddity in findings.oddities],
-        "unusable": findings.unusable,
-        "manifest_sha256": findings.manifest_sha256,
-    }
-    table = findings.table.replace_schema_metadata({_ABOUT: json.dumps(about).encode()})
-
-    def write(beside: Path) -> None:
-        with pa.ipc.new_file(str(beside), table.schema) as file:
-            file.write_table(table.combine_chunks(), max_chunksize=10_000)
-
-    with suppress(InputError):
-        write_whole(path, write)

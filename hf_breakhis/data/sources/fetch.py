@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from hf_breakhis.data.sources.members import is_web_page
+from hf_breakhis.data.sources.archive import is_web_page
 from hf_breakhis.files import InputError, read_json, write_json
 
 STALL_SECONDS = 60.0  # without a byte

@@ -32,7 +32,7 @@ def load_published(data: DataArguments) -> Images:
         )
     place, revision = data.dataset, data.dataset_revision
     rows, commit, notes = fetch_published(place, revision, data.magnifications)
-    images = from_rows(rows, place, place, rows_stamp(rows), lambda: rows_stamp(rows))
+    images = from_rows(rows, place, place, rows_stamp(rows))
     images.warnings.extend(notes)
     return replace(images, revision=commit)
 

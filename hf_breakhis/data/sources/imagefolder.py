@@ -15,7 +15,6 @@ from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, is_breakhis, par
 from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.images import Images, few, suggested_split
 from hf_breakhis.data.open_image import EXTENSIONS
-from hf_breakhis.data.sources.arranged import arrange_once, folder_state
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, label_classes
 from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal, walk
 from hf_breakhis.files import InputError, expand_home, nearest_name
@@ -38,10 +37,6 @@ def load_folder(data: DataArguments) -> Images:
     folder = Path(expand_home(data.data_dir))
     if not folder.is_dir():
         raise InputError(f"`data_dir` is {folder}, which is no folder; give one that holds a folder for each class.")
-    return arrange_once(str(folder), ("imagefolder",), lambda: folder_state(folder), lambda: _load(folder))
-
-
-def _load(folder: Path) -> Images:
     paths, unused = _list_images(folder)
     names = list(paths)
     levels = [PurePosixPath(name).parts for name in names]

@@ -1,6 +1,6 @@
 """Images as rows of a table with pictures in it: Parquet files as `hf-breakhis data export` writes them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from hf_breakhis.data.filenames import CLASSES, BreakHisName, parse_file_name
 from hf_breakhis.data.images import Images, arrange, few
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
-from hf_breakhis.data.sources.arranged import arrange_once
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, require_once
 from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
 from hf_breakhis.files import InputError
@@ -97,11 +96,11 @@ def load_parquet(files: Sequence[Path], place: Path) -> Images:
     """Read Parquet files as images; what they are follows from the file names, if these are of BreakHis."""
     stamp = file_stamp(files)
     rows = read_parquet(files, str(place))
-    return from_rows(rows, "parquet", str(place), stamp, lambda: file_stamp(files))
+    return from_rows(rows, "parquet", str(place), stamp)
 
 
-def from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str, state: Callable[[], str]) -> Images:
-    """Turn a table with our columns into images, once for each state of its files.
+def from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str) -> Images:
+    """Turn a table with our columns into images.
 
     BreakHis names are believed before columns: they go the way of every other form of BreakHis, and columns that
     disagree are a finding. Where no name is of BreakHis, the columns are all there is.
@@ -111,12 +110,7 @@ def from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str, st
         source: what to call images that are not of BreakHis.
         location: see `Images`.
         stamp: see `Images`.
-        state: see `arrange_once`.
     """
-    return arrange_once(location, (source,), state, lambda: _from_rows(rows, source, location, stamp), rows, stamp)
-
-
-def _from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str) -> Images:
     names = [str(name) for name in rows["file_name"]]
     require_once(names, location)
     parsed = [_parse(name) for name in names]

@@ -13,7 +13,6 @@ from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.sources.about import SOURCES
-from hf_breakhis.data.sources.arranged import arrange_once
 from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.datasets_cache import file_stamp
 from hf_breakhis.data.sources.hub import fetch_published, rows_stamp
@@ -41,21 +40,21 @@ def load_rcl(data: DataArguments) -> Images:
     if data.data_dir is None:
         location = HUB_ID
         rows, commit, notes = fetch_published(HUB_ID, data.dataset_revision, required=_REQUIRED, without="rcl7500")
-        stamp, state = rows_stamp(rows), lambda: rows_stamp(rows)
+        stamp = rows_stamp(rows)
     else:
         place = Path(expand_home(data.data_dir))
         location = str(place)
         files = find_parquet(place, ())
         if not files:
             raise InputError(f"`data_dir` is {place}, which holds no Parquet file; leave it out to fetch {HUB_ID}.")
-        stamp, state = file_stamp(files), lambda: file_stamp(files)
+        stamp = file_stamp(files)
         rows = read_parquet(files, location, _REQUIRED)
     if {"file_name", "patient_id"} & set(rows.column_names):
         raise InputError(
             f"{location} has names or patients, which RCL-7500 has not: this is an export of BreakHis. "
             "Use --dataset breakhis."
         )
-    images = arrange_once(location, ("rcl7500",), state, lambda: _describe(rows, location, stamp), rows, stamp)
+    images = _describe(rows, location, stamp)
     images.warnings.extend(notes)
     return replace(images, revision=commit)
 

@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.sources.members import walk_archive
+from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.data.sources.kaggle import check_folds_csv
+from hf_breakhis.data.sources.breakhis_folder import check_folds_csv
 from hf_breakhis.data.sources.table import load_images
 
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.sources import members
-from hf_breakhis.data.sources.members import archive_form, walk_archive
+from hf_breakhis.data.sources import archive as members
+from hf_breakhis.data.sources.archive import archive_form, walk_archive
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 

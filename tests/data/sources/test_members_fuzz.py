@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_breakhis.data.integrity.check_images import check_image
-from hf_breakhis.data.sources.members import walk_archive
+from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable

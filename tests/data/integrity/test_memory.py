@@ -1,4 +1,4 @@
-"""What did not change is opened again without a look at its names or images, and whatever changed is noticed."""
+"""An image that did not change is not decoded again, and every change is noticed."""
 
 import os
 import shutil
@@ -10,10 +10,7 @@ import pytest
 
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS
-from hf_breakhis.data.integrity import check_images as integrity
-from hf_breakhis.data.integrity import memory
 from hf_breakhis.data.integrity.check_images import check_images
-from hf_breakhis.data.sources import arranged
 from hf_breakhis.data.sources.table import load_images
 
 KINDS = ("tree", "archive", "parquet", "imagefolder", "rcl7500")
@@ -63,33 +60,16 @@ def all_of(findings):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """Let every look at names, rows and images fail."""
+    """Let every look at an image fail."""
 
     def refuse(*_, **__):
-        raise AssertionError("looked at again")
+        raise AssertionError("decoded again")
 
-    def begin():
-        for place in (
-            "sources.breakhis_folder.arrange",
-            "sources.archive.arrange",
-            "sources.parquet.arrange",
-            "sources.parquet.describe",
-            "sources.imagefolder.describe",
-        ):
-            monkeypatch.setattr(f"hf_breakhis.data.{place}", refuse)
-        for place in (
-            "images.parse_file_name",
-            "sources.parquet.parse_file_name",
-            "sources.rcl7500.describe",
-            "integrity.check_images._check_each",
-        ):
-            monkeypatch.setattr(f"hf_breakhis.data.{place}", refuse)
-
-    return begin
+    return lambda: monkeypatch.setattr("hf_breakhis.data.integrity.check_images.check_image", refuse)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_did_not_change_is_opened_again_without_work(kind, source, no_work):
+def test_what_did_not_change_is_not_decoded_again(kind, source, no_work):
     args = source(kind)
     images = load_images(args)
     first = everything(images), all_of(check_images(images, 1))
@@ -97,16 +77,6 @@ def test_what_did_not_change_is_opened_again_without_work(kind, source, no_work)
     again = load_images(args)
     assert everything(again) == first[0]
     assert all_of(check_images(again, 1)) == first[1]
-    part = again.dataset.select([3, 1])
-    assert part["file_name"] == [again.dataset[3]["file_name"], again.dataset[1]["file_name"]]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_first_opening_gives_what_no_memory_gives(kind, source, monkeypatch):
-    args = source(kind)
-    first = everything(load_images(args))
-    monkeypatch.setattr(arranged, "_recall", lambda *_: None)
-    assert everything(load_images(args)) == first
 
 
 @pytest.mark.parametrize("kind", ["tree", "parquet"])
@@ -115,27 +85,6 @@ def test_columns_lie_in_one_piece(kind, source):
     images = load_images(source(kind))
     assert check_images(images, 1).table["file_name"].num_chunks == 1
     assert (images.dataset._indices is None) is (kind == "tree")  # sorted as they were found, or not
-
-
-def test_other_wishes_are_remembered_apart(source, no_work):
-    wishes = [{}, {"magnifications": ["200X"]}, {"target": "tumor_type"}, {"magnifications": ["40X"]}]
-    args = source("parquet")
-    wanted = [type(args)(**vars(args) | wish) for wish in wishes]
-    first = [everything(load_images(one)) for one in wanted]
-    no_work()
-    assert [everything(load_images(one)) for one in wanted] == first
-    assert [len(rows) for rows, _, _ in first] == [24, 12, 24, 12]
-
-
-def test_odd_places_come_back(small_breakhis, source, draw_png, no_work):
-    folder = next(small_breakhis.rglob("*.png")).parent
-    draw_png(folder / "figure.png")
-    args = source("tree")
-    first = load_images(args)
-    no_work()
-    again = load_images(args)
-    assert again.places["unnamed"] == first.places["unnamed"] == [str(folder / "figure.png")]
-    assert len(again.places) == len(first.places)
 
 
 def touch(path):
@@ -171,48 +120,16 @@ def test_a_changed_file_is_noticed(kind, tmp_path, small_breakhis, source):
     assert (before.unusable, list(after.unusable.values())) == ({}, ["is empty"])
 
 
-@pytest.mark.parametrize("module", [arranged, memory])
-def test_what_another_version_wrote_is_not_used(module, source, monkeypatch):
-    args = source("tree")
-    images = load_images(args)
-    found, seen = check_images(images, 1), []
-    monkeypatch.setattr(
-        "hf_breakhis.data.sources.breakhis_folder.arrange", lambda *_, **__: seen.append(arranged) or images
-    )
-    monkeypatch.setattr(integrity, "_check_each", lambda *_: seen.append(memory) or found)
-    check_images(load_images(args), 1)
-    assert seen == []
-    monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
-    check_images(load_images(args), 1)
-    assert module in seen
-
-
 @pytest.mark.parametrize("content", [b"", b"ARROW1", bytes(5000)])
 def test_a_memory_of_another_form_counts_as_none(content, source, datasets_cache):
     args = source("archive")
     images = load_images(args)
     first = everything(images), all_of(check_images(images, 1))
-    for kind in ("arranged", "found"):
-        newest = max(datasets_cache.rglob(f"{kind}-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
-        newest.unlink()  # it is mapped, so it must not be cut
-        newest.write_bytes(content)
+    newest = max(datasets_cache.rglob("checked-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
+    newest.unlink()  # it is mapped, so it must not be cut
+    newest.write_bytes(content)
     again = load_images(args)
     assert (everything(again), all_of(check_images(again, 1))) == first
-
-
-def test_a_change_while_the_names_are_read_is_not_remembered(small_breakhis, source, monkeypatch):
-    args, path = source("tree"), min(small_breakhis.rglob("*.png"))
-    state, content = path.stat(), path.read_bytes()
-    whole = arranged.folder_state
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "hf_breakhis.data.sources.breakhis_folder.folder_state",
-            lambda *given: (whole(*given), path.unlink(True))[0],
-        )
-        assert len(load_images(args).dataset) == 23
-    path.write_bytes(content)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert len(load_images(args).dataset) == 24
 
 
 def test_a_file_that_changes_after_it_was_listed_is_checked_as_it_is(small_breakhis, source):
@@ -221,15 +138,6 @@ def test_a_file_that_changes_after_it_was_listed_is_checked_as_it_is(small_break
     path = min(small_breakhis.rglob("*.png"))
     path.write_bytes(b"")
     assert list(check_images(images, 1).unusable) == [path.name]
-
-
-def test_a_part_does_not_take_the_findings_of_the_whole(source):
-    args = source("tree")
-    check_images(load_images(args), 1)
-    args.tumor_types = ["DC"]
-    part = load_images(args)
-    assert arranged.arranged_name(part.dataset) == ""
-    assert len(check_images(part, 1).table) == len(part.dataset) == 4
 
 
 def test_a_file_that_the_system_refused_is_asked_for_again(source, monkeypatch):
@@ -244,20 +152,13 @@ def test_a_file_that_the_system_refused_is_asked_for_again(source, monkeypatch):
     assert check_images(load_images(args), 1).unusable == {}
 
 
-def test_a_cache_without_room_costs_time_alone(source, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    args = source("tree")
-    monkeypatch.setattr(arranged, "_write", full)
-    assert len(load_images(args).dataset) == len(load_images(args).dataset) == 24
-
-
 def test_links_to_nothing_and_to_folders_are_no_trouble(tmp_path, small_breakhis, source, no_work):
     folder = next(small_breakhis.rglob("*.png")).parent
     (folder / "nothing").symlink_to(tmp_path / "absent")
     (folder / "above").symlink_to(small_breakhis)
     args = source("tree")
-    assert len(load_images(args).dataset) == 24
+    images = load_images(args)
+    assert len(images.dataset) == 24
+    check_images(images, 1)
     no_work()
-    assert len(load_images(args).dataset) == 24
+    assert len(check_images(load_images(args), 1).table) == 24
