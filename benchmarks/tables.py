@@ -335,8 +335,8 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
     "scale_data": (
         "Scale of the data",
-        "Small generated images, each size in a process of its own. Measured when the list of images was still kept in a "
-        "cache; opening a data set again now takes longer, as in the first stage.",
+        "Small generated images, each size in a process of its own. Measured when the list of images was still cached; "
+        "now a data set that is opened again is listed again, as in the first stage.",
         scale,
     ),
     "near_copies": (
