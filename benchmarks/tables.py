@@ -335,7 +335,7 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
     "scale_data": (
         "Scale of the data",
-        "Small generated images, each size in a process of its own. Measured when the list of images was still cached; "
+        "Small generated images, each size in a process of its own. Measured while the list of images was cached; "
         "now a data set that is opened again is listed again, as in the first stage.",
         scale,
     ),
