@@ -116,5 +116,7 @@ def test_an_estimate_counts_every_pass_of_every_fold_and_repeat(run_fields, tmp_
     # two folds train on every image once between them, for two epochs and two repeats
     assert cost.images == len(images.dataset) * 2 * 2
     assert cost.seconds > cost.images / cost.images_per_second * 0.9
+    members = estimate(build_recipe({**fields, "repeats": 1, "members": 3}, {}), images.dataset)
+    assert members.images == len(images.dataset) * 2 * 3
     one = estimate(build_recipe({**fields, "repeats": 1, "fold": "0"}, {}), images.dataset)
     assert 0 < one.images < len(images.dataset) * 2

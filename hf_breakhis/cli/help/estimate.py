@@ -15,6 +15,7 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
+from hf_breakhis.averaging import transforms_of
 from hf_breakhis.data.pixels.transforms import whole_batch
 from hf_breakhis.data.splits import Fold, split_images
 from hf_breakhis.recipe import Recipe
@@ -32,7 +33,7 @@ class Cost:
 
     Attributes:
         images_per_second: of training, one process.
-        seconds: of all folds and repeats, without decoding the images; with `fold`, of this fold alone.
+        seconds: of all folds, repeats and members, without decoding the images; with `fold`, of this fold alone.
         memory: largest memory of the process so far in bytes; on a GPU that of the tensors.
         images: number of times that an image passes through the network in training.
     """
@@ -88,23 +89,29 @@ def estimate(recipe: Recipe, dataset: datasets.Dataset) -> Cost:
     classes = dataset.features["label"].names
     batch, forward = _step_and_forward(recipe, classes)
     size = _batch_size(recipe)
-    frozen = recipe.model.freeze_backbone and recipe.data.cache and recipe.data.augmentation == "none"
+    data, views = recipe.data, len(transforms_of(recipe.data.tta))
+    frozen = recipe.model.freeze_backbone and data.cache and data.augmentation == "none" and views == 1
     trained, watched, epochs = _passes(recipe, folds)
     if frozen:  # each image passes once; the head that is trained on the features takes little
         seconds = forward * len(dataset)
         return Cost(1 / forward, seconds, _memory(), len(dataset))
-    scored = sum(len(fold.test) + len(fold.validation) + len(fold.reserve) for fold in folds) * recipe.data.repeats
-    steps = sum(math.ceil(len(fold.train) / size) for fold in folds) * epochs * recipe.data.repeats
+    scored = sum(len(fold.test) + len(fold.validation) + len(fold.reserve) for fold in folds) * views * _runs(recipe)
+    steps = sum(math.ceil(len(fold.train) / size) for fold in folds) * epochs * _runs(recipe)
     return Cost(size / batch, steps * batch + (watched + scored) * forward, _memory(), trained)
 
 
 def _passes(recipe: Recipe, folds: Sequence[Fold]) -> tuple[int, int, float]:
     """Return how many images are trained on and evaluated during training, and the number of epochs."""
-    epochs, repeats = float(recipe.training.num_train_epochs), recipe.data.repeats
-    trained = round(sum(len(fold.train) for fold in folds) * epochs * repeats)
+    epochs, runs = float(recipe.training.num_train_epochs), _runs(recipe)
+    trained = round(sum(len(fold.train) for fold in folds) * epochs * runs)
     each = sum(len(fold.validation) or len(fold.test) for fold in folds)
-    watched = round(each * epochs * repeats) if recipe.training.eval_strategy != "no" else 0
+    watched = round(each * epochs * runs) if recipe.training.eval_strategy != "no" else 0
     return trained, watched, epochs
+
+
+def _runs(recipe: Recipe) -> int:
+    """Return how many networks are trained on each fold."""
+    return recipe.data.repeats * recipe.training.members
 
 
 def _batch_size(recipe: Recipe) -> int:
