@@ -173,5 +173,8 @@ def _any(seen: Sequence[bool | None]) -> bool | None:
 
 
 def _read_locked(weights: Weights) -> Mapping[str, Any]:
+    """Return decision.json; empty where it is not about these weights, such as other members of an ensemble."""
+    if weights.decision is None:
+        return {}
     path = (weights.folder if weights.run is None else weights.run.folder) / DECISION
     return read_mapping(path, {}, "write it again, or delete it") if path.exists() else {}

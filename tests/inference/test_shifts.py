@@ -155,3 +155,13 @@ def test_models_that_give_other_predictions_are_refused(run, tmp_path):
     Run(copy).seal()
     with pytest.raises(InputError, match="give other probabilities than its predictions"):
         evaluate_shifts(copy, NAMES)
+
+
+def test_an_ensemble_is_judged_as_it_was_scored(ensemble_run, tmp_path):
+    """With the mean of its members: else its probabilities would differ, and the run would be refused."""
+    copy = tmp_path / "copy"
+    shutil.copytree(ensemble_run, copy)
+    summary = summarise(copy)
+    found = evaluate_shifts(copy, ["blur"])
+    area = summary["image"]["pooled"]["roc_auc"]["value"]
+    assert found["plain"]["scores"]["roc_auc"]["value"] == pytest.approx(area, abs=1e-6)

@@ -144,6 +144,20 @@ def test_a_model_without_a_decision_sorts_by_its_probability(write_model, twin, 
     assert "needs the threshold of images" in err
 
 
+def test_zones_of_other_scores_are_not_used(run, write_model, twin, capsys):
+    """A decision.json without a temperature, as for other members of an ensemble than those that were scored."""
+    model = write_model()
+    decision = json.loads((run / "decision.json").read_text()) | {
+        "temperature": None,
+        "threshold": None,
+        "reason": "x",
+    }
+    (model / "decision.json").write_text(json.dumps(decision))
+    code, out, _ = worklist(capsys, model, twin, "--by", "patient")
+    assert code == 0
+    assert {"zone", "decision"}.isdisjoint(read(out).columns)
+
+
 def test_other_numbers_of_classes_are_refused(write_model, twin, capsys):
     code, _, err = worklist(capsys, write_model(("a", "b", "c")), twin, "--by", "patient")
     assert code == 2

@@ -16,7 +16,7 @@ from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS, shifted
 from hf_breakhis.files import InputError, nearest, write_json
 from hf_breakhis.hardware import count_cores
-from hf_breakhis.inference.classifier import Classifier, default_batch_size
+from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.fold_images import images_of_recipe
 from hf_breakhis.inference.inputs import Item
 from hf_breakhis.inference.model import find_model
@@ -72,7 +72,7 @@ def evaluate_shifts(folder: str | Path, names: Sequence[str], batch_size: int | 
     logits = {variant: np.full((len(test), len(images.classes)), np.nan) for variant in variants}
     with tqdm(total=len(test), desc="Shifts", unit=" images", disable=None) as bar:
         for fold in sorted(test["fold"].unique()):
-            classifier = Classifier(find_model(folder, str(fold)).folder)
+            classifier = open_classifier(find_model(folder, str(fold)))
             own = np.flatnonzero(test["fold"] == fold)
             chosen = [row_of[name] for name in test["file_name"].iloc[own]]
             size = batch_size or default_batch_size()
@@ -99,12 +99,6 @@ def _require_suitable(run: Run) -> None:
         raise InputError(f"{run.folder} holds repeats, each a run. Give one of them, such as {example}.")
     if run.recipe.get("features"):
         raise InputError(f"{run.folder} was trained on feature vectors. --shifts needs a run trained on images.")
-    averaged = {"members": 1, "tta": "none"}
-    given = [name for name, usual in averaged.items() if run.recipe.get(name, usual) != usual]
-    if given:
-        raise InputError(
-            f"{run.folder} averages predictions (`{given[0]}`), which --shifts does not support. Give another run."
-        )
     if len(run.summary["classes"]) != 2:
         raise InputError(f"--shifts needs two classes; {run.folder} has {len(run.summary['classes'])}. Give another.")
     if not run.summary["image"]["pooled"]["roc_auc"]["value"]:
