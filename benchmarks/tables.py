@@ -9,6 +9,7 @@ from typing import Any
 
 from machine import in_words
 from real_plot import draw_real
+from zones import show as zones
 
 from hf_breakhis.files import read_json, write_text
 from hf_breakhis.results.report.terminal import terminal_table
@@ -356,6 +357,7 @@ PAGES: dict[str, tuple[str, str, Any]] = {
         "How often a 95 % interval contains the true score of a recipe; each fold of each cohort trains a new model.",
         coverage_training,
     ),
+    "zones": ("Zones", "How often zones hold what they guarantee.", zones),
     "ranking": ("Ranking recipes", "How often recipes of equal and of unequal quality are ranked.", ranking),
     "pooled_auc": ("Ranking over folds", "Bias of three ways to average a ranking score over folds.", pooled_auc),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
@@ -398,6 +400,8 @@ def main() -> None:
         "coverage_training",
         coverage_training(read_json(HERE / "coverage_training.json")),
     )
+    if (HERE / "zones.json").is_file():
+        put(HERE.parent / "docs" / "decisions.md", "zones", zones(read_json(HERE / "zones.json")))
     if (HERE / "ranking.json").is_file():
         put(HERE.parent / "docs" / "statistics.md", "ranking", ranking(read_json(HERE / "ranking.json")))
 
