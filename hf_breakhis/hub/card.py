@@ -1,19 +1,20 @@
 """The card of a model: what it is, what its score is worth, on whom it fails, and how to call it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
+from safetensors import safe_open
 
 from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.sources.about import Source, is_hub_id, source_of
-from hf_breakhis.hub.facts import decision_of, parts_of, read_facts
+from hf_breakhis.hub.facts import decision_of, parts_of, public_name, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import Weights
@@ -33,6 +34,8 @@ SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
     "brier": ("brier_score", "Brier score (lower is better)"),
 }
 NUM_WIDGETS = 4
+MODEL_WEIGHTS = "model.safetensors"
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _TAGS = ("histopathology", "breast-cancer", "breakhis")
 
 
@@ -68,10 +71,6 @@ class Place:
     repo_id: str
     revision: str | None = None
     branches: tuple[str, ...] = ()
-
-    def address(self, name: str) -> str:
-        """Return where a file of the branch is shown from."""
-        return f"{constants.ENDPOINT}/{self.repo_id}/resolve/{quote(self.revision or 'main', safe='')}/{name}"
 
 
 def model_card(
@@ -109,7 +108,9 @@ def model_card(
         scores=[(rate_name(name, words, facts.labels), summary["image"]["pooled"][name])
                 for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],
         named=partial(rate_name, classes=facts.labels),
-        words=paper_words(recipe), types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
+        words=paper_words(recipe),
+        size=count_parameters(weights), base=public_name(str(recipe["model_name_or_path"])),
+        types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
         evaluations=evaluations, interval=interval, screen=one_screen(summary, shifts), shifts=shifts,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
@@ -134,7 +135,7 @@ def card_metadata(
         eval_results=_eval_results(source, summary),
         widget=[
             {
-                "src": place.address(f"examples/{example.file_name}"),
+                "src": f"examples/{example.file_name}",
                 "example_title": f"{example.label}, predicted {example.predicted}",
                 "output": example.answer,
             }
@@ -153,7 +154,7 @@ def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
     """Return the pooled scores of the cross-validation, over all magnifications and for each."""
     protocol = summary["protocol"]
     split = f"{len(protocol['folds_present'])} folds, split by {protocol['split_by']}"
-    parts = {"all magnifications": summary["image"]["pooled"], **(summary["by_magnification"] or {})}
+    parts = {"default": summary["image"]["pooled"], **(summary["by_magnification"] or {})}
     patient = (summary["patient"] or {}).get("pooled") or {}
     results = []
     for part, scores in parts.items():
@@ -162,7 +163,7 @@ def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
             for key, (metric, words) in SCORES.items()
             if key in scores
         }
-        if part == "all magnifications" and "recognition_rate" in patient:
+        if part == "default" and "recognition_rate" in patient:
             found["recognition_rate"] = (
                 "recognition_rate", "Recognition rate (patient level)", patient["recognition_rate"]["value"],
             )  # fmt: skip
@@ -175,12 +176,19 @@ def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
                 dataset_split=split,
                 metric_type=metric,
                 metric_name=words,
-                metric_value=value,
+                metric_value=round(value, 4),
             )
             for metric, words, value in found.values()
             if value is not None
         ]
     return results
+
+
+def count_parameters(weights: Weights) -> int:
+    """Return the number of parameters in the weights, without running statistics of batch normalization."""
+    with safe_open(weights.folder / MODEL_WEIGHTS, "pt") as file:
+        names = [name for name in file.keys() if not name.endswith(_STATISTICS)]  # noqa: SIM118 (no mapping)
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def _count(parts: pd.DataFrame, labels: list[str]) -> list[tuple[str, int, list[int], int, int]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -268,5 +269,6 @@ def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     cost["folds"][fold] = {**numbers, "peak_memory_gib": round(peak, 3)}
     cost["total_seconds"] = sum(f["train_seconds"] + f["predict_seconds"] for f in cost["folds"].values())
+    cost["date"] = datetime.now(UTC).date().isoformat()
     cost["hardware"] = {"device": processor(), "threads": torch.get_num_threads()}
     write_json(path, cost)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from transformers import AutoModelForImageClassification
 
 from hf_breakhis.data.sources.about import find_source
 from hf_breakhis.files import InputError
@@ -41,10 +42,10 @@ def test_the_card_is_valid_and_complete(ready, trained_run):
     assert card.data.pipeline_tag == "image-classification"
     assert card.data.license == "apache-2.0"
     found = {(result.dataset_config, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert found["all magnifications", "accuracy"] == summary["image"]["pooled"]["accuracy"]["value"]
-    assert found["40X", "accuracy"] == summary["by_magnification"]["40X"]["accuracy"]["value"]
+    assert found["default", "accuracy"] == round(summary["image"]["pooled"]["accuracy"]["value"], 4)
+    assert found["40X", "accuracy"] == round(summary["by_magnification"]["40X"]["accuracy"]["value"], 4)
     pooled = summary["patient"]["pooled"]["recognition_rate"]
-    assert found["all magnifications", "recognition_rate"] == pooled["value"]
+    assert found["default", "recognition_rate"] == round(pooled["value"], 4)
     for entry in card.data.widget:
         assert (ready.folder / "examples" / entry["src"].rpartition("/")[2]).is_file()
         assert sum(one["score"] for one in entry["output"]) == pytest.approx(1, abs=2e-4)
@@ -252,3 +253,22 @@ def test_patient_sensitivity_is_told_where_the_summary_has_it(trained_run, tmp_p
         "| Patient sensitivity of the mean probability (malignant) | 0.750 | none |"
         in card_of(run, tmp_path / "with").text
     )
+
+
+def test_the_card_begins_with_the_details_of_the_model(ready, trained_run):
+    text = ModelCard.load(ready.folder / "README.md").text
+    details = text[: text.index("## How to use")]
+    assert details.index("## Model details") < details.index("generated images only")
+    model = AutoModelForImageClassification.from_pretrained(ready.folder)
+    assert f"| Network | {sum(parameter.numel() for parameter in model.parameters()):,} parameters |" in details
+    assert "| Output | a probability for each class: benign, malignant |" in details
+    date = json.loads((trained_run / "cost.json").read_text())["date"]
+    assert f"| Trained | {date}," in details
+
+
+def test_failures_have_the_probability_that_the_widget_shows(ready):
+    card = ModelCard.load(ready.folder / "README.md")
+    for entry in card.data.widget:
+        probability = {one["label"]: one["score"] for one in entry["output"]}["malignant"]
+        (row,) = [line for line in card.text.splitlines() if f"({entry['src']})" in line and line.startswith("| ![")]
+        assert row.endswith(f"| {probability:.3f} |")

@@ -119,7 +119,7 @@ CLAIM = (
     Item("24", "initial weights", "pipeline", "`init`, backbone and seed"),
     Item("25", "training", "pipeline", "optimizer, schedule, augmentation, epochs"),
     Item("26", "choice of the final model", "pipeline", "last epoch, or the part that chose it"),
-    Item("27", "ensembles", "", "none"),
+    Item("27", "ensembles", "pipeline", "`members` in the recipe; 1 is no ensemble"),
     Item("28", "measures", "folds", "each defined in its caption"),
     Item("29", "uncertainty", "folds", "intervals over specimens, deviation over folds"),
     Item(
