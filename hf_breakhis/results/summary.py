@@ -184,9 +184,9 @@ def _decisions(
     if decision["threshold"] is None:
         return decisions
     error = choices.error or (kept.get("zones") or {}).get("error") or ERROR
-    zones, refused = describe_zones(test, decision, error, run.is_evaluated)
-    if refused is not None and choices.error is not None:
-        raise InputError(refused)
+    zones = describe_zones(test, decision, error, run.is_evaluated)
+    if zones["reason"] is not None and choices.error is not None:
+        raise InputError(f"--guarantee does not apply to {run.folder}. {zones['reason']}")
     units = [name for name in ("patient", "specimen") if unit_of(test)[0] is not None and known(test, f"{name}_id")]
     thresholds = {unit: thresholds_of_cases(test, decision, rule, unit) for unit in units}
     decision |= {"prevalences": list(prevalences), "by_unit": thresholds, "zones": zones}

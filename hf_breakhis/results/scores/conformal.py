@@ -130,8 +130,8 @@ def require_support(counts: Mapping[str, int], error: float) -> str | None:
 
 def describe_zones(
     test: pd.DataFrame, decision: Mapping[str, Any], error: float, one_model: bool = False
-) -> tuple[dict[str, Any], str | None]:
-    """Return the zones of a run and how they did on folds that were left out, and why the guarantee is refused.
+) -> dict[str, Any]:
+    """Return the zones of a run, and how they did on folds that were left out.
 
     Args:
         test: test predictions of two classes.
@@ -150,14 +150,14 @@ def describe_zones(
         "guarantee": None, "zones": {}, "cross_fitted": {}, "cross_fitted_reason": None,
     }  # fmt: skip
     if unit is None:
-        return empty, None
+        return empty
     decision = _not_fitted(decision) if one_model else decision
     fitted = float(decision["temperature"]), float(decision["threshold"])
     cases = {name: gather_cases(test, *fitted, name, unit) for name in AGGREGATIONS}
     counts = {name: len(worst_scores(cases["mean"], label)) for label, name in enumerate(classes_of(test))}
     refused = require_support(counts, error)
     if refused is not None:
-        return empty | {"num_specimens": counts, "reason": refused}, refused
+        return empty | {"num_specimens": counts, "reason": refused}
     zones = {name: fit_zones(one, error) for name, one in cases.items()}
     checked = {name: check_zones(test, decision, error, name, unit) for name in AGGREGATIONS}
     return empty | {
@@ -166,7 +166,7 @@ def describe_zones(
         "zones": {name: vars(one) for name, one in zones.items() if one is not None},
         "cross_fitted": {name: one for name, one in checked.items() if one is not None},
         "cross_fitted_reason": NO_CHECK if checked["mean"] is None else None,
-    }, None
+    }
 
 
 def _not_fitted(decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,12 +169,30 @@ def test_too_few_specimens_have_no_zones_and_refuse_one_line(write_run, tmp_path
     assert "At 0 or 1 all cases are of one class" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"patient_id": "", "specimen_id": ""},
+            "names no patients and no specimens. Decisions by patient",
+        ),
+        ({"patient_id": "one", "specimen_id": "one"}, "Each patient has images of both classes."),
+    ],
+)
+def test_guarantees_without_patients_of_both_classes_are_refused(write_run, cohort, tmp_path, capsys, change, message):
+    run = write_run(tmp_path / "run", cohort.assign(**change), split_by="image")
+    assert main(["report", str(run), "--guarantee", "0.2"]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "--guarantee does not apply" in line
+    assert message in line
+
+
 def test_one_model_has_the_guarantee_itself(write_run, tmp_path):
     run = Run(write_run(tmp_path / "run"))
     summary = summarise(run.folder)
     test = pd.read_csv(run.folder / "predictions.csv", keep_default_na=False)
-    zones, refused = describe_zones(test, summary["decision"], 0.2, one_model=True)
-    assert refused is None
+    zones = describe_zones(test, summary["decision"], 0.2, one_model=True)
+    assert zones["reason"] is None
     assert zones["guarantee"].startswith("One model scored all of these specimens")
     score = test.groupby("patient_id")["prob_malignant"].mean()  # as it is, without the temperature
     worst = score[test.groupby("patient_id")["label"].first() == 1]
