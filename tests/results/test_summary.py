@@ -251,11 +251,11 @@ def test_no_such_run_is_said(tmp_path):
 
 
 def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
-    def warned(accuracy, low, area=0.9):
+    def warned(accuracy, low, area=0.9, name="majority", is_generated=False):
         pooled = {"accuracy": {"value": accuracy}, "roc_auc": {"value": area}}
         difference = {"accuracy": {"low": low, "high": 0.3}, "roc_auc": {"low": 0.2, "high": 0.4}}
-        baselines = {"majority": {"accuracy": 0.7, "roc_auc": 0.5, "difference": difference}, "mean_color": None}
-        return sentences._unbeaten({"image": {"pooled": pooled}, "baselines": baselines})
+        baselines = {name: {"accuracy": 0.7, "roc_auc": 0.5, "difference": difference}}
+        return sentences._unbeaten({"image": {"pooled": pooled}, "baselines": baselines}, is_generated)
 
     majority = "the majority-class baseline"
     assert warned(0.7, -0.1) == [f"The model does not beat {majority}: accuracy 0.700 (baseline 0.700)."]
@@ -266,4 +266,9 @@ def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
     assert warned(0.71, -0.05) == [near]
     assert warned(0.8, 0.02) == []
     assert warned(0.8, None) == [], "without an interval only what is lower is told"
+    (calm,) = warned(0.71, -0.05, name="mean_color", is_generated=True)
+    assert calm.startswith("Mean colour alone predicts nearly as well as the model: accuracy 0.710 against 0.700")
+    assert warned(0.71, -0.05, is_generated=True) == [near]
+    (loud,) = warned(0.7, -0.1, name="mean_color", is_generated=True)
+    assert loud.startswith("The model does not beat the mean-colour baseline")
     assert warned(0.8, 0.02, area=0.4) == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]
