@@ -224,9 +224,9 @@ def _unbeaten(summary: dict[str, Any], is_generated: bool = False) -> list[str]:
                 near.append(f"{short} {ours['value']:.3f} against {theirs:.3f}, difference {bounds}")
         if near and not below and is_generated and name == "mean_color":
             found.append(
-                f"Mean colour alone predicts nearly as well as the model: {'; '.join(near)} (95 % confidence interval of "
-                "the paired difference). Colour differs between the classes of the synthetic twin, as it does in real "
-                "images."
+                f"Mean colour alone predicts nearly as well as the model: {'; '.join(near)} (95 % confidence interval "
+                "of the paired difference). Colour differs between the classes of the synthetic twin, as it does in "
+                "real images."
             )
         elif below:
             found.append(f"The model does not beat the {words} baseline: {', '.join(below)}.")
