@@ -51,7 +51,7 @@ types: $(READY)
 
 # Each prints a table and leaves JSON; the last one writes benchmarks/README.md. Hours, on a machine that does nothing else.
 bench: $(READY)
-	for name in data_path scale_data near_copies train predict crossval start scale long coverage coverage_training zones ranking pooled_auc controls tuned real resemblance; do $(BIN)/python benchmarks/$$name.py --json benchmarks/$$name.json || exit 1; done
+	for name in data_path scale_data near_copies train predict crossval start scale long coverage coverage_training zones ranking pooled_auc controls tuned real resemblance gpu; do $(BIN)/python benchmarks/$$name.py --json benchmarks/$$name.json || exit 1; done
 	$(BIN)/python benchmarks/tables.py
 
 # Known vulnerabilities of the installed packages. Needs a network.

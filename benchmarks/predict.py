@@ -84,7 +84,7 @@ def main() -> None:
 
     ready = [compiled.prepare(picture) for picture in _pictures(files[:BATCH])]
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        **{f"predict, {name}": (_predicted(one, files), len(files)) for name, one in classifiers.items()},
+        **{f"predict, {name}": (predicted(one, files), len(files)) for name, one in classifiers.items()},
         "decoding alone": (decoded, len(files)),
         **{f"network alone, {name}": (_scored(one, ready), len(ready)) for name, one in classifiers.items()},
     }
@@ -92,7 +92,7 @@ def main() -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         for _ in range(args.rounds):
             for name, size in zip(PIPELINE, BATCHES, strict=True):
-                speed = len(files) / process.submit(_pipe, str(weights.folder), files, size).result()
+                speed = len(files) / process.submit(pipe, str(weights.folder), files, size).result()
                 speeds[name] = max(speeds[name], speed)
             for name, (way, count) in ways.items():
                 begin = time.perf_counter()
@@ -104,7 +104,7 @@ def main() -> None:
         print(f"{name:<40}{speed:>10.1f}{speed / best:>20.2f}")
     change = read_json(weights.output / "onnx" / "export.json")["files"]["model_int8.onnx"]["against_fp32"]
     print(f"int8 against fp32: {change}")
-    halved = _difference(*(_predicted(classifiers[name], files)() for name in ("torch", "torch, --bf16")))
+    halved = difference(*(predicted(classifiers[name], files)() for name in ("torch", "torch, --bf16")))
     print(f"bf16 against fp32: {halved}")
     result = {"unit": "images/s", "rows": speeds, "times_the_pipeline": {k: v / best for k, v in speeds.items()},
               "int8_against_fp32": change, "bf16_against_fp32": halved, "num_images": len(files),
@@ -114,18 +114,21 @@ def main() -> None:
 
 
 @cache
-def _load_pipe(folder: str) -> Callable[..., object]:
-    return pipeline("image-classification", model=folder, device="cpu")
+def _load_pipe(folder: str, device: str) -> Callable[..., object]:
+    return pipeline("image-classification", model=folder, device=device)
 
 
-def _pipe(folder: str, files: list[str], size: int) -> float:
-    piped = _load_pipe(folder)
+def pipe(folder: str, files: list[str], size: int, device: str = "cpu") -> float:
+    """Return the seconds that transformers' pipeline takes for the files, in batches of a size."""
+    piped = _load_pipe(folder, device)
     begin = time.perf_counter()
     piped(files, batch_size=size)
     return time.perf_counter() - begin
 
 
-def _predicted(classifier: Classifier, files: list[str]) -> Callable[[], list[dict]]:
+def predicted(classifier: Classifier, files: list[str]) -> Callable[[], list[dict]]:
+    """Return what scores the files, from PNG to rows."""
+
     def run_it() -> list[dict]:
         prediction = Prediction(classifier, Rows(classifier.classes, None, None), find_images(files, print), BATCH)
         return [row for batch in prediction.batches() for row in batch]
@@ -137,7 +140,7 @@ def _scored(classifier: Classifier, ready: list) -> Callable[[], object]:
     return lambda: classifier.logits(ready)
 
 
-def _difference(before: list[dict], after: list[dict]) -> dict[str, float]:
+def difference(before: list[dict], after: list[dict]) -> dict[str, float]:
     """Return what `export` tells of eight bits, of two predictions of the same files."""
     truth = [row["label"] == "malignant" for row in before]
     old, new = (np.array([row["prob_malignant"] for row in rows]) for rows in (before, after))

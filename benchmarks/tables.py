@@ -78,15 +78,14 @@ def train(found: dict[str, Any]) -> str:
 
 def predict(found: dict[str, Any]) -> str:
     """Return images per second of prediction, beside the pipeline's."""
-    rows = [
-        [name, f"{speed:.1f}", f"{found['times_the_pipeline'][name]:.2f}"] for name, speed in found["rows"].items()
-    ]
+    times = found["times_the_pipeline"]
+    rows = [[name, f"{speed:.1f}", f"{times[name]:.2f}"] for name, speed in found["rows"].items()]
     told = [
         f"{kind} against float32: " + ", ".join(f"{name} {value:.3g}" for name, value in found[key].items())
         for kind, key in {"bfloat16": "bf16_against_fp32", "eight bits": "int8_against_fp32"}.items()
     ]
     alone = ("torch", "torch, --compile", "onnx")
-    most = max(found["times_the_pipeline"][f"network alone, {name}"] for name in alone)
+    most = max(times[f"network alone, {name}"] for name in alone)
     speeds = found["rows"]
     sums = [
         speed * (1 / speeds[f"network alone, {name.removeprefix('predict, ')}"] + 1 / speeds["decoding alone"])
@@ -147,9 +146,7 @@ def pooled_auc(found: dict[str, Any]) -> str:
     ways = list(dict.fromkeys(row["way"] for row in found["rows"]))
     cells = {(row["setting"], row["score"], row["way"]): f"{row['bias']:+.3f}" for row in found["rows"]}
     keys = list(dict.fromkeys((row["setting"], row["score"]) for row in found["rows"]))
-    rows = [
-        [f"{setting}, {score}", *(cells.get((setting, score, way), "") for way in ways)] for setting, score in keys
-    ]
+    rows = [[", ".join(key), *(cells.get((*key, way), "") for way in ways)] for key in keys]
     error = max(row["monte_carlo_error"] for row in found["rows"])
     words = f"Mean error over {found['cohorts']} cohorts; its Monte Carlo error is at most {error:.3f}."
     return f"{table(['setting, score', *ways], rows)}\n\n{words}"
@@ -192,10 +189,8 @@ def ranking(found: dict[str, Any]) -> str:
         ]
         for row in found["rows"]
     ]
-    words = (
-        f"{found['cohorts']} cohorts each, {found['repeats']} repeats of each recipe, 5 folds, p <= {found['alpha']}."
-    )
-    return f"{words}\n\n{table(head, rows)}"
+    how = f"{found['cohorts']} cohorts, {found['repeats']} repeats of each recipe, 5 folds, p <= {found['alpha']}."
+    return f"{how}\n\n{table(head, rows)}"
 
 
 def coverage_in_short(found: dict[str, Any]) -> str:
@@ -324,6 +319,14 @@ def controls_in_short(found: dict[str, Any]) -> str:
     return f"{text}\n\n{second}\n\nMeans over {len(found['carried']['rows'])} twins, {came}."
 
 
+def gpu(found: dict[str, Any]) -> str:
+    """Return what was measured on a GPU beside what is to be reached; a test of the script alone gives no table."""
+    if not found["is_gpu_result"]:
+        return found["note"]
+    rows = [[row["what"], f"{row['value']:.3g}", row["to_reach"]] for part in found["rows"].values() for row in part]
+    return f"On one {found['device']}.\n\n{table(['what', 'value', 'to reach'], rows)}"
+
+
 def put(page: Path, name: str, text: str) -> None:
     """Put a table between the marks of its name in a page."""
     begin, end = f"<!-- {name}: by benchmarks/tables.py -->", f"<!-- end of {name} -->"
@@ -331,20 +334,17 @@ def put(page: Path, name: str, text: str) -> None:
     write_text(page, f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
 
 
+IN_DOCS: dict[str, dict[str, Any]] = {
+    "leakage.md": {"controls": controls_in_short, "near_copies": near_copies, "tuned": tuned},
+    "statistics.md": {"coverage": coverage_in_short, "coverage_training": coverage_training, "ranking": ranking},
+    "decisions.md": {"zones": zones},
+}
+SMALL = "Small generated images, each size in a process of its own. Measured while the list of images was cached;"
 # In the order of the page: file, title, what it shows, and how.
 PAGES: dict[str, tuple[str, str, Any]] = {
     "data_path": ("Data path", "Images per second of the batches that reach the model, 224 pixels.", data_path),
-    "scale_data": (
-        "Scale of the data",
-        "Small generated images, each size in a process of its own. Measured while the list of images was cached; "
-        "now a data set that is opened again is listed again, as in the first stage.",
-        scale,
-    ),
-    "near_copies": (
-        "Near copies",
-        "Copies that were changed, overlapping fields, and what the search costs.",
-        near_copies,
-    ),
+    "scale_data": ("Scale of the data", f"{SMALL}\nnow it is listed again, as in the first stage.", scale),
+    "near_copies": ("Near copies", "Changed copies, overlapping fields, and what the search costs.", near_copies),
     "train": ("Training", "ResNet-50, 224 pixels, batches of 32, one epoch on the same images.", train),
     "predict": ("Prediction", "PNG files of 700x460 to rows, ResNet-50 at 224 pixels.", predict),
     "crossval": ("Cross-validation", "A frozen backbone, the long way and from features computed once.", crossval),
@@ -361,11 +361,8 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "ranking": ("Ranking recipes", "How often recipes of equal and of unequal quality are ranked.", ranking),
     "pooled_auc": ("Ranking over folds", "Bias of three ways to average a ranking score over folds.", pooled_auc),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
-    "real": (
-        "Real images",
-        "A linear head on feature vectors of real BreakHis images: public copies of a part, no random sample.",
-        real,
-    ),
+    "real": ("Real images", "A linear head on features of public parts of BreakHis, no random samples.", real),
+    "gpu": ("GPU", "The whole twin, ResNet-50 at 224 pixels, random weights.", gpu),
     "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
 }
 
@@ -375,7 +372,8 @@ def main() -> None:
     parts = [
         "# Benchmarks",
         "One script a claim; each prints a table and writes JSON, `make bench` runs them all, and\n"
-        "`python benchmarks/tables.py` writes this page from the JSON. Times are noisy: compare within a table only.",
+        "`python benchmarks/tables.py` writes this page from the JSON. Times are noisy: compare within a table only.\n"
+        "`python benchmarks/gpu.py` needs a GPU, and skips without one.",
     ]
     for name, (title, words, show) in PAGES.items():
         path = HERE / f"{name}.json"
@@ -387,23 +385,14 @@ def main() -> None:
     demo = HERE.parent / "outputs" / "demo" / "summary.json"
     if demo.is_file():  # `make demo` left it
         put(HERE.parent / "README.md", "demo", f"```\n{terminal_table(read_json(demo))}\n```")
-    put(HERE.parent / "docs" / "leakage.md", "controls", controls_in_short(read_json(HERE / "controls.json")))
-    put(HERE.parent / "docs" / "leakage.md", "near_copies", near_copies(read_json(HERE / "near_copies.json")))
-    if (HERE / "real.json").is_file():
-        for page in (HERE.parent / "docs" / "leakage.md", HERE.parent / "README.md"):
-            put(page, "real", real(read_json(HERE / "real.json"), in_short=page.name == "README.md"))
-        draw_real(read_json(HERE / "real.json"))
-    put(HERE.parent / "docs" / "leakage.md", "tuned", tuned(read_json(HERE / "tuned.json")))
-    put(HERE.parent / "docs" / "statistics.md", "coverage", coverage_in_short(read_json(HERE / "coverage.json")))
-    put(
-        HERE.parent / "docs" / "statistics.md",
-        "coverage_training",
-        coverage_training(read_json(HERE / "coverage_training.json")),
-    )
-    if (HERE / "zones.json").is_file():
-        put(HERE.parent / "docs" / "decisions.md", "zones", zones(read_json(HERE / "zones.json")))
-    if (HERE / "ranking.json").is_file():
-        put(HERE.parent / "docs" / "statistics.md", "ranking", ranking(read_json(HERE / "ranking.json")))
+    docs = HERE.parent / "docs"
+    for page, name, show in ((page, *item) for page, shows in IN_DOCS.items() for item in shows.items()):
+        if (HERE / f"{name}.json").is_file():
+            put(docs / page, name, show(read_json(HERE / f"{name}.json")))
+    found = read_json(HERE / "real.json")
+    for where in (docs / "leakage.md", HERE.parent / "README.md"):
+        put(where, "real", real(found, in_short=where.name == "README.md"))
+    draw_real(found)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.utils import logging
 
 from hf_breakhis.arguments import ModelArguments
-from hf_breakhis.data.pixels.transforms import MEAN, SD
+from hf_breakhis.data.pixels.transforms import MEAN, SD, normalize
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import write_json
@@ -39,11 +39,13 @@ from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe, build_recipe
 from hf_breakhis.training.fold import Job, make_trainer
 from hf_breakhis.training.modeling import build_model
+from hf_breakhis.training.trainer import BreakHisTrainer
 
 SIZE, BATCH = 224, 32
 CLASSES = ["benign", "malignant"]
 EXAMPLE, CONTIGUOUS = "transformers' example", "bare loop, contiguous"
-TRAINING = {"batch_size": BATCH, "learning_rate": 0.01, "max_grad_norm": 0.0, "use_cpu": True, "disable_tqdm": True}
+TRAINING = {"batch_size": BATCH, "learning_rate": 0.01, "max_grad_norm": 0.0, "weight_decay": 0.01, "use_cpu": True,
+            "disable_tqdm": True}  # fmt: skip
 
 
 class Clock(TrainerCallback):
@@ -55,36 +57,49 @@ class Clock(TrainerCallback):
 
     def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
         """Note the time."""
+        wait_for_device()
         self.begin = time.perf_counter()
 
     def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
         """Note how long the epoch took."""
+        wait_for_device()
         self.seconds.append(time.perf_counter() - self.begin)
 
 
-def bare_loop(images: Any, channels_last: bool, bf16: bool = False) -> Callable[[], float]:
-    """A plain loop over normalised batches that lie in memory."""
-    model: Any = build_model(ModelArguments(init="random"), CLASSES)
+def bare_loop(job: Job, channels_last: bool) -> Callable[[], float]:
+    """A plain loop over normalised batches that lie in the memory of the device."""
+    args = job.recipe.training
+    model: Any = build_model(job.recipe.model, job.classes)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout).train()
+    model = model.to(args.device, memory_format=layout).train()
     batches = []
-    for start in range(0, len(images), BATCH):
-        rows = images.__getitems__(list(range(start, min(start + BATCH, len(images)))))
-        pixels = (rows["pixel_values"] / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(SD)[:, None, None]
-        batches.append((pixels.contiguous(memory_format=layout), rows["labels"]))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
+    for rows in np.array_split(np.arange(len(job.table)), range(args.batch_size, len(job.table), args.batch_size)):
+        taken = {
+            name: value.to(args.device) for name, value in job.images(rows).__getitems__(range(len(rows))).items()
+        }
+        pixels = normalize(taken["pixel_values"], how=job.preprocessing)
+        batches.append((pixels.contiguous(memory_format=layout), taken["labels"]))
+    kind, kwargs = BreakHisTrainer.get_optimizer_cls_and_kwargs(args)
+    optimizer = kind(model.parameters(), weight_decay=args.weight_decay, **kwargs)
 
     def epoch() -> float:
         begin = time.perf_counter()
         for pixels, labels in batches:
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):
                 logits = model(pixels).logits
             cross_entropy(logits.float(), labels).backward()
             optimizer.step()
+        wait_for_device()
         return time.perf_counter() - begin
 
     return epoch
+
+
+def wait_for_device() -> None:
+    """Wait until a GPU, if any, has done what it was given."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 @cache
@@ -96,7 +111,7 @@ def usual_way(pictures: Path, num_images: int, out: Path, name: str) -> Callable
     if name == EXAMPLE:
         return transformers_way(pictures, num_images, out)
     job, _ = prepare(num_images, out / "job", pictures)
-    epoch = bare_loop(job.images(np.arange(len(job.table))), channels_last=False)
+    epoch = bare_loop(job, channels_last=False)
     epoch()
     return epoch
 
@@ -186,7 +201,7 @@ def main() -> None:
         for bf16 in (False, True) if find_hardware(use_cpu=True).cpu_bf16 else (False,):
             kind = "bfloat16" if bf16 else "float32"
             job, pictures = prepare(given.num_images, folder, pictures, bf16)
-            loop = bare_loop(job.images(np.arange(len(job.table))), channels_last=True, bf16=bf16)
+            loop = bare_loop(job, channels_last=True)
             loop()
             ways |= {f"bare loop, channels_last, {kind}": loop, f"ours, {kind}": ours(job, folder / kind)}
         seconds: dict[str, list[float]] = {name: [] for name in (EXAMPLE, CONTIGUOUS, *ways)}

@@ -41,7 +41,7 @@ SLOW = (
     "data/integrity/test_verify_twin.py", "data/pixels/test_cache.py", "data/sources/test_hub.py",
     "inference/test_bf16.py", "inference/test_evaluate", "inference/test_preprocessing.py", "data/test_vectors.py",
     "results/report/test_page_names.py", "results/report/test_sibling.py", "test_doctor.py", "test_docs.py",
-    "test_notebook.py", "test_release.py",
+    "test_gpu_benchmark.py", "test_notebook.py", "test_release.py",
     "results/test_compare.py", "results/test_signature.py", "results/test_split_by_folders.py",
     "test_as_published.py", "test_cli.py", "test_study_runs.py",
     "search/test_searches.py", "search/test_workers.py", "search/test_networks.py", "search/test_nested.py",
