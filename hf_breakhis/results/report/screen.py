@@ -14,7 +14,7 @@ SHOWN = (
     "of both classes; decisions of pathologists with and without it (a prospective study); and a net benefit at "
     "thresholds that were named before. This run shows none of it."
 )
-NO_SHIFTS = "Not measured: nobody has looked at another stain, focus or file format."
+NO_SHIFTS = "Not measured: `evaluate --shifts all` simulates another stain, focus and file format."
 
 
 def one_screen(summary: Mapping[str, Any], shifts: Mapping[str, Any]) -> list[tuple[str, str]]:
