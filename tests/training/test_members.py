@@ -146,7 +146,10 @@ def test_a_refit_has_members_too(ensemble, recipe, tmp_path):
 def test_the_summary_compares_members_and_ensemble(ensemble, tmp_path):
     run = tmp_path / "ensemble"
     shutil.copytree(ensemble, run)
-    found = summarise(run)["members"]
+    summary = summarise(run)
+    found = summary["members"]
+    (seeds,) = [one["text"] for one in summary["warnings"] if one["kind"] == "seeds"]
+    assert seeds.startswith("This run uses one split seed and one ensemble for each fold.")
     accuracies = []
     for number in range(3):
         tables = [read(run / f"fold-{fold}/member-{number}/predictions.csv") for fold in (0, 1)]

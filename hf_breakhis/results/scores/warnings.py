@@ -48,6 +48,11 @@ ONE_SEED = Caution(
     Kind.SEEDS,
     "This run uses one split seed and one training seed. Use `--repeats` to measure variability across seeds.",
 )
+ONE_SPLIT = Caution(
+    Kind.SEEDS,
+    "This run uses one split seed and one ensemble for each fold. Use `--repeats` to measure variability across "
+    "seeds.",
+)
 GENERATED = Caution(
     Kind.GENERATED,
     "These scores are for a synthetic twin: generated images with the groups and counts of a real data set. They say "
@@ -139,7 +144,9 @@ def warnings(summary: dict[str, Any]) -> list[Caution]:
     found += [Caution(Kind.THIN_FOLDS, text) for text in thin]
     if protocol["split_by"] == "official" and not protocol["covers_all_images_once"]:
         found.append(Caution(Kind.OFFICIAL, _official(protocol.get("never_tested"))))
-    return found if protocol.get("imported") else [*found, ONE_SEED]
+    if protocol.get("imported"):
+        return found
+    return [*found, ONE_SPLIT if "members" in summary else ONE_SEED]
 
 
 def _several_classes(patient: dict[str, Any] | None) -> list[str]:
