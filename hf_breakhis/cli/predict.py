@@ -109,7 +109,7 @@ def predict(
     """Predict images. Exit code 1 if some could not be read. For research, not for diagnosis."""
     from hf_breakhis.data.open_image import ignore_size_warnings
     from hf_breakhis.files import write_whole
-    from hf_breakhis.inference.hub_model import quiet_hub
+    from hf_breakhis.inference.hub_model import fetch_export, quiet_hub
     from hf_breakhis.inference.inputs import find_images
     from hf_breakhis.inference.model import find_model
 
@@ -118,13 +118,17 @@ def predict(
         raise InputError(
             "--metadata and --aggregation need --by patient or --by specimen. Give it, or leave them out."
         )
-    if backend is not Backend.TORCH and not Path(model).expanduser().exists():
+    on_hub = not Path(model).expanduser().exists()
+    if backend in (Backend.FP16, Backend.INT8) and on_hub:
         raise InputError(
             f"--backend {backend} needs an export, and {model} is not on this machine. For a model on the Hub, run "
-            f"`hf download {model} --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR as the model."
+            f"`hf download {model} --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR as the "
+            "model. Or use --backend onnx."
         )
     quiet_hub()
     weights = find_model(model, fold, revision, members=members, tta=tta)
+    if backend is Backend.ONNX and weights.revision is not None:
+        fetch_export(model, weights.revision)
     found = find_images(paths, _say)
     if by is not None:
         from hf_breakhis.inference.worklist import read_groups, with_groups

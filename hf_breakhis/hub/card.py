@@ -66,11 +66,13 @@ class Place:
         repo_id: user/name on the Hub.
         revision: branch of the repository; None for the main one.
         branches: those that hold the models of the run's folds, where all of them go up.
+        parts: a section in Markdown about what else was published of the run.
     """
 
     repo_id: str
     revision: str | None = None
     branches: tuple[str, ...] = ()
+    parts: str = ""
 
 
 def model_card(

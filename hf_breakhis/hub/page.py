@@ -12,11 +12,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NOT_IN_BROWSERS
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
+from hf_breakhis.hub.remote import open_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.model import Weights
@@ -29,13 +31,16 @@ ORT_FILES = {
     "ort-wasm-simd-threaded.wasm": "sha384-vjBJ1z7qrhkTyYsNqKeF6c7N+nOJSU94czEo+tvZcu8G75JparGq9kB+kTnEUNVM",
 }
 SCRIPTS = ("page.js", "header.js")
+CARD = "README.md"  # of a Space
 PAGE = FolderKind(
-    "page", ("index.html", *SCRIPTS, "page.json", "model.onnx", *(f"ort/{name}" for name in ORT_FILES)), "page.json"
+    "page",
+    ("index.html", CARD, *SCRIPTS, "page.json", "model.onnx", *(f"ort/{name}" for name in ORT_FILES)),
+    "page.json",
 )
 MAX_BYTES = 50 * 2**20  # of a file that is looked into at all
 
 
-def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
+def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: str = "") -> Path:
     """Write `index.html`, its scripts and `model.onnx`, and with `ort` the runtime too; return the path of the page.
 
     Args:
@@ -43,6 +48,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         folder: a new or empty folder, or that of an earlier page.
         ort: `dist/` of the npm package onnxruntime-web at `ORT_VERSION`, copied into the folder; absent: the
             visitor's browser takes the runtime from jsdelivr, and refuses it unless its sha384 is the one here.
+        parts: a section in Markdown about what else was published of the run. With it the folder is a static Space.
 
     Raises:
         InputError: the folder holds something else, `ort` is not that version, or the run cannot be described.
@@ -70,10 +76,35 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None) -> Path:
         for name in SCRIPTS:
             write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, content, ort is not None))
+        if parts:
+            markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
+            card = markdown.from_string(card_text("page/README.md.j2"))
+            write_text(beside / CARD, card.render(facts=facts, parts=parts, research_only=RESEARCH_ONLY) + "\n")
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PAGE)
     return folder / "index.html"
+
+
+def claim_page(repo_id: str, private: bool) -> None:
+    """Create the static Space, or see that the one that is there may be written to: before any work is done.
+
+    Raises:
+        InputError: the Hub refuses, or the Space holds something else than this page.
+    """
+    there = open_repo(repo_id, "space", private, sdk="static")
+    strange = sorted(name for name in there if name not in {".gitattributes", *PAGE.names})
+    if strange:
+        raise InputError(f"The Space {repo_id} holds what is of no such page ({few(strange)}); give another name.")
+
+
+def push_page(folder: Path, repo_id: str) -> str:
+    """Upload the page to a static Space and return its address.
+
+    Raises:
+        InputError: the Hub refuses, or the connection breaks.
+    """
+    return push_folder(folder, repo_id, "space", ["ort/*"], "Upload the page and its model")
 
 
 def rules() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from hf_breakhis.hub.evaluations import evaluations_of
 from hf_breakhis.hub.facts import decision_of, public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
+from hf_breakhis.inference.export import export_model
+from hf_breakhis.inference.hub_model import ONNX, ONNX_FILES
 from hf_breakhis.inference.model import Weights, find_model, load_classifier
 from hf_breakhis.results.figures.plots import draw
 from hf_breakhis.results.figures.style import figure_bytes
@@ -29,10 +31,10 @@ from hf_breakhis.run import FIGURES as FIGURES_FOLDER
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 RECORDS = (SUMMARY, DECISION, FOLDS)
 FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magnifications", "patients", "tumor_types")
-FOLDERS = tuple(f"{name}/" for name in (FIGURES_FOLDER, EXAMPLES, EXPLAINED))
+FOLDERS = tuple(f"{name}/" for name in (FIGURES_FOLDER, EXAMPLES, EXPLAINED, ONNX))
 STALE = [f"{folder}*" for folder in FOLDERS]
 FILES = {".gitattributes", "README.md", RECIPE, *MODEL_FILES, *RECORDS}
-_NAMES = (*sorted(FILES), *(f"{folder}*.png" for folder in FOLDERS))
+_NAMES = (*sorted(FILES), *(f"{folder}*.png" for folder in FOLDERS), *(f"{ONNX}/{name}" for name in ONNX_FILES))
 # `--weights all` writes a folder for each branch
 PUBLICATION = FolderKind(
     "publication",
@@ -89,7 +91,11 @@ def _of_run(run: Path, fold: str) -> Weights:
 
 
 def write_publication(
-    weights: Weights, place: Place, folder: Path, evaluations: Sequence[dict[str, Any]] = ()
+    weights: Weights,
+    place: Place,
+    folder: Path,
+    evaluations: Sequence[dict[str, Any]] = (),
+    with_onnx: bool = False,
 ) -> Publication:
     """Write the folder that goes up: weights, processor, card, figures, examples and the records of the run.
 
@@ -98,6 +104,7 @@ def write_publication(
         place: where it is to go up.
         folder: a new or empty folder, or that of an earlier publication.
         evaluations: on other images, of `evaluations_of`; the card shows those of these weights.
+        with_onnx: write `onnx/model.onnx` too.
 
     Raises:
         InputError: the run was not scored, the weights cannot be loaded, or a file tells of this machine or its user.
@@ -113,6 +120,10 @@ def write_publication(
     def fill(beside: Path) -> None:
         with publishable(weights) as public:
             _fill(public, place, beside, own)
+        if with_onnx:
+            # with the augmentation that the recipe beside it names, and `predict` uses
+            augmented = replace(weights, tta=str(weights.require_run().recipe.get("tta", "none")))
+            export_model(augmented, beside / ONNX, score=False)
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PUBLICATION)
@@ -271,16 +282,19 @@ def publications(
     folder: Path,
     revision: str | None = None,
     evaluated: Sequence[Path] = (),
+    parts: str = "",
+    with_onnx: bool = False,
 ) -> Iterator[Publication]:
     """Write and yield what `--weights` names, one after the other.
 
     With `all` these are fold 0 on the main branch, so that the repository's plain name works, then a branch `fold-i`
-    for each fold. `evaluated` are evaluated runs of these weights, which their cards cite.
+    for each fold. `evaluated` are evaluated runs of these weights, which their cards cite. The others are of
+    `write_publication` and `Place`.
     """
     chosen = choose_weights(run, which)
     evaluations = evaluations_of(evaluated, chosen)
     if which != "all":
-        yield write_publication(chosen[0], Place(repo_id, revision), folder, evaluations)
+        yield write_publication(chosen[0], Place(repo_id, revision, parts=parts), folder, evaluations, with_onnx)
         return
     branches = tuple(branch_of(weights) for weights in chosen)
     yield write_publication(chosen[0], Place(repo_id, None, branches), folder / "main", evaluations)

@@ -101,8 +101,8 @@ def told_in_one_line(repo_id: str) -> Iterator[None]:
         ) from error
 
 
-def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
-    """Create a repository, or find it, and return the names of the files in it.
+def open_repo(repo_id: str, repo_type: str, private: bool = False, sdk: str = "gradio") -> list[str]:
+    """Create a repository, or find it, and return the names of the files in it; a new Space has this `sdk`.
 
     Raises:
         InputError: the Hub refuses, or the repository is public and `private` is asked for.
@@ -110,8 +110,8 @@ def open_repo(repo_id: str, repo_type: str, private: bool = False) -> list[str]:
     api = HfApi()
     with told_in_one_line(repo_id):
         # None leaves the choice to the Hub: organisations may have another default than public.
-        sdk = "gradio" if repo_type == "space" else None  # a Space has to have one
-        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=sdk)
+        of_space = sdk if repo_type == "space" else None  # a Space has to have one
+        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=of_space)
         # It says nothing where a repository of someone else is there already.
         api.auth_check(repo_id, repo_type=repo_type, write=True)
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
@@ -141,7 +141,7 @@ def push_folder(
     """
     with told_in_one_line(repo_id):
         _send(folder, repo_id, repo_type, stale, message, revision)
-    place = _address(repo_id, repo_type)
+    place = address(repo_id, repo_type)
     return place if revision is None else f"{place}/tree/{revision}"
 
 
@@ -165,7 +165,7 @@ def propose_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str],
             number = _send(folder, repo_id, repo_type, stale, message, None, create_pr=True)
         else:
             _send(folder, repo_id, repo_type, stale, message, f"refs/pr/{number}")
-    return f"{_address(repo_id, repo_type)}/discussions/{number}"
+    return f"{address(repo_id, repo_type)}/discussions/{number}"
 
 
 def is_up(folder: Path, repo_id: str, repo_type: str, stale: list[str]) -> bool:
@@ -223,7 +223,8 @@ def _last_word(repo_type: str) -> str:
     return f"Describe the {'data' if repo_type == 'dataset' else repo_type}"
 
 
-def _address(repo_id: str, repo_type: str) -> str:
+def address(repo_id: str, repo_type: str) -> str:
+    """Return where a repository is on the Hub."""
     return f"{HfApi().endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
 
 

@@ -32,7 +32,7 @@ SPACE = FolderKind(
 )
 
 
-def write_space(weights: Weights, folder: Path) -> Path:
+def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
     """Write the app: `app.py`, `heatmap.py`, `open_image.py`, `facts.json`, `requirements.txt`, `README.md`, `model/`.
 
     The app does not need this package: the modules that it takes from it are copied.
@@ -40,6 +40,7 @@ def write_space(weights: Weights, folder: Path) -> Path:
     Args:
         weights: of a run; the app tells its scores.
         folder: a new or empty folder, or that of an earlier app.
+        parts: a section in Markdown about what else was published of the run.
 
     Raises:
         InputError: the folder holds something else, or the run cannot be described.
@@ -64,7 +65,10 @@ def write_space(weights: Weights, folder: Path) -> Path:
         write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
         title = f"{' or '.join(facts.labels)}{' (generated images)' if facts.twin else ''}".capitalize()
         card = markdown.from_string(card_text("space/README.md.j2"))
-        write_text(beside / "README.md", card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title) + "\n")
+        write_text(
+            beside / "README.md",
+            card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title, parts=parts) + "\n",
+        )
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, SPACE)

@@ -22,6 +22,8 @@ from hf_breakhis.run import DECISION, FOLDS, RECIPE, SUMMARY
 
 RECORDS = [FOLDS, RECIPE, SUMMARY]  # of a published run: what its model was trained on
 DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", DECISION]
+ONNX = "onnx"  # folder of an export next to the weights
+ONNX_FILES = ("model.onnx", "export.json")  # of it, in a repository
 KINDS = "a run (outputs/c3), a model folder (outputs/c3/fold-0/model) or a Hub id (OWNER/NAME)"
 MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
@@ -72,6 +74,29 @@ def fetch_model(model: str, revision: str | None) -> Path:
         raise InputError(
             f"There is no {model} here, and the Hub cannot be reached for it ({reason}); go online, or give a folder."
         ) from error
+
+
+def fetch_export(model: str, revision: str) -> None:
+    """Fetch the ONNX file of a model that `fetch_model` fetched, into the same folder.
+
+    Args:
+        model: OWNER/NAME.
+        revision: the commit of the model.
+
+    Raises:
+        InputError: the repository has none, or the Hub cannot be reached.
+    """
+    wanted = [f"{ONNX}/{name}" for name in ONNX_FILES]
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"The Hub cannot be reached for the ONNX file of {model} ({reason}); go online.") from error
+    if not all((folder / name).is_file() for name in wanted):
+        raise InputError(
+            f"{model} has no {wanted[0]}. Run `hf download {model} --local-dir DIR`, then `hf-breakhis export DIR`, "
+            "and give DIR as the model. Or leave out --backend."
+        )
 
 
 def require_classifier(folder: Path, called: str) -> None:

@@ -7,6 +7,7 @@ integer weights for each axis, made inside the graph from the size of the image,
 are exact.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,16 @@ _TAIL = """
     pixel_values = Div (centered, deviation)
 }
 """
+
+
+def require_exporter() -> None:
+    """Refuse early where `export` could write nothing.
+
+    Raises:
+        InputError: a package is missing.
+    """
+    if not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
+        raise InputError(MISSING)
 
 
 def _graph(how: Preprocessing) -> str:

@@ -95,7 +95,7 @@ _FOLD_NAMES = (
 FOLD = FolderKind("fold", (*_FOLD_NAMES, *(f"{MEMBER_PREFIX}[0-9]*/{name}" for name in _FOLD_NAMES)))
 _RUN_NAMES = (
     *(*INPUTS, *SCORES, FINISHED, CHECKSUMS, COST, AUDIT, REPORT, ".lock"),
-    *(f"{FIGURES}/*.svg", f"{FIGURES}/*.png", "publish/**"),
+    *(f"{FIGURES}/*.svg", f"{FIGURES}/*.png", "publish/**", "publish-everything/**"),
     *("comparison/comparison.json", "comparison/comparison.html", "comparison/figures/*"),
     *(f"{folder}/{name}" for folder in (f"{FOLD_PREFIX}[0-9]*", REFIT) for name in FOLD.names),
 )

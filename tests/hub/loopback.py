@@ -22,6 +22,7 @@ class Repo:
     """A repository: the files of each commit of each branch, the newest last; titles of pull requests."""
 
     private: bool = False
+    sdk: str | None = None
     branches: dict[str, list[tuple[str, dict[str, bytes]]]] = field(default_factory=lambda: {"main": []})
 
     proposals: dict[int, str] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class LoopbackHub:
         self.home, self.repos, self.refuse, self.log = home, {}, {}, []
         self.times, self.cut, self.large, self.objects = {}, 0, (".safetensors",), {}
         self.tokens = {TOKEN: "user"}
+        self.collections: list[dict] = []  # as the Hub answers them
         handler = type("Bound", (protocol.Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.xet = "http://127.0.0.1:9"  # where nobody listens

@@ -52,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         if parts[:1] == ["api"]:
             kind, name, rest = KINDS.get(parts[1]), "/".join(parts[2:4]), parts[4:]
             action = "_".join(parts[1:3]) if kind is None else rest[0] if rest else "info"
+            if parts[1] == "collections":
+                action, self.slug = "collections", "/".join(parts[2:4])
         else:
             kind = KINDS.get(parts[0], "model")
             parts = parts[1:] if parts[0] in KINDS else parts
@@ -124,8 +126,39 @@ class Handler(BaseHTTPRequestHandler):
         key = (wanted.get("type", "model"), f"{owner}/{wanted['name']}")
         status = 409 if key in self.hub.repos else 200
         self.hub.repos.setdefault(key, self.hub.new_repo(private=wanted.get("visibility") == "private"))
+        self.hub.repos[key].sdk = self.hub.repos[key].sdk or wanted.get("sdk")
         folder = {"dataset": "datasets/", "space": "spaces/"}.get(key[0], "")
         return self.answer({"url": f"{self.hub.url}/{folder}{key[1]}", "name": key[1], "id": "1"}, status)
+
+    def do_collections(self):
+        """List those of an owner, each with its first items; show or create one; add an item to one."""
+        found = [one for one in self.hub.collections if self.slug in ("", one["slug"])]
+        if self.command == "GET" and not self.slug:
+            owned = [one for one in found if [one["owner"]["name"]] == self.query.get("owner")]
+            return self.answer(
+                [{k: v for k, v in one.items() if k != "position"} | {"items": one["items"][:1]} for one in owned]
+            )
+        if self.slug and not found:
+            return self.fail(404, "no such collection")
+        if self.command == "GET":
+            return self.answer(found[0])
+        wanted = json.loads(self.body)
+        if self.user is None or wanted.get("namespace", self.user) != self.user:
+            return self.fail(403, "Forbidden: the collection belongs to someone else")
+        if not self.slug:
+            number = len(self.hub.collections)
+            made = {
+                "slug": f"{self.user}/{wanted['title'].lower().replace(' ', '-')}-{number:024x}", "items": [],
+                "title": wanted["title"], "owner": {"name": self.user, "type": "user"}, "lastUpdated": WHEN,
+                "position": number, "private": wanted["private"], "theme": "green", "upvotes": 0,
+            }  # fmt: skip
+            self.hub.collections.append(made)
+            return self.answer(made)
+        items = found[0]["items"]
+        if any((item["id"], item["type"]) == (wanted["item"]["id"], wanted["item"]["type"]) for item in items):
+            return self.fail(409, "already there")
+        items.append({**wanted["item"], "_id": f"{len(items):024x}", "position": len(items)})
+        return self.answer(found[0])
 
     # Of a repository
 

@@ -111,6 +111,17 @@ def test_no_name_of_a_private_source_is_in_the_page_or_the_export(private, tmp_p
     assert holding(tmp_path, PRIVATE) == []
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as above
+def test_no_name_of_a_private_source_is_in_any_part_of_everything(private, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    asked = ["publish", str(private), "--repo_id", "user/model", "--everything", "--dry_run"]
+    assert main([*asked, "--folder", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "app", "page"}  # no images
+    assert {"model/onnx/model.onnx", "page/index.html", "app/facts.json"} <= set(holding(tmp_path, "healthy"))
+    assert holding(tmp_path, PRIVATE) == []
+
+
 def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_path, capsys):
     table = json.loads((private / NAMES).read_text())
     rows = rows_of(published / "model" / "folds.csv")

@@ -76,11 +76,21 @@ def test_a_model_folder_without_an_export_says_what_works(write_model, twin, bac
     assert command.format(folder=folder) in capsys.readouterr().err
 
 
-def test_a_model_on_the_hub_is_exported_after_downloading(twin, capsys, monkeypatch):
+@pytest.mark.parametrize("backend", ["fp16", "int8"])
+def test_other_exports_of_a_model_on_the_hub_are_written_after_downloading(backend, twin, capsys, monkeypatch):
     monkeypatch.setattr("hf_breakhis.inference.hub_model.snapshot_download", None)  # the Hub is not asked
-    assert main(["predict", "user/model", str(twin), "--backend", "onnx"]) == 2
+    assert main(["predict", "user/model", str(twin), "--backend", backend]) == 2
     error = capsys.readouterr().err
     assert "run `hf download user/model --local-dir DIR`, then `hf-breakhis export DIR`, and give DIR" in error
+    assert error.count("\n") == 1
+
+
+def test_a_model_on_the_hub_without_an_onnx_file_says_what_works(write_model, twin, capsys, monkeypatch):
+    folder = write_model()
+    monkeypatch.setattr("hf_breakhis.inference.hub_model.snapshot_download", lambda *given, **named: folder)
+    assert main(["predict", "user/model", str(twin), "--backend", "onnx"]) == 2
+    error = capsys.readouterr().err
+    assert "user/model has no onnx/model.onnx. Run `hf download user/model --local-dir DIR`" in error
     assert error.count("\n") == 1
 
 

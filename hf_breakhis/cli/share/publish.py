@@ -29,6 +29,16 @@ def publish(
         list[Path] | None,
         typer.Option(help="Evaluated run of these weights, which the card cites; may be given several times."),
     ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--everything",
+            help="Upload also an ONNX file, an app, a page and, of a twin, the images, linked in a collection.",
+        ),
+    ] = False,
+    collection: Annotated[
+        str | None, typer.Option(help="With --everything: title of the collection. Default: NAME.")
+    ] = None,
     token: Annotated[
         str | None, typer.Option(help="Access token. Default: HF_TOKEN, or that of `hf auth login`.")
     ] = None,
@@ -37,6 +47,7 @@ def publish(
     ] = None,
 ) -> None:
     """Upload the model of a fold with a model card that reports how it was evaluated. No training."""
+    from hf_breakhis.hub.collection import require_title
     from hf_breakhis.hub.remote import require_login, require_repo_id, using_token
 
     require_repo_id(repo_id)
@@ -49,6 +60,14 @@ def publish(
         raise InputError("--weights all creates one branch per fold. Remove --revision and --create_pr.")
     if create_pr and revision:
         raise InputError("--create_pr creates its own branch. Remove --revision.")
+    if everything and (weights == "all" or revision or create_pr):
+        raise InputError(
+            "--everything is of one model on the main branch. Remove --weights all, --revision, --create_pr."
+        )
+    if collection is not None:
+        if not everything:
+            raise InputError("--collection needs --everything. Add it, or remove --collection.")
+        collection = require_title(collection)
 
     from hf_breakhis.hub.privacy import RENAMED, are_names_public
     from hf_breakhis.hub.publish import branch_of, choose_weights, claim_model, propose, publications, push
@@ -58,6 +77,16 @@ def publish(
     chosen = choose_weights(run, weights)
     if not dry_run:
         require_login()
+    if everything:
+        from hf_breakhis.hub.everything import FOLDER, Target, publish_everything
+
+        target = Target(repo_id, private, collection, commit_message)
+        for line in publish_everything(run, weights, target, folder or run / FOLDER, evaluated or (), dry_run):
+            typer.echo(line)
+        if not are_names_public(Run(run)):
+            typer.echo(RENAMED)
+        return
+    if not dry_run:
         claim_model(repo_id, private, [branch_of(one) for one in chosen] if weights == "all" else [revision or ""])
     for publication in publications(run, repo_id, weights, folder or run / "publish", revision, evaluated or ()):
         for name, size in publication.files:
