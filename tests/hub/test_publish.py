@@ -166,7 +166,7 @@ def test_every_fold_gets_a_branch_and_the_plain_name_is_fold_0(hub, trained_run,
         model = trained_run / f"fold-{fold}" / "model"
         assert files["model.safetensors"] == (model / "model.safetensors").read_bytes()
         card = ModelCard(files["README.md"].decode())
-        assert all(f"/resolve/{branch}/examples/" in entry["src"] for entry in card.data.widget)
+        assert all(entry["src"].startswith("examples/") for entry in card.data.widget)
         assert "`fold-1`" in card.text
         (lines,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
         assert ('revision="' in lines) == (branch != "main")
@@ -185,7 +185,7 @@ def test_the_card_of_one_branch_names_it(trained_run, tmp_path):
     card = ModelCard.load(publication.folder / "README.md")
     assert 'revision="try/1")' in card.text
     assert "The branches" not in card.text
-    assert all("/resolve/try%2F1/examples/" in entry["src"] for entry in card.data.widget)
+    assert all(entry["src"].startswith("examples/") for entry in card.data.widget)
 
 
 def test_a_pull_request_leaves_the_main_branch_alone_and_is_renewed(at_loopback, ready, trained_run, tmp_path):
