@@ -126,9 +126,9 @@ def run_search(searched: Searched, options: Options, helpers: AbstractContextMan
     about = {name: described[name] for name in DATA_FIELDS}
     if recipe.data.features:
         about["vectors_sha256"] = read_vectors(recipe.data.features).sha256
-    if options.storage is not None:
-        open_storage(folder, options.storage)
-    with preparing(folder):
+    with preparing(folder):  # also since processes that create the tables of a database at once fail
+        if options.storage is not None:
+            open_storage(folder, options.storage)
         name = _write_plan(folder, searched, recipe, options, about, classes)
     table = dataset.remove_columns("image").to_pandas()
     if recipe.data.split_by != "image":
@@ -185,7 +185,7 @@ def _require_search(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Give another --output_dir.")
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in names if name not in (LOCKS, WORK, LOGS)]
+    others = [name for name in names if name not in (LOCKS, WORK, LOGS) and not name.endswith(".part")]
     if others and PLAN not in names:
         raise InputError(f"{folder} contains {', '.join(others[:3])} and no {PLAN}. Give another --output_dir.")
 
