@@ -70,9 +70,9 @@ def installed(wheel, tmp_path_factory):
 
 def test_the_installed_package_is_that_of_the_wheel(installed):
     code = "import hf_breakhis; print(hf_breakhis.__file__)"
-    done = subprocess.run(
-        [installed.python, "-c", code], cwd=installed.work, capture_output=True, text=True, check=True
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [installed.python, "-c", code]
+    done = subprocess.run(command, cwd=installed.work, capture_output=True, text=True, check=True, env=environment)
     assert Path(done.stdout.strip()).is_relative_to(installed.packages)
 
 
