@@ -38,7 +38,7 @@ def test_versions_that_were_tested_are_requirements_and_not_below_them():
 
 
 def test_extras_are_those_of_the_package():
-    named = set(PROJECT["optional-dependencies"]) - {"dev", "browser"}
+    named = set(PROJECT["optional-dependencies"]) - {"dev", "docs", "browser"}
     assert set(doctor.EXTRAS) == named
 
 

@@ -174,11 +174,23 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
     return _written(run, summary)
 
 
+def _last_decision(run: Run, choices: Choices) -> dict[str, Any]:
+    """Return decision.json, whose choices are kept; a rule that the user names replaces a damaged file."""
+    if not (run.folder / DECISION).exists():
+        return {}
+    try:
+        return run.decision
+    except InputError:
+        if choices.rule is None:
+            raise
+        return {}
+
+
 def _decisions(
     run: Run, test: pd.DataFrame, decision: dict[str, Any], rule: Rule, choices: Choices, about: Estimand
 ) -> dict[str, Any]:
     """Return what decisions are worth, and add to `decision` what `predict` needs of them."""
-    kept = run.decision if (run.folder / DECISION).exists() else {}
+    kept = _last_decision(run, choices)
     prevalences = choices.prevalences or tuple(kept.get("prevalences") or STATED)
     decisions = describe_decisions(test, decision, rule, prevalences, about) | {"zones": None}
     if decision["threshold"] is None:

@@ -28,7 +28,9 @@ TESTED = {
     "pillow": "13.0.0", "matplotlib": "3.11.2",
 }  # fmt: skip
 # What `pip install "hf-breakhis[NAME]"` adds, by the module that shows whether it is there.
-EXTRAS = {"fast": "kornia_rs", "onnx": "onnxruntime", "timm": "timm", "h5": "h5py", "space": "gradio"}
+EXTRAS = {
+    "fast": "kornia_rs", "onnx": "onnxruntime", "timm": "timm", "h5": "h5py", "space": "gradio", "search": "optuna",
+}  # fmt: skip
 SMALL_SHM = 2**30  # of /dev/shm; Docker gives 64 MB, and data loading processes pass batches through it
 TIMEOUT = 5.0
 

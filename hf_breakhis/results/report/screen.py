@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hf_breakhis.results.formatting import interval, score, signed
+from hf_breakhis.results.formatting import interval, rate_name, score, signed
 from hf_breakhis.results.shifts import worst_row
 
+RATES = ("sensitivity", "specificity")
 STUDY = (
     "Methods: how image classifiers are trained, scored and misjudged. Not for diagnosis, second opinion or triage."
 )
@@ -51,8 +52,9 @@ def _operating_point(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -
     parts = []
     for name, level in _levels(decisions):
         first = level["per_thousand"][0]
+        rates = [f"{rate_name(key, key, summary['classes'])} {_rate(level[key])}" for key in RATES]
         parts.append(
-            f"By {name}: sensitivity {_rate(level['sensitivity'])}, specificity {_rate(level['specificity'])}; if "
+            f"By {name}: {', '.join(rates)}; if "
             f"{100 * first['prevalence']:g} % of 1,000 {name}s are {summary['classes'][1]}, "
             f"{score(first['missed']['value'], 1)} missed and {score(first['false_alarms']['value'], 0)} false alarms."
         )

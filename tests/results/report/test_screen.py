@@ -16,7 +16,7 @@ def test_a_run_states_everything_with_its_numbers(write_run, tmp_path):
     assert list(rows) == ["May be used to study", "Operating point", "Net benefit", "Zones", "Shifts",
                           "To be shown before anyone decides with it"]  # fmt: skip
     patient = summary["decisions"]["patient"]
-    assert f"By patient: sensitivity {patient['sensitivity']['value']:.3f}" in rows["Operating point"]
+    assert f"By patient: sensitivity (malignant) {patient['sensitivity']['value']:.3f}" in rows["Operating point"]
     assert "if 2 % of 1,000 patients are malignant" in rows["Operating point"]
     assert "For an error of at most 20 % of the specimens of each class." in rows["Zones"]
     assert "Cross-fitted:" in rows["Zones"]
