@@ -137,14 +137,14 @@ def export(
     """Write BreakHis as Parquet with the original PNG files, groups, folds and a data card."""
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.folders import require_replaceable
-    from hf_breakhis.hub.dataset_export import EXPORT, claim_repo, export_images, push_export
+    from hf_breakhis.hub.dataset_export import EXPORT, claim_dataset, export_images, push_export
     from hf_breakhis.hub.remote import require_target
 
     require_target(push_to_hub, private)
     require_replaceable(folder, EXPORT)
     images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
     if push_to_hub is not None:
-        claim_repo(push_to_hub, private)
+        claim_dataset(push_to_hub, private)
     written = export_images(images, folder, push_to_hub)
     files = f"{len(written.files)} file{'s' * (len(written.files) > 1)}"
     typer.echo(f"export: {folder} ({written.num_images:,} images, {files}, {written.num_bytes / 1e6:,.1f} MB)")

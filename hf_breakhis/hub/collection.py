@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import Collection, HfApi
 
 from hf_breakhis.files import InputError
-from hf_breakhis.hub.remote import told_in_one_line
+from hf_breakhis.hub.remote import hub_errors_in_one_line
 
 MAX_TITLE = 59  # the Hub takes fewer than 60 characters
 
@@ -34,7 +34,7 @@ def open_collection(title: str, owner: str, private: bool) -> Collection:
         InputError: the Hub refuses, or the connection breaks.
     """
     api = HfApi()
-    with told_in_one_line(f"the collection {title}"):
+    with hub_errors_in_one_line(f"the collection {title}"):
         for found in api.list_collections(owner=owner):
             if found.title == title:
                 return api.get_collection(found.slug)  # a list has only the first items of each
@@ -48,7 +48,7 @@ def add_to_collection(collection: Collection, repos: Iterable[tuple[str, str]]) 
         InputError: the Hub refuses, or the connection breaks.
     """
     there = {(item.item_type, item.item_id) for item in collection.items}
-    with told_in_one_line(f"the collection {collection.title}"):
+    with hub_errors_in_one_line(f"the collection {collection.title}"):
         for repo_type, repo_id in repos:
             kind: Any = repo_type
             if (kind, repo_id) not in there:

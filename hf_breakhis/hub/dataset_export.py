@@ -20,7 +20,7 @@ from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, SPECIMEN_FOLDS, offic
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
-from hf_breakhis.hub.remote import open_repo, push_folder
+from hf_breakhis.hub.remote import claim_repo, push_folder
 
 FORMAT = 1  # raised whenever the same images would be exported otherwise
 ABOUT = "export.json"
@@ -195,17 +195,9 @@ def _open(path: Path) -> pq.ParquetWriter:
     )
 
 
-def claim_repo(repo_id: str, private: bool) -> None:
-    """Create the repository, or see that the one that is there may be written to: before any work is done.
-
-    Raises:
-        InputError: the Hub refuses, or the repository holds something else than an export.
-    """
-    strange = sorted(name for name in open_repo(repo_id, "dataset", private) if not is_of_export(name))
-    if strange:
-        raise InputError(
-            f"The data set {repo_id} on the Hub holds what is of no export ({few(strange)}); give another name."
-        )
+def claim_dataset(repo_id: str, private: bool) -> None:
+    """Create the repository, or check that an existing one may be written to; see `claim_repo`."""
+    claim_repo(repo_id, "dataset", private, is_of_export, "an export of this package")
 
 
 def push_export(export: Export, repo_id: str) -> str:

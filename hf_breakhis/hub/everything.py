@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.hub.collection import MAX_TITLE, add_to_collection, open_collection
-from hf_breakhis.hub.dataset_export import claim_repo, export_images, push_export
+from hf_breakhis.hub.dataset_export import claim_dataset, export_images, push_export
 from hf_breakhis.hub.page import claim_page, push_page, write_page
 from hf_breakhis.hub.publish import choose_weights, claim_model, publications, push
 from hf_breakhis.hub.remote import address, require_repo_id
@@ -100,7 +100,7 @@ def publish_everything(
         claim_space(repos[APP][1], target.private)
         claim_page(repos[PAGE][1], target.private)
         if IMAGES in repos:
-            claim_repo(repos[IMAGES][1], target.private)
+            claim_dataset(repos[IMAGES][1], target.private)
         collection = open_collection(target.title, target.repo_id.split("/")[0], target.private)
     where = None if collection is None else collection.url
     text = {name: links(repos, name, where) for name in repos}

@@ -12,13 +12,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NOT_IN_BROWSERS
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
-from hf_breakhis.hub.remote import open_repo, push_folder
+from hf_breakhis.hub.remote import claim_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.model import Weights
@@ -87,15 +86,9 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: s
 
 
 def claim_page(repo_id: str, private: bool) -> None:
-    """Create the static Space, or see that the one that is there may be written to: before any work is done.
-
-    Raises:
-        InputError: the Hub refuses, or the Space holds something else than this page.
-    """
-    there = open_repo(repo_id, "space", private, sdk="static")
-    strange = sorted(name for name in there if name not in {".gitattributes", *PAGE.names})
-    if strange:
-        raise InputError(f"The Space {repo_id} holds what is of no such page ({few(strange)}); give another name.")
+    """Create the static Space, or check that an existing one may be written to; see `claim_repo`."""
+    names = {".gitattributes", *PAGE.names}
+    claim_repo(repo_id, "space", private, names.__contains__, "a page of a run", sdk="static")
 
 
 def push_page(folder: Path, repo_id: str) -> str:

@@ -6,8 +6,8 @@ from hf_breakhis.hub.templates import card_text
 from hf_breakhis.recipe import load_recipe
 from hf_breakhis.results.paper import default_fields, paper_recipe_of
 
-# How the images are divided: the classifier is the paper's still, and the words name the difference.
-TOLD = ("split_by", "stratify", "reserve_size", "carry_over")
+# How the images are divided. The classifier is still that of the paper, and the text names the difference.
+OF_SPLIT = ("split_by", "stratify", "reserve_size", "carry_over")
 
 
 def paper_words(recipe: dict[str, Any]) -> str:
@@ -22,7 +22,7 @@ def paper_words(recipe: dict[str, Any]) -> str:
     stated = default_fields() | load_recipe(name)
     changed = [
         f"`{field}` is {_shown(recipe.get(field))} instead of {_shown(stated[field])}"
-        for field in TOLD
+        for field in OF_SPLIT
         if recipe.get(field) != stated[field]
     ]
     words = card_text(f"{name}.md").rstrip()

@@ -10,7 +10,6 @@ import yaml
 from huggingface_hub import HfApi
 from transformers import AutoImageProcessor, pipeline
 
-from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json, write_text
@@ -19,7 +18,7 @@ from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.evaluations import evaluations_of
 from hf_breakhis.hub.facts import decision_of, public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
-from hf_breakhis.hub.remote import open_repo, propose_folder, push_folder, told_in_one_line
+from hf_breakhis.hub.remote import claim_repo, hub_errors_in_one_line, propose_folder, push_folder
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.hub_model import ONNX, ONNX_FILES
 from hf_breakhis.inference.model import Weights, find_model, load_classifier
@@ -121,7 +120,7 @@ def write_publication(
         with publishable(weights) as public:
             _fill(public, place, beside, own)
         if with_onnx:
-            # with the augmentation that the recipe beside it names, and `predict` uses
+            # `predict` reads test-time augmentation from the recipe in the same repository
             augmented = replace(weights, tta=str(weights.require_run().recipe.get("tta", "none")))
             export_model(augmented, beside / ONNX, score=False)
         require_impersonal(beside, weights.require_run())
@@ -224,16 +223,9 @@ def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
 
 
 def claim_model(repo_id: str, private: bool, revisions: list[str]) -> None:
-    """Create the repository and its branches, or see that the one that is there may be written to: before any work.
-
-    Raises:
-        InputError: the Hub refuses, or the repository holds something else than a run's model.
-    """
-    there = open_repo(repo_id, "model", private)
-    strange = sorted(name for name in there if name not in FILES and not name.startswith(FOLDERS))
-    if strange:
-        raise InputError(f"The model {repo_id} holds what is of no such run ({few(strange)}); give another name.")
-    with told_in_one_line(repo_id):
+    """Create the repository and its branches, or check that existing ones may be written to; see `claim_repo`."""
+    claim_repo(repo_id, "model", private, lambda name: name in FILES or name.startswith(FOLDERS), "the model of a run")
+    with hub_errors_in_one_line(repo_id):
         for revision in filter(None, revisions):
             HfApi().create_branch(repo_id, branch=revision, exist_ok=True)
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, RepoFile, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from hf_breakhis.data.images import few
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.hub_model import quiet_hub
 
@@ -61,6 +62,9 @@ def require_target(repo_id: str | None, private: bool) -> None:
         raise InputError("--private needs --push_to_hub USER/NAME. Add it, or remove --private.")
 
 
+NAMES = {"dataset": "data set", "model": "model", "space": "Space"}
+
+
 @contextmanager
 def using_token(token: str | None) -> Iterator[None]:
     """Use this token within the block, in place of that of HF_TOKEN or of `hf auth login`; None changes nothing."""
@@ -78,7 +82,7 @@ def using_token(token: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def told_in_one_line(repo_id: str) -> Iterator[None]:
+def hub_errors_in_one_line(repo_id: str) -> Iterator[None]:
     """Turn what the Hub refuses within the block into one line.
 
     Raises:
@@ -108,7 +112,7 @@ def open_repo(repo_id: str, repo_type: str, private: bool = False, sdk: str = "g
         InputError: the Hub refuses, or the repository is public and `private` is asked for.
     """
     api = HfApi()
-    with told_in_one_line(repo_id):
+    with hub_errors_in_one_line(repo_id):
         # None leaves the choice to the Hub: organisations may have another default than public.
         of_space = sdk if repo_type == "space" else None  # a Space has to have one
         api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=of_space)
@@ -119,6 +123,30 @@ def open_repo(repo_id: str, repo_type: str, private: bool = False, sdk: str = "g
                 f"{repo_id} is there already and public; make it private on the Hub, or go without --private."
             )
         return api.list_repo_files(repo_id, repo_type=repo_type)
+
+
+def claim_repo(
+    repo_id: str, repo_type: str, private: bool, is_own: Callable[[str], bool], what: str, sdk: str = "gradio"
+) -> None:
+    """Create a repository, or check that an existing one may be written to, before any work is done.
+
+    Args:
+        repo_id: user/name.
+        repo_type: "dataset", "model" or "space".
+        private: of a new repository.
+        is_own: whether a file name is one that this package writes into such a repository.
+        what: the content in words, for the message: "a model of a run".
+        sdk: of a new Space.
+
+    Raises:
+        InputError: the Hub refuses, or the repository contains other files.
+    """
+    other = sorted(name for name in open_repo(repo_id, repo_type, private, sdk) if not is_own(name))
+    if other:
+        raise InputError(
+            f"The {NAMES[repo_type]} {repo_id} on the Hub contains files that do not belong to {what} ({few(other)}). "
+            "Give another name."
+        )
 
 
 def push_folder(
@@ -139,7 +167,7 @@ def push_folder(
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    with told_in_one_line(repo_id):
+    with hub_errors_in_one_line(repo_id):
         _send(folder, repo_id, repo_type, stale, message, revision)
     place = address(repo_id, repo_type)
     return place if revision is None else f"{place}/tree/{revision}"
@@ -157,7 +185,7 @@ def propose_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str],
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    with told_in_one_line(repo_id):
+    with hub_errors_in_one_line(repo_id):
         if is_up(folder, repo_id, repo_type, stale):
             return None
         number = _open_proposal(repo_id, repo_type, (message, _last_word(repo_type)))

@@ -9,12 +9,11 @@ from pathlib import Path
 import jinja2
 
 from hf_breakhis.data import open_image
-from hf_breakhis.data.images import few
-from hf_breakhis.files import InputError, write_json, write_text
+from hf_breakhis.files import write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
-from hf_breakhis.hub.remote import open_repo, push_folder
+from hf_breakhis.hub.remote import claim_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference import heatmap
 from hf_breakhis.inference.model import Weights, load_classifier
@@ -76,15 +75,8 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
 
 
 def claim_space(repo_id: str, private: bool) -> None:
-    """Create the Space, or see that the one that is there may be written to: before any work is done.
-
-    Raises:
-        InputError: the Hub refuses, or the Space holds something else than this app.
-    """
-    there = open_repo(repo_id, "space", private)
-    strange = sorted(name for name in there if name not in FILES and not name.startswith("model/"))
-    if strange:
-        raise InputError(f"The Space {repo_id} holds what is of no such app ({few(strange)}); give another name.")
+    """Create the Space, or check that an existing one may be written to; see `claim_repo`."""
+    claim_repo(repo_id, "space", private, lambda name: name in FILES or name.startswith("model/"), "an app of a run")
 
 
 def push_space(folder: Path, repo_id: str) -> str:

@@ -14,7 +14,7 @@ from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 from hf_breakhis.hub import dataset_export as parquet
 from hf_breakhis.hub import remote
-from hf_breakhis.hub.dataset_export import claim_repo, export_images, push_export
+from hf_breakhis.hub.dataset_export import claim_dataset, export_images, push_export
 
 NAME = "user/breakhis"
 PULL = """
@@ -93,7 +93,7 @@ def test_images_of_a_pushed_data_set_are_scored_as_their_files_are(
 
 
 def test_the_card_comes_last(at_loopback, exported):
-    claim_repo(NAME, private=False)
+    claim_dataset(NAME, private=False)
     push_export(exported, NAME)
     before, last = at_loopback.repos["dataset", NAME].commits[-2:]
     assert "README.md" not in before[1]
@@ -102,7 +102,7 @@ def test_the_card_comes_last(at_loopback, exported):
 
 def test_pushing_twice_changes_nothing(at_loopback, exported):
     for _ in range(2):
-        claim_repo(NAME, private=False)
+        claim_dataset(NAME, private=False)
         push_export(exported, NAME)
     repo = at_loopback.repos["dataset", NAME]
     assert len({str(sorted(files.items())) for _, files in repo.commits}) == 3  # none, data, data and card
@@ -110,7 +110,7 @@ def test_pushing_twice_changes_nothing(at_loopback, exported):
 
 
 def test_files_of_an_earlier_export_go(at_loopback, exported, small_breakhis, data_args, monkeypatch):
-    claim_repo(NAME, private=False)
+    claim_dataset(NAME, private=False)
     push_export(exported, NAME)
     monkeypatch.setattr(parquet, "SHARD_BYTES", 1)
     monkeypatch.setattr(parquet, "GROUP_BYTES", 50_000)
@@ -121,7 +121,7 @@ def test_files_of_an_earlier_export_go(at_loopback, exported, small_breakhis, da
 
 
 def test_a_refused_commit_leaves_the_repository_as_it_was_and_the_next_push_finishes(at_loopback, exported):
-    claim_repo(NAME, private=False)
+    claim_dataset(NAME, private=False)
     at_loopback.refuse["commit"] = 403
     assert f"writing to {NAME} is refused (403)" in refusal(push_export, exported, NAME)
     assert at_loopback.repos["dataset", NAME].files == {}
@@ -131,22 +131,25 @@ def test_a_refused_commit_leaves_the_repository_as_it_was_and_the_next_push_fini
 
 
 def test_a_repository_with_something_else_is_left_alone(at_loopback, exported):
-    claim_repo(NAME, private=False)
+    claim_dataset(NAME, private=False)
     at_loopback.repos["dataset", NAME].commit({"train.csv": b"1", "README.md": b"mine"})
-    said = refusal(claim_repo, NAME, False)
-    assert said == f"The data set {NAME} on the Hub holds what is of no export (train.csv); give another name."
+    said = refusal(claim_dataset, NAME, False)
+    assert said == (
+        f"The data set {NAME} on the Hub contains files that do not belong to an export of this package (train.csv). "
+        "Give another name."
+    )
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(at_loopback):
-    claim_repo(NAME, private=False)
-    assert "is there already and public" in refusal(claim_repo, NAME, True)
+    claim_dataset(NAME, private=False)
+    assert "is there already and public" in refusal(claim_dataset, NAME, True)
 
 
 @pytest.mark.parametrize("there", [False, True])
 def test_a_name_of_someone_else_is_refused(at_loopback, there):
     if there:
         at_loopback.repos["dataset", "somebody/breakhis"] = type(at_loopback).new_repo()
-    said = refusal(claim_repo, "somebody/breakhis", False)
+    said = refusal(claim_dataset, "somebody/breakhis", False)
     assert "writing to somebody/breakhis is refused (403); the name belongs to someone else" in said
 
 
@@ -161,12 +164,12 @@ def test_a_name_of_someone_else_is_refused(at_loopback, there):
 )
 def test_what_the_hub_refuses_is_one_line(at_loopback, status, line):
     at_loopback.refuse["repos_create"] = status
-    assert line in refusal(claim_repo, NAME, False)
+    assert line in refusal(claim_dataset, NAME, False)
 
 
 def test_a_hub_that_is_not_there_is_one_line(at_loopback):
     at_loopback.close()
-    assert "The connection to the Hub failed" in refusal(claim_repo, NAME, False)
+    assert "The connection to the Hub failed" in refusal(claim_dataset, NAME, False)
 
 
 def test_offline_is_one_line(at_loopback, monkeypatch):
@@ -174,4 +177,4 @@ def test_offline_is_one_line(at_loopback, monkeypatch):
         raise remote.OfflineModeIsEnabled("offline")
 
     monkeypatch.setattr(HfApi, "create_repo", offline)
-    assert "HF_HUB_OFFLINE is set" in refusal(claim_repo, NAME, False)
+    assert "HF_HUB_OFFLINE is set" in refusal(claim_dataset, NAME, False)

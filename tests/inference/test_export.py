@@ -116,7 +116,7 @@ def test_a_model_alone_is_exported_without_scores(run, tmp_path):
         (["{model}", "--int8"], "Give a run and the number of a fold"),
     ],
 )
-def test_what_cannot_be_exported_is_told_in_one_line(run, arguments, said, tmp_path, capsys):
+def test_what_cannot_be_exported_is_hub_errors_in_one_line(run, arguments, said, tmp_path, capsys):
     model = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
     assert main(["export", *(argument.format(run=run, model=model) for argument in arguments)]) == 2
     told = capsys.readouterr().err

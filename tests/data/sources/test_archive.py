@@ -186,7 +186,7 @@ def test_a_failed_reading_leaves_nothing_that_is_taken_for_whole(pack, data_args
     assert "is cut short or damaged" in refusal(args)
 
 
-def test_a_full_disk_is_told_in_one_line(pack, data_args, monkeypatch):
+def test_a_full_disk_is_hub_errors_in_one_line(pack, data_args, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 

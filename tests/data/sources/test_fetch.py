@@ -255,7 +255,7 @@ def test_a_redirect_is_followed_though_not_to_a_file(server, path):
     assert fetch(server(answer(302, Location=server(serve()).url)).url, path, check).read_bytes() == CONTENT
 
 
-def test_no_server_is_told_in_one_line(path):
+def test_no_server_is_hub_errors_in_one_line(path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/x.tar.gz"
