@@ -4,6 +4,7 @@ import importlib.metadata
 import tomllib
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -11,7 +12,7 @@ from packaging.requirements import Requirement
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.cli import main
 from hf_breakhis.cli.help import doctor
-from hf_breakhis.cli.help.estimate import estimate
+from hf_breakhis.cli.help.estimate import Cost, estimate
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.recipe import build_recipe
 
@@ -89,13 +90,25 @@ def test_little_shared_memory_is_noted(monkeypatch, free, state):
     assert lines_of(doctor.check_memory)["shared"].state == state
 
 
+@pytest.mark.parametrize(("load", "noted"), [(0.0, False), (100.0, True)])
+def test_an_estimate_on_a_busy_machine_is_called_too_high(monkeypatch, load, noted):
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr("hf_breakhis.cli.help.estimate.estimate", lambda *_: Cost(100.0, 60.0, 10**9, 6000))
+    recipe = SimpleNamespace(
+        data=SimpleNamespace(features=[]), training=SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    )
+    lines = list(doctor.check_cost(recipe, SimpleNamespace(dataset=None)))
+    assert any("too high" in line.text for line in lines) is noted
+    assert "about 60 seconds: 6,000 images at 100 per second" in "\n".join(line.text for line in lines)
+
+
 def test_a_recipe_has_images_pixels_memory_and_time(run_fields, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", [])
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("\n".join(f"{name}: {value}" for name, value in run_fields.items()))
     assert main(["doctor", str(recipe), "--output_dir", str(tmp_path / "run")]) == 0
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
-    assert list(rows) == ["images", "pixels", "memory", "time"]
+    assert list(rows) == ["images", "pixels", "memory", "time"]  # a dict keeps one line for each
     assert not (tmp_path / "run").exists()
 
 

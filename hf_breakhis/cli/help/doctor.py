@@ -33,6 +33,7 @@ EXTRAS = {
 }  # fmt: skip
 SMALL_SHM = 2**30  # of /dev/shm; Docker gives 64 MB, and data loading processes pass batches through it
 TIMEOUT = 5.0
+BUSY = 0.25  # share of the cores that others may use before an estimate is called too high
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,7 @@ def check_cost(recipe: Any, images: Any) -> Iterator[Line]:
     if recipe.data.features:
         yield Line(OK, "time", "not estimated; a head on feature vectors takes seconds per fold")
         return
+    busy = busy_share()  # before this process adds its own
     try:
         with restored_settings():
             logging.set_verbosity_error()
@@ -249,6 +251,15 @@ def check_cost(recipe: Any, images: Any) -> Iterator[Line]:
     yield Line(NOTE if not on_gpu and free is not None and cost.memory > free else OK, "memory", text)
     speed = f"{cost.images:,} images at {cost.images_per_second:.0f} per second"
     yield Line(OK, "time", f"about {duration(cost.seconds)}: {speed}, in one process, without decoding")
+    if busy is not None and busy > BUSY:
+        yield Line(
+            NOTE, "time", f"other programs use {100 * busy:.0f} % of the cores now, so the estimate is too high"
+        )
+
+
+def busy_share() -> float | None:
+    """Return the load of the last minute per core; None where the system does not say."""
+    return None if not hasattr(os, "getloadavg") else min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def memory_of_machine() -> tuple[int | None, int | None]:
