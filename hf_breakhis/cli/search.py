@@ -1,7 +1,5 @@
 """`hf-breakhis search`: nested search of the fields of a recipe."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_breakhis.cli.jobs import start_job
 from hf_breakhis.files import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def search(
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(
-            "The search needs a package that is not installed. Install it: pip install 'hf_breakhis[search]'."
+            "The search needs a package that is not installed. Install it: pip install 'hf-breakhis[search]'."
         ) from error
     from hf_breakhis.search.start import Options, run_search
     from hf_breakhis.training.stopping import StoppedError
@@ -99,19 +98,8 @@ def _helpers(words: list[str], folder: Path, number: int) -> Iterator[None]:
     """Let other processes train trials of the same search, and end with them; their output is in `.logs/`."""
     from hf_breakhis.search.start import LOGS
 
-    environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (number + 1))))
-    command = [sys.executable, "-m", "hf_breakhis", "search", *words]
-    helpers = []
-    for one in range(number):
-        log = folder / LOGS / f"process-{one + 1}.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as stream:
-            helpers.append(
-                subprocess.Popen(  # noqa: S603 (this program)
-                    command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
-                )
-            )
+    logs = [folder / LOGS / f"process-{one + 1}.txt" for one in range(number)]
+    helpers = [start_job(["search", *words], log, number + 1) for log in logs]
     try:
         yield
     except BaseException:

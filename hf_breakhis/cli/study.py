@@ -1,17 +1,15 @@
 """`hf-breakhis study`: train the rows of a study and compare them with its base."""
 
-import os
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hf_breakhis.cli.jobs import start_job
 from hf_breakhis.files import InputError, nearest
 
 if TYPE_CHECKING:
@@ -230,12 +228,10 @@ def _in_processes(study: "Study", names: Sequence[str], words: Sequence[str], jo
 
     waiting, failed = list(names), []
     running: list[_Process] = []
-    environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     with StopRequest() as stop:
         while (waiting and stop.signal_number is None) or running:
             while waiting and len(running) < jobs and stop.signal_number is None:
-                running.append(_started(study, waiting.pop(0), words, environment))
+                running.append(_started(study, waiting.pop(0), words, jobs))
                 say(f"row {running[-1].row}: started, output in {running[-1].log}")
             if stop.signal_number is not None:
                 for one in running:
@@ -252,14 +248,6 @@ def _in_processes(study: "Study", names: Sequence[str], words: Sequence[str], jo
     return failed
 
 
-def _started(study: "Study", row: str, words: Sequence[str], environment: dict[str, Any]) -> _Process:
+def _started(study: "Study", row: str, words: Sequence[str], jobs: int) -> _Process:
     log = study.folder / LOGS / f"{row}.txt"
-    log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "hf_breakhis", "study", *words, "--base", study.base, "--row", row]
-    with log.open("ab") as stream:
-        stream.write(f"$ {shlex.join(command)}\n".encode())
-        stream.flush()
-        process = subprocess.Popen(  # noqa: S603 (this program)
-            command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
-        )
-    return _Process(row, process, log)
+    return _Process(row, start_job(["study", *words, "--base", study.base, "--row", row], log, jobs), log)

@@ -301,7 +301,7 @@ def test_the_missing_extra_is_named(tmp_path, noise, space, fields, capsys, monk
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["search", "c3", "--space", str(space), "--trials", "2"]) == 2
-    assert "pip install 'hf_breakhis[search]'" in capsys.readouterr().err
+    assert "pip install 'hf-breakhis[search]'" in capsys.readouterr().err
 
 
 def test_a_grid_has_each_combination_once(tmp_path, noise, fields):
