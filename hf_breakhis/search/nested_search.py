@@ -19,7 +19,7 @@ from hf_breakhis.results.formatting import MEASURES
 from hf_breakhis.results.search import BEST, TRIALS
 from hf_breakhis.search.claims import LOCKS, REASON, SECONDS, Board, Claim
 from hf_breakhis.search.fitting import FAILURES, cross_fit, fit, is_watched, quiet
-from hf_breakhis.search.nested import FINAL, Part
+from hf_breakhis.search.inner_folds import FINAL, Part
 from hf_breakhis.search.space import Searched
 from hf_breakhis.training.fold import Job
 from hf_breakhis.training.progress import say

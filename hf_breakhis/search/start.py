@@ -26,7 +26,7 @@ from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.results.search import FORMAT, PLAN, read_plan
 from hf_breakhis.results.summary import DATA_FIELDS
 from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan, open_storage
-from hf_breakhis.search.nested import check_split, parts_of
+from hf_breakhis.search.inner_folds import check_split, parts_of
 from hf_breakhis.search.nested_search import WORK, Search, finish, remove_work, train_trials
 from hf_breakhis.search.space import Searched, check_space
 from hf_breakhis.settings import restored_settings

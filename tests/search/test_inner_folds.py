@@ -13,7 +13,7 @@ from hf_breakhis.arguments import DataArguments
 from hf_breakhis.cli import main
 from hf_breakhis.data.splits import Fold, make_folds
 from hf_breakhis.files import InputError
-from hf_breakhis.search.nested import check_split, inner_folds
+from hf_breakhis.search.inner_folds import check_split, inner_folds
 
 CLASSES = ["benign", "malignant"]
 
