@@ -44,7 +44,7 @@ SLOW = (
     "test_gpu_benchmark.py", "test_notebook.py", "test_release.py",
     "results/test_compare.py", "results/test_signature.py", "results/test_split_by_folders.py",
     "test_as_published.py", "test_cli.py", "test_study_runs.py",
-    "search/test_searches.py", "search/test_workers.py", "search/test_networks.py", "search/test_nested.py",
+    "search/test_searches.py", "search/test_workers.py", "search/test_networks.py", "search/test_inner_folds.py",
     "test_eva.py", "test_folder_commands.py", "test_python_docs.py", "test_run.py", "test_start.py",
     "test_start_of_commands.py",
 )  # fmt: skip
