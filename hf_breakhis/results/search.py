@@ -14,24 +14,11 @@ from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores, score_of
+from hf_breakhis.results.study import PLANS, read_plan
 from hf_breakhis.run import Run
 
-PLAN, TRIALS, SEARCH, PAGE, BEST = "plan.json", "trials.json", "search.json", "search.html", "best"
-FORMAT = 1
-
-
-def read_plan(folder: Path) -> dict[str, Any]:
-    """Return the plan of a search.
-
-    Raises:
-        InputError: there is none, or an earlier version wrote it.
-    """
-    if not (folder / PLAN).is_file():
-        raise InputError(f"No search at {folder}. Give a recipe and --space, or the folder of a search.")
-    plan: dict[str, Any] = read_json(folder / PLAN)
-    if not isinstance(plan, dict) or plan.get("format") != FORMAT or "inner_folds" not in plan:
-        raise InputError(f"{folder / PLAN} is not the plan of a search of this version. Give another --output_dir.")
-    return plan
+TRIALS, SEARCH, PAGE, BEST = "trials.json", "search.json", "search.html", "best"
+FORMAT = PLANS["search"][1]
 
 
 def score_search(folder: str | Path) -> dict[str, Any]:
@@ -45,7 +32,7 @@ def score_search(folder: str | Path) -> dict[str, Any]:
         InputError: there is no plan, or the search has not finished.
     """
     folder = Path(folder)
-    plan = read_plan(folder)
+    plan = read_plan(folder, "search")
     if not (folder / TRIALS).is_file():
         raise InputError(f"The search in {folder} has not finished. Run its command again.")
     parts = read_json(folder / TRIALS)["parts"]

@@ -19,22 +19,33 @@ from hf_breakhis.run import Run
 PLAN, STUDY, PAGE = "plan.json", "study.json", "study.html"
 BASE = "base"
 FORMAT = 2
+# Kinds of plans: a key that only this kind has, the version of its form, and what begins one.
+PLANS = {"study": ("rows", FORMAT, "a study file"), "search": ("inner_folds", 1, "a recipe and --space")}
 HALF_WIDTHS = (0.10, 0.05, 0.03, 0.02, 0.01)
 VERDICTS = {1: "helps", 0: "cannot tell", -1: "hurts"}
 OF_SPLITS = {1: "higher", 0: "cannot tell", -1: "lower"}  # another split helps nobody
 
 
-def read_plan(folder: Path) -> dict[str, Any]:
-    """Return the plan of a study: its rows, and the fields of its base.
+def read_plan(folder: Path, kind: str = "study") -> dict[str, Any]:
+    """Return the plan of a study or of a search: its rows or its space, and the fields of its base.
+
+    Args:
+        folder: of the study or search.
+        kind: a key of `PLANS`.
 
     Raises:
-        InputError: there is none, or an earlier version wrote it.
+        InputError: there is no plan, it is of the other kind, or another version wrote it.
     """
+    _, version, give = PLANS[kind]
     if not (folder / PLAN).is_file():
-        raise InputError(f"No study at {folder}. Give a study file, or the folder of a study.")
+        raise InputError(f"No {kind} at {folder}. Give {give}, or the folder of a {kind}.")
     plan: dict[str, Any] = read_json(folder / PLAN)
-    if not isinstance(plan, dict) or plan.get("format") != FORMAT:
-        raise InputError(f"{folder / PLAN} was written by another version. Run the study with another --output_dir.")
+    own = set(plan) if isinstance(plan, dict) else set()
+    other = next((name for name, (key, _, _) in PLANS.items() if name != kind and key in own), "")
+    if other:
+        raise InputError(f"{folder} is the folder of a {other}. Use `hf-breakhis {other}`, or another --output_dir.")
+    if "format" not in own or plan["format"] != version:
+        raise InputError(f"{folder / PLAN} was written by another version. Run the {kind} with another --output_dir.")
     return plan
 
 

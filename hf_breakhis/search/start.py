@@ -23,7 +23,8 @@ from hf_breakhis.data.splits import split_images
 from hf_breakhis.data.vectors import read_vectors, vectors_of
 from hf_breakhis.files import InputError, nearest, write_json
 from hf_breakhis.recipe import Recipe, resolved_fields
-from hf_breakhis.results.search import FORMAT, PLAN, read_plan
+from hf_breakhis.results.search import FORMAT
+from hf_breakhis.results.study import PLAN, read_plan
 from hf_breakhis.results.summary import DATA_FIELDS
 from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan, open_storage
 from hf_breakhis.search.inner_folds import check_split, parts_of
@@ -219,7 +220,7 @@ def _write_plan(
     }
     search_id = uuid.uuid4().hex
     if (folder / PLAN).is_file():
-        before = read_plan(folder)
+        before = read_plan(folder, "search")
         search_id = before["id"]
         changed = {name: f"{name} {before[name]!r} -> {plan[name]!r}" for name in _SAME if before[name] != plan[name]}
         changed |= changed_fields(before["recipe"], fields)

@@ -10,12 +10,21 @@ from scipy.special import logit
 
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.data.splits import make_folds
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, write_json
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.intervals import intervals
 from hf_breakhis.results.scores.paired import premium
 from hf_breakhis.results.scores.resampling import Images, image_scores
-from hf_breakhis.results.study import compare_rows, leakage_sentence, specimens_needed, study_table, write_study
+from hf_breakhis.results.study import (
+    PLAN,
+    PLANS,
+    compare_rows,
+    leakage_sentence,
+    read_plan,
+    specimens_needed,
+    study_table,
+    write_study,
+)
 from hf_breakhis.run import Run
 
 
@@ -255,3 +264,11 @@ def test_a_study_without_runs_says_how_to_begin(tmp_path):
         compare_rows(tmp_path)
     with pytest.raises(InputError, match="was written by another version"):
         compare_rows(plan(tmp_path / "s", {}, format=1))
+
+
+@pytest.mark.parametrize(("kind", "other", "key"), [("study", "search", "inner_folds"), ("search", "study", "rows")])
+def test_the_folder_of_the_other_kind_is_named_as_what_it_is(tmp_path, kind, other, key):
+    write_json(tmp_path / PLAN, {"format": PLANS[other][1], key: {}})
+    with pytest.raises(InputError, match=f"is the folder of a {other}. Use `hf-breakhis {other}`"):
+        read_plan(tmp_path, kind)
+    assert read_plan(tmp_path, other)[key] == {}
