@@ -81,11 +81,11 @@ def study(name: str, part: Part, work: Path) -> dict[str, Any]:
             build_recipe({**part.fields, "split_by": level, "repeats": part.repeats, "output_dir": str(run)}, {})
         )
         summarise(run)
-        members = list(Run(run).members().values())
-        beside = [member.summary["baselines"] for member in members]
-        tests[level] = [gather(member) for member in members]
+        repeats = list(Run(run).every_repeat().values())
+        beside = [repeat.summary["baselines"] for repeat in repeats]
+        tests[level] = [gather(repeat) for repeat in repeats]
         rows[level] = {
-            "scores": mean_scores(tests[level], Estimand(members[0].summary["interval"]["estimand"])),
+            "scores": mean_scores(tests[level], Estimand(repeats[0].summary["interval"]["estimand"])),
             "baselines": {
                 key: {score: float(np.mean([one[key][score] for one in beside])) for score in SCORES}
                 for key in ("majority", "mean_color")

@@ -207,8 +207,8 @@ class Run:
         """Return the repeats by number; empty for a run without repeats."""
         return {number: self.repeat(number) for number in _numbers(self.folder, REPEAT_PREFIX)}
 
-    def members(self) -> dict[int, "Run"]:
-        """Return the repeats by number; without repeats the run itself as number 0."""
+    def every_repeat(self) -> dict[int, "Run"]:
+        """Return the repeats by number; for a run without repeats, itself as number 0."""
         return self.repeats() or {0: self}
 
     @cached_property

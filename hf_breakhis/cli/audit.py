@@ -108,24 +108,24 @@ def _audit_run(run: Path, flags: list[str], wants_signature: bool) -> None:
         if whole.is_evaluated:
             raise InputError(f"{run} cannot be audited, because the training data of its model are unknown.")
         raise InputError(f"{run} has no training list. Run `hf-breakhis score` again with --train or --split.")
-    members = whole.members()
-    first = next(iter(members.values()))
+    repeats = whole.every_repeat()
+    first = next(iter(repeats.values()))
     encoder, flags = _encoder_of(flags) if wants_signature else ({}, flags)
     vectors = _vectors_of_run(first, whole.recipe, encoder, flags) if wants_signature else None
     if whole.is_evaluated:
         pairs, without = None, SEARCHED
     else:
         pairs, without = _copies_of_run(first, whole.recipe, flags)
-    for number, member in members.items():
-        found = audit_folds(member.read_folds(), carry_over, pairs, without)
+    for number, repeat in repeats.items():
+        found = audit_folds(repeat.read_folds(), carry_over, pairs, without)
         if vectors is not None:
-            folds = member.read_folds()
+            folds = repeat.read_folds()
             found["signature"] = signature(*vectors[:2], set(folds["file_name"][folds["part"] == "test"]), vectors[2])
-        elif member.audit.get("signature"):
-            found["signature"] = member.audit["signature"]  # of the same images, since the run is unchanged
-        if member is not whole:
+        elif repeat.audit.get("signature"):
+            found["signature"] = repeat.audit["signature"]  # of the same images, since the run is unchanged
+        if repeat is not whole:
             typer.echo(f"Repeat {number}")
-        typer.echo(audit_table(_written(member.folder, found, split_by)))
+        typer.echo(audit_table(_written(repeat.folder, found, split_by)))
     if whole.is_scored:
         from hf_breakhis.results.report.page import write_report
 

@@ -137,20 +137,20 @@ class Worklist:
         scores = AGGREGATIONS[self.aggregation](score, positive, case)
         places = None if self.zones is None else self.zones.place(scores)
         order = sorted(range(len(names)), key=lambda k: (-scores[k], names[k]))
-        members: list[list[int]] = [[] for _ in names]
+        positions: list[list[int]] = [[] for _ in names]
         for position, own in enumerate(case):
-            members[own].append(position)
+            positions[own].append(position)
         found = []
         for rank, k in enumerate(order, start=1):
-            labels = {self.labels[position] for position in members[k]}
-            row: dict[str, Any] = {"rank": rank, f"{self.unit}_id": str(names[k]), "num_images": len(members[k])}
+            labels = {self.labels[position] for position in positions[k]}
+            row: dict[str, Any] = {"rank": rank, f"{self.unit}_id": str(names[k]), "num_images": len(positions[k])}
             row["score"] = float(scores[k])
             if self.threshold is not None:
                 row["decision"] = self.classes[int(scores[k] >= self.threshold)]
             if places is not None:
                 row["zone"] = ZONES[int(places[k])]
             row["label"] = labels.pop() if len(labels) == 1 else None
-            row["seen_in_training"] = _any([self.seen[position] for position in members[k]])
+            row["seen_in_training"] = _any([self.seen[position] for position in positions[k]])
             found.append(row)
         return found
 

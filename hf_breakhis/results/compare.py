@@ -72,7 +72,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
         "name": " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}",
         "data": summaries[0]["data"],
         "classes": summaries[0]["classes"],
-        "interval": next(iter(Run(folders[0]).members().values())).summary["interval"],
+        "interval": next(iter(Run(folders[0]).every_repeat().values())).summary["interval"],
         "runs": rows,
         "pairs": pairs,
         "anchors": anchors_for(summaries[0]["data"]),
@@ -111,13 +111,13 @@ def _names(folders: list[Path]) -> list[str]:
 
 def tests_of(folder: Path) -> dict[int, pd.DataFrame]:
     """Return the test predictions of each repeat by its number."""
-    return {number: gather(run) for number, run in Run(folder).members().items()}
+    return {number: gather(run) for number, run in Run(folder).every_repeat().items()}
 
 
 def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.DataFrame]) -> dict[str, Any]:
     """Return one run with the paper's numbers, where its recipe is one of the paper's."""
     recipe = Run(folder).recipe
-    every = [run.summary for run in Run(folder).members().values()]
+    every = [run.summary for run in Run(folder).every_repeat().values()]
     one = every[0]
     classifier = classifier_of(recipe)
     comparable = not source_of(one["data"]).is_generated  # generated pictures less the paper's is no difference
@@ -209,7 +209,7 @@ def _less(ours: float | None, paper: float, comparable: bool) -> float | None:
 
 def _cost(folder: Path) -> dict[str, Any]:
     """Return seconds and speed of training, summed over the folds of all repeats."""
-    costs = [run.cost for run in Run(folder).members().values() if not run.is_imported]
+    costs = [run.cost for run in Run(folder).every_repeat().values() if not run.is_imported]
     folds = [fold for cost in costs for fold in cost["folds"].values()]
     if not folds:
         return {"train_seconds": None, "train_images_per_second": None, "device": None}

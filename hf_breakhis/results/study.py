@@ -84,7 +84,7 @@ def compare_rows(folder: str | Path) -> dict[str, Any]:
     words = OF_SPLITS if plan["may_change"] else VERDICTS
     for row in compared:
         row["verdict"] = words[row["difference"]["ranks"] or 0]
-    first = next(iter(Run(next(iter(finished.values()))).members().values())).summary
+    first = next(iter(Run(next(iter(finished.values()))).every_repeat().values())).summary
     study = {
         "format": FORMAT,
         **{key: plan[key] for key in ("name", "title", "base", "score", "may_change", "left_out")},
@@ -107,20 +107,20 @@ def compare_rows(folder: str | Path) -> dict[str, Any]:
 
 def _is_finished(run: Path, plan: dict[str, Any]) -> bool:
     """Return whether every repeat of a row has finished."""
-    members = Run(run).members() if Run(run).exists else {}
-    return len(members) == plan["repeats"] and all(member.is_finished for member in members.values())
+    repeats = Run(run).every_repeat() if Run(run).exists else {}
+    return len(repeats) == plan["repeats"] and all(repeat.is_finished for repeat in repeats.values())
 
 
 def _scores(run: Path, summary: dict[str, Any], tests: dict[int, Any]) -> dict[str, Any]:
     """Return what the page shows of one finished row; scores are means over its repeats."""
-    members = Run(run).members()
-    every = [member.summary for member in members.values()]
+    repeats = Run(run).every_repeat()
+    every = [repeat.summary for repeat in repeats.values()]
     one = every[0]
     about = Estimand(one["interval"]["estimand"])
     pooled = mean_scores(list(tests.values()), about)
-    folds = next(iter(members.values())).read_folds()
+    folds = next(iter(repeats.values())).read_folds()
     trained = folds[folds["part"] == "train"].groupby("fold")["specimen_id"].nunique()
-    costs = [fold["train_seconds"] for member in members.values() for fold in member.cost["folds"].values()]
+    costs = [fold["train_seconds"] for repeat in repeats.values() for fold in repeat.cost["folds"].values()]
     return {
         "split_by": one["protocol"]["split_by"],
         "carry_over": one["protocol"]["carry_over"],

@@ -94,7 +94,7 @@ def write_report(folder: str | Path) -> Path:
 def is_reported(folder: Path) -> bool:
     """Return whether the report was written after the last fold; a run can be killed between the two."""
     page = folder / REPORT
-    folds = [fold for one in Run(folder).members().values() for fold in one.folds() if fold.is_finished]
+    folds = [fold for one in Run(folder).every_repeat().values() for fold in one.folds() if fold.is_finished]
     last = max(((fold.folder / CHECKSUMS).stat().st_mtime_ns for fold in folds), default=0)
     return page.is_file() and page.stat().st_mtime_ns >= last
 
