@@ -1,11 +1,13 @@
-"""Models that learned something, evaluated on images from elsewhere: another stain, RCL-7500, a model on the Hub."""
+"""Models that learned something, evaluated on images from elsewhere, under simulated shifts, and from the Hub."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
 from hf_breakhis.cli import main
+from hf_breakhis.inference.evaluation.shifts import evaluate_shifts
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
@@ -45,6 +47,25 @@ def test_another_stain_lowers_the_score_and_the_same_stain_does_not(trained, tmp
     assert same["difference"]["low"] < 0 < same["difference"]["high"]
     assert other["difference"]["high"] < 0
     assert other["external"]["high"] < same["external"]["low"]
+
+
+def test_a_paler_stain_lowers_the_scores_of_a_trained_network_and_a_slight_blur_does_not(trained, tmp_path):
+    """The classes of the twin differ in colour, and a blur of 0.14 pixels changes next to nothing."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    found = evaluate_shifts(copy, ["stain", "blur"])
+    rows = {(row["shift"], row["strength"]): row for row in found["rows"]}
+    area = json.loads((trained / "summary.json").read_text())["image"]["pooled"]["roc_auc"]["value"]
+    areas = [area, *(rows["stain", strength]["scores"]["roc_auc"]["value"] for strength in (1, 2, 3))]
+    assert found["plain"]["scores"]["roc_auc"]["value"] == pytest.approx(area, abs=1e-6)
+    assert area > 0.85
+    assert areas == sorted(areas, reverse=True)
+    strong, slight = rows["stain", 3], rows["blur", 1]
+    assert strong["difference"]["roc_auc"]["high"] < 0
+    assert strong["flipped"]["low"] > 0.2
+    assert abs(slight["difference"]["roc_auc"]["value"]) < 0.005
+    assert slight["difference"]["roc_auc"]["high"] >= 0
+    assert slight["flipped"]["value"] < 0.02
 
 
 def test_images_of_rcl_7500_that_the_model_was_trained_on_are_excluded(run, tmp_path):
