@@ -1,12 +1,16 @@
 """Averages of probabilities: over transforms of an image (test-time augmentation), and over networks (an ensemble)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from hf_breakhis.files import InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
@@ -28,7 +32,7 @@ def transforms_of(tta: str) -> dict[str, Transform]:
     """Return the transforms of a test-time augmentation, by name.
 
     Raises:
-        InputError: there is no such test-time augmentation.
+        InputError: the name is not a key of `TTA`.
     """
     if tta not in TTA:
         raise InputError(f"`tta` is {tta}, but has to be one of {', '.join(TTA)}.{nearest(tta, list(TTA))}")
@@ -52,3 +56,15 @@ def log_mean(logits: torch.Tensor) -> torch.Tensor:
 def mean_logits(logits: list[np.ndarray]) -> np.ndarray:
     """Return `log_mean` of k arrays (n, num_classes), in float64."""
     return log_mean(torch.from_numpy(np.stack(logits).astype(np.float64))).numpy()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return (n, num_classes) probabilities in float64."""
+    return torch.from_numpy(np.asarray(logits, dtype=np.float64)).softmax(-1).numpy()
+
+
+def with_scores(table: "pd.DataFrame", logits: np.ndarray, classes: Sequence[str]) -> "pd.DataFrame":
+    """Return a table with logits (n, num_classes) float64, their probabilities and the predicted class."""
+    for prefix, values in (("logit", logits), ("prob", softmax(logits))):
+        table = table.assign(**{f"{prefix}_{name}": values[:, i] for i, name in enumerate(classes)})
+    return table.assign(predicted=logits.argmax(-1))

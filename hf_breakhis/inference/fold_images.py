@@ -1,5 +1,6 @@
 """The images of the run that weights are of, as the network sees them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,19 @@ def images_of_recipe(recipe: dict[str, Any]) -> Images:
     return load_images(DataArguments(**{name: recipe[name] for name in DATA_FIELDS if recipe.get(name) is not None}))
 
 
+def rows_named(images: Images, names: Iterable[str]) -> np.ndarray:
+    """Return the row numbers (n,) int64 of file names in a data set.
+
+    Raises:
+        InputError: one is missing.
+    """
+    row_of = {name: row for row, name in enumerate(images.dataset["file_name"])}
+    missing = [name for name in names if name not in row_of]
+    if missing:
+        raise InputError(f"Image {missing[0]} is missing from {images.location}. Restore it.")
+    return np.array([row_of[name] for name in names], dtype=np.int64)
+
+
 class FoldImages:
     """The images of the run that weights are of, by part of their fold.
 
@@ -43,7 +57,6 @@ class FoldImages:
         self.classes = self.images.classes
         self.preprocessing = saved_preprocessing(weights)
         self.pixels = DecodedPixels(self.images.dataset, self.preprocessing)
-        self.row_of = {name: row for row, name in enumerate(self.images.dataset["file_name"])}
         folds = run.read_folds()
         self.parts = folds[folds["fold"].astype(str) == weights.fold]
 
@@ -55,21 +68,14 @@ class FoldImages:
         """Row numbers (n,) int64 of a part in the data set.
 
         Raises:
-            InputError: an image of the fold is no longer there.
+            InputError: an image of the fold is missing.
         """
         names = self.parts.loc[self.parts["part"] == part, "file_name"]
         return self.rows_named(names)
 
-    def rows_named(self, names: Any) -> np.ndarray:
-        """Row numbers (n,) int64 of file names.
-
-        Raises:
-            InputError: one is not there.
-        """
-        lost = [name for name in names if name not in self.row_of]
-        if lost:
-            raise InputError(f"{lost[0]} is no longer among the images of {self.images.location}; give its data back.")
-        return np.array([self.row_of[name] for name in names], dtype=np.int64)
+    def rows_named(self, names: Iterable[str]) -> np.ndarray:
+        """Row numbers (n,) int64 of file names, see `rows_named`."""
+        return rows_named(self.images, names)
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
         """Labels (n,) int64."""

@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from transformers.trainer_callback import ProgressCallback
 
-from hf_breakhis.averaging import DIHEDRAL, mean_logits, transforms_of
+from hf_breakhis.averaging import DIHEDRAL, mean_logits, softmax, transforms_of, with_scores
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
 from hf_breakhis.data.pixels.mixing import Mixing
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor
@@ -290,22 +290,10 @@ def predict_part(trainer: BreakHisTrainer, job: Job, fold: Fold, part: str, seen
     return with_scores(table, mean_logits(logits), job.classes)
 
 
-def with_scores(table: pd.DataFrame, logits: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Return a table with logits (n, num_classes) float64, their probabilities and the predicted class."""
-    for prefix, values in (("logit", logits), ("prob", softmax(logits))):
-        table = table.assign(**{f"{prefix}_{name}": values[:, i] for i, name in enumerate(classes)})
-    return table.assign(predicted=logits.argmax(-1))
-
-
 def report_part(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     """Return the image report of the predictions of one part."""
     probabilities = table[[f"prob_{name}" for name in classes]].to_numpy()
     return image_report(table["label"].to_numpy(), table["predicted"].to_numpy(), probabilities, classes)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return (n, n_classes) probabilities in float64."""
-    return torch.from_numpy(np.asarray(logits, dtype=np.float64)).softmax(-1).numpy()
 
 
 def selected_on(trainer: BreakHisTrainer, fold: Fold) -> str | None:

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from accelerate import PartialState
 
-from hf_breakhis.averaging import mean_logits
+from hf_breakhis.averaging import mean_logits, with_scores
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError, write_csv, write_json
 from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, PREDICTIONS, FoldFolder
 from hf_breakhis.tables import as_floats, read_table
 from hf_breakhis.training.examples import write_examples
-from hf_breakhis.training.fold import PARTS, Job, report_part, train_fold, with_scores
+from hf_breakhis.training.fold import PARTS, Job, report_part, train_fold
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 SEED_STEP = 1000  # so that a member has another seed than the repeats, whose seeds follow one another

@@ -109,7 +109,7 @@ def test_names_of_shifts():
     assert parse_shifts("all") == list(SHIFTS)
     assert parse_shifts("blur, stain,blur") == ["blur", "stain"]
     with pytest.raises(
-        InputError, match=r"--shifts has 'blurr', which is no shift. Did you mean `blur`\? Choose from"
+        InputError, match=r"--shifts has 'blurr', which is not a shift. Did you mean `blur`\? Choose from"
     ):
         parse_shifts("stain,blurr")
 
@@ -117,7 +117,7 @@ def test_names_of_shifts():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--shifts", "fog"], "which is no shift"),
+        (["--shifts", "fog"], "which is not a shift"),
         (["--shifts", "blur", "--dataset", "twin"], "--dataset does not apply"),
         (["--shifts", "blur", "--batch_size", "0"], "--batch_size is 0"),
     ],
@@ -137,6 +137,17 @@ def test_what_is_no_trained_run_is_refused(run, capsys, tmp_path, write_model):
     summary = json.loads((copy / "summary.json").read_text())
     (copy / "summary.json").write_text(json.dumps(summary | {"classes": list("abc")}))
     with pytest.raises(InputError, match="--shifts needs two classes"):
+        evaluate_shifts(copy, NAMES)
+
+
+def test_a_missing_image_is_refused(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    path = copy / "fold-1/predictions.csv"
+    name = pd.read_csv(path)["file_name"][0]
+    path.write_text(path.read_text().replace(name, "SOB_B_A-14-99999-40-001.png"))
+    Run(copy).seal()
+    with pytest.raises(InputError, match=r"^Image SOB_B_A-14-99999-40-001.png is missing from .*\. Restore it\.$"):
         evaluate_shifts(copy, NAMES)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from hf_breakhis.arguments import DataArguments
+from hf_breakhis.averaging import with_scores
 from hf_breakhis.data.counts import describe_data
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.check_images import Findings, check_images
@@ -130,15 +130,9 @@ def _predictions(images: Images, mapped: ClassMap, logits: np.ndarray) -> pd.Dat
     """Return the rows of predictions.csv."""
     table = images.dataset.remove_columns("image").to_pandas()
     table["label"] = [mapped.labels[label] for label in table["label"]]
-    prob = softmax(logits, axis=1)
-    scores = {f"logit_{name}": logits[:, k] for k, name in enumerate(mapped.classes)}
-    scores |= {f"prob_{name}": prob[:, k] for k, name in enumerate(mapped.classes)}
     text = table[list(TEXT)].fillna("")
     described = pd.concat([table[["file_name", "label"]], text], axis=1)
-    result: pd.DataFrame = described.assign(
-        fold=0, part="test", seen_in_training=False, **scores, predicted=prob.argmax(1)
-    )
-    return result
+    return with_scores(described.assign(fold=0, part="test", seen_in_training=False), logits, mapped.classes)
 
 
 def _training_rows(training: TrainingSet, model_classes: Sequence[str], mapped: ClassMap) -> pd.DataFrame:

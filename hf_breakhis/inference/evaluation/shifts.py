@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
 from tqdm import tqdm
 
+from hf_breakhis.averaging import with_scores
 from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS, shifted
 from hf_breakhis.files import InputError, nearest, write_json
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
-from hf_breakhis.inference.fold_images import images_of_recipe
+from hf_breakhis.inference.fold_images import images_of_recipe, rows_named
 from hf_breakhis.inference.inputs import Item
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.results.predictions import gather
@@ -34,13 +34,13 @@ def parse_shifts(text: str) -> list[str]:
     """Read "stain,blur", or "all".
 
     Raises:
-        InputError: a name is no shift.
+        InputError: a name is not a shift.
     """
     names = list(SHIFTS) if text.strip() == "all" else [word.strip() for word in text.split(",")]
     for name in names:
         if name not in SHIFTS:
             raise InputError(
-                f"--shifts has {name!r}, which is no shift.{nearest(name, list(SHIFTS))} Choose from all, "
+                f"--shifts has {name!r}, which is not a shift.{nearest(name, list(SHIFTS))} Choose from all, "
                 f"{', '.join(SHIFTS)}."
             )
     return list(dict.fromkeys(names))
@@ -58,33 +58,29 @@ def evaluate_shifts(folder: str | Path, names: Sequence[str], batch_size: int | 
         batch_size: images in the network at a time; by default it depends on the hardware.
 
     Raises:
-        InputError: the run has no models or no two classes, or its images have changed or are not here.
+        InputError: the run has no models or other than two classes, or its images are missing or have changed.
     """
     run = Run(Path(folder))
     _require_suitable(run)
     test = gather(run)
     images = images_of_recipe(run.recipe)
-    row_of = {name: row for row, name in enumerate(images.dataset["file_name"])}
-    lost = [name for name in test["file_name"] if name not in row_of]
-    if lost:
-        raise InputError(f"{lost[0]} is no longer among the images of {images.location}. Restore it.")
+    rows = rows_named(images, test["file_name"])
     variants: list[Variant] = [("none", 0), *((name, strength) for name in names for strength in STRENGTHS)]
     logits = {variant: np.full((len(test), len(images.classes)), np.nan) for variant in variants}
     with tqdm(total=len(test), desc="Shifts", unit=" images", disable=None) as bar:
         for fold in sorted(test["fold"].unique()):
             classifier = open_classifier(find_model(folder, str(fold)))
             own = np.flatnonzero(test["fold"] == fold)
-            chosen = [row_of[name] for name in test["file_name"].iloc[own]]
             size = batch_size or default_batch_size()
             for start in range(0, len(own), size):
-                rows = images.dataset.select(chosen[start : start + size], keep_in_memory=True)
-                items = [Item(one["path"] or name, one["bytes"]) for one, name in
-                         zip(rows["image"], rows["file_name"], strict=True)]  # fmt: skip
                 places = own[start : start + size]
+                chosen = images.dataset.select(rows[places], keep_in_memory=True)
+                items = [Item(one["path"] or name, one["bytes"]) for one, name in
+                         zip(chosen["image"], chosen["file_name"], strict=True)]  # fmt: skip
                 for variant, batch in _prepared(items, variants, classifier):
                     logits[variant][places] = classifier.logits(batch)
                 bar.update(len(places))
-    tables = {variant: _with_logits(test, found) for variant, found in logits.items()}
+    tables = {variant: with_scores(test, found, images.classes) for variant, found in logits.items()}
     _require_same(run, test, tables["none", 0])
     found = describe_shifts(run, tables.pop(("none", 0)), tables)
     write_json(run.folder / SHIFTS_FILE, found)
@@ -122,18 +118,8 @@ def _prepared(
         yield variant, [one[number] for one in prepared]
 
 
-def _with_logits(test: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    """Return the predictions with other logits."""
-    classes = [name.removeprefix("logit_") for name in test.columns if name.startswith("logit_")]
-    prob = softmax(logits, axis=1)
-    columns = {f"logit_{name}": logits[:, k] for k, name in enumerate(classes)}
-    columns |= {f"prob_{name}": prob[:, k] for k, name in enumerate(classes)}
-    result: pd.DataFrame = test.assign(**columns, predicted=prob.argmax(1))
-    return result
-
-
 def _require_same(run: Run, test: pd.DataFrame, again: pd.DataFrame) -> None:
-    """Refuse a run whose models no longer give its predictions."""
+    """Raise InputError if the models of a run do not give its predictions."""
     columns = [name for name in test.columns if name.startswith("prob_")]
     difference = float((test[columns] - again[columns]).abs().to_numpy().max())
     if difference > TOLERANCE:
