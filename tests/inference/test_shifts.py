@@ -151,6 +151,21 @@ def test_a_missing_image_is_refused(run, tmp_path):
         evaluate_shifts(copy, NAMES)
 
 
+@pytest.mark.parametrize(("area", "is_refused"), [(None, True), (0.0, False)])
+def test_only_an_undefined_area_is_refused(run, tmp_path, area, is_refused):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    summary["image"]["pooled"]["roc_auc"]["value"] = area
+    (copy / "summary.json").write_text(json.dumps(summary))
+    Run(copy).seal()
+    if is_refused:
+        with pytest.raises(InputError, match="so there is no AUC"):
+            evaluate_shifts(copy, ["noise"])
+    else:
+        assert evaluate_shifts(copy, ["noise"])["rows"]
+
+
 def test_models_that_give_other_predictions_are_refused(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)

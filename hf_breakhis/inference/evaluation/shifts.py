@@ -97,7 +97,7 @@ def _require_suitable(run: Run) -> None:
         raise InputError(f"{run.folder} was trained on feature vectors. --shifts needs a run trained on images.")
     if len(run.summary["classes"]) != 2:
         raise InputError(f"--shifts needs two classes; {run.folder} has {len(run.summary['classes'])}. Give another.")
-    if not run.summary["image"]["pooled"]["roc_auc"]["value"]:
+    if run.summary["image"]["pooled"]["roc_auc"]["value"] is None:
         raise InputError(f"No test set of {run.folder} has both classes, so there is no AUC. Give another run.")
 
 
