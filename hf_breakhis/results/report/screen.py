@@ -76,6 +76,8 @@ def _zones(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
         return f"Not available. {zones['reason']}"
     negative, positive = summary["classes"]
     text = f"For an error of at most {100 * zones['error']:g} % of the {zones['group']}s of each class."
+    if not zones.get("is_exact"):
+        text += " The model of one fold can exceed it slightly."
     checked = zones["cross_fitted"].get("mean")
     if checked is None:
         return f"{text} {zones['cross_fitted_reason']}"

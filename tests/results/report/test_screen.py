@@ -20,6 +20,9 @@ def test_a_run_states_everything_with_its_numbers(write_run, tmp_path):
     assert "if 2 % of 1,000 patients are malignant" in rows["Operating point"]
     assert "For an error of at most 20 % of the specimens of each class." in rows["Zones"]
     assert "Cross-fitted:" in rows["Zones"]
+    assert "The model of one fold can exceed it slightly." in rows["Zones"]
+    summary["decisions"]["zones"]["is_exact"] = True
+    assert "exceed" not in dict(one_screen(summary, {}))["Zones"]
     assert rows["Shifts"] == NO_SHIFTS
     assert "Not for diagnosis" in rows["May be used to study"]
 
