@@ -14,11 +14,10 @@ from hf_breakhis.inference.inputs import Item, Unreadable
 from hf_breakhis.inference.model import Weights
 from hf_breakhis.inference.output import csv_lines, json_lines
 from hf_breakhis.results.scores.conformal import ZONES, zones_of
-from hf_breakhis.results.scores.decisions import AGGREGATIONS
+from hf_breakhis.results.scores.decisions import AGGREGATIONS, UNITS
 from hf_breakhis.run import DECISION
 from hf_breakhis.tables import read_mapping, read_table
 
-UNITS = ("patient", "specimen")
 RESEARCH = "for research, not for diagnosis: nobody has shown that this order or these zones help a patient"
 TYPES = {"rank": pa.int64(), "num_images": pa.int64(), "score": pa.float64(), "seen_in_training": pa.bool_()}
 

@@ -15,7 +15,7 @@ from hf_breakhis.results.scores.baselines import baselines
 from hf_breakhis.results.scores.calibration import decide, describe_calibration, refusal
 from hf_breakhis.results.scores.clustering import describe_clustering
 from hf_breakhis.results.scores.conformal import ERROR, describe_zones
-from hf_breakhis.results.scores.decisions import describe_decisions, thresholds_of_cases, unit_of
+from hf_breakhis.results.scores.decisions import UNITS, describe_decisions, thresholds_of_cases, why_no_decisions
 from hf_breakhis.results.scores.estimands import Estimand, estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
 from hf_breakhis.results.scores.leakage import leakage
@@ -199,7 +199,7 @@ def _decisions(
     zones = describe_zones(test, decision, error, run.is_evaluated)
     if zones["reason"] is not None and choices.error is not None:
         raise InputError(f"--guarantee does not apply to {run.folder}. {zones['reason']}")
-    units = [name for name in ("patient", "specimen") if unit_of(test)[0] is not None and known(test, f"{name}_id")]
+    units = [unit for unit in UNITS if why_no_decisions(test, unit) is None]
     thresholds = {unit: thresholds_of_cases(test, decision, rule, unit) for unit in units}
     decision |= {"prevalences": list(prevalences), "by_unit": thresholds, "zones": zones}
     return decisions | {"zones": zones}

@@ -17,6 +17,7 @@ from hf_breakhis.results.scores.resampling import COVERAGES, Images, Weights, im
 from hf_breakhis.results.scores.thresholds import Rule, per_thousand
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
+UNITS = ("patient", "specimen")
 COMPARED = ("sensitivity", "specificity", "balanced_accuracy", "roc_auc")
 NO_PATIENTS = (
     "The source names no patients and no specimens. Decisions by patient and zones are absent. Decisions by image are "
@@ -222,16 +223,22 @@ def thresholds_of_cases(test: pd.DataFrame, decision: Mapping[str, Any], rule: R
 
 def unit_of(test: pd.DataFrame) -> tuple[str | None, str | None]:
     """Return "patient" or "specimen", the unit of decisions, or None and why there is none."""
-    unit = next((name for name in ("patient", "specimen") if known(test, f"{name}_id")), None)
-    if unit is None:
-        return None, NO_PATIENTS
+    unit = next((name for name in UNITS if known(test, f"{name}_id")), None)
+    reason = NO_PATIENTS if unit is None else why_no_decisions(test, unit)
+    return (unit, None) if reason is None else (None, reason)
+
+
+def why_no_decisions(test: pd.DataFrame, unit: str) -> str | None:
+    """Return why there are no decisions by "patient" or "specimen"; None if there are."""
+    if not known(test, f"{unit}_id"):
+        return f"The {unit}s are unknown."
     labels = test.groupby(f"{unit}_id")["label"].agg(["min", "max"])
     classes = labels.loc[labels["min"] == labels["max"], "min"]
+    if classes.empty:
+        return f"Each {unit} has images of both classes. Decisions by {unit} need one class for each."
     if classes.nunique() < 2:
-        if classes.empty:
-            return None, f"Each {unit} has images of both classes. Decisions by {unit} need one class for each."
-        return None, ONE_CLASS.format(number=len(classes), unit=unit, name=classes_of(test)[int(classes.iloc[0])])
-    return unit, None
+        return ONE_CLASS.format(number=len(classes), unit=unit, name=classes_of(test)[int(classes.iloc[0])])
+    return None
 
 
 def describe_cases(cases: Cases, prevalences: Sequence[float], estimand: Estimand) -> dict[str, Any]:

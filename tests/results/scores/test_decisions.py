@@ -200,6 +200,18 @@ def test_one_class_among_the_patients_is_named():
     assert reason == "All 2 patients are malignant. Decisions by patient need patients of both classes."
 
 
+def test_specimens_of_both_classes_have_no_thresholds_and_patients_keep_theirs(write_run, cohort, tmp_path):
+    patients = cohort.groupby("patient_id")["label"].first()
+    pairs = zip(*(patients.index[patients == label] for label in (0, 1)), strict=True)
+    specimen = {patient: f"specimen {number}" for number, pair in enumerate(pairs) for patient in pair}
+    images = cohort.assign(specimen_id=cohort["patient_id"].map(specimen))
+    assert (images.groupby("specimen_id")["label"].nunique() == 2).all()
+    summary = summarise(write_run(tmp_path / "run", images))
+    assert set(summary["decision"]["by_unit"]) == {"patient"}
+    assert summary["decisions"]["patient"]["num_cases"] == 24
+    assert summary["decisions"]["zones"]["reason"] is None
+
+
 def test_eight_classes_have_no_decisions(write_run, cohort, tmp_path):
     classes = ("A", "F", "PT", "TA", "DC", "LC", "MC", "PC")
     images = cohort.assign(label=[classes.index(name) for name in cohort["tumor_type"]])
