@@ -3,16 +3,17 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
-from hf_breakhis.data.filenames import CLASSES, parse_file_name
-from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
+from hf_breakhis.data.filenames import CLASSES
+from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS, expected_file_names
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError, nearest
+from hf_breakhis.results.foreign import parse_foreign_name
 from hf_breakhis.results.predictions import by_fold
 from hf_breakhis.run import RECIPE
 from hf_breakhis.yaml_files import find_yaml, read_yaml
@@ -34,7 +35,8 @@ COLUMNS = {
     "specimen_id": ("specimen_id", "specimen"),
 }
 ROW = ("file_name", "patient_id", "specimen_id", "class", "fold", "part")
-LEVELS = {"patients": "patient_id", "specimens": "specimen_id"}
+ON_BOTH_SIDES = {"images": "file_name", "patients": "patient_id", "specimens": "specimen_id"}
+CLASS_OF = {"0": 0, "1": 1, "benign": 0, "malignant": 1, "b": 0, "m": 1}  # of BreakHis, as others write it
 MOST_NAMES = 4
 FOLD_FILE = "dsfold*.txt"
 _OFFICIAL = re.compile(r"([^|]+\.png)\|([0-9]+)\|([0-9]+)\|(train|test)")
@@ -97,6 +99,8 @@ def is_split(given: str) -> bool:
 def describe_split(split: Split) -> dict[str, Any]:
     """Count the images of each fold, part and class, and name what a part lacks and what lies on both sides."""
     classes = sorted(set(split.folds["class"]) - {""})
+    if set(classes) <= set(CLASSES):
+        classes = list(CLASSES) if classes else []  # a class that no part has is missing too
     rows, shared = [], []
     for number, fold in by_fold(split.folds):
         for part in PARTS:
@@ -111,7 +115,7 @@ def describe_split(split: Split) -> dict[str, Any]:
             level: sorted(
                 set.intersection(*(set(fold[column][fold["part"] == part]) for part in ("train", "test"))) - {""}
             )
-            for level, column in (("patients", "patient_id"), ("specimens", "specimen_id"))
+            for level, column in ON_BOTH_SIDES.items()
         }
         shared.append({"fold": number, **both})
     return {"name": split.name, "source": split.source, "sizes": rows, "shared": shared}
@@ -126,7 +130,7 @@ def sizes_table(found: dict[str, Any]) -> str:
         missing = f"; MISSING: {', '.join(row['missing'])}" if row["missing"] else ""
         lines.append(f"{row['fold']:<6}{row['part']:<12}{row['images']:>8,}  {counts}{missing}")
     for row in found["shared"]:
-        for level in LEVELS:
+        for level in ON_BOTH_SIDES:
             if row[level]:
                 names = ", ".join(row[level][:MOST_NAMES]) + ", ..." * (len(row[level]) > MOST_NAMES)
                 lines.append(f"Fold {row['fold']}: {len(row[level])} {level} in train and test: {names}")
@@ -214,9 +218,9 @@ def _official_rows(lines: list[str], path: Path) -> pd.DataFrame:
 
 
 def _plain_names(rows: pd.DataFrame) -> pd.DataFrame:
-    """Drop the folders before BreakHis names, which are unique without them."""
-    plain = {name: PurePosixPath(name.replace("\\", "/")).name for name in rows["file_name"].unique()}
-    plain = {name: short if _from_name(short)["class"] else name for name, short in plain.items()}
+    """Write BreakHis names without the folders before them and with their extension."""
+    parsed = {name: parse_foreign_name(name) for name in rows["file_name"].unique()}
+    plain = {name: name if found is None else str(found) for name, found in parsed.items()}
     return rows.assign(file_name=rows["file_name"].map(plain))
 
 
@@ -287,18 +291,46 @@ def _described(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: `part` is {unknown[0]!r}, but has to be one of {', '.join(PART_OF)}.")
     rows = rows.assign(part=rows["part"].str.lower().map(PART_OF))
     known = {name: _from_name(name) for name in rows["file_name"].unique()}
+    if "class" in rows:
+        rows["class"] = _classes(rows, {name: values["class"] for name, values in known.items()}, path)
     for column in ("patient_id", "specimen_id", "class"):
         said = rows["file_name"].map({name: values[column] for name, values in known.items()})
         rows[column] = said if column not in rows else rows[column].where(rows[column] != "", said)
+    lacking = rows[rows["patient_id"] == ""].drop_duplicates("file_name")["file_name"]
+    if 0 < len(lacking) < len(known):
+        name = lacking.iloc[0]
+        raise InputError(
+            f"{path}: the patient is not known for {len(lacking):,} of {len(known):,} images, such as {name}."
+            f"{nearest(name, expected_file_names())} Correct the names, or give patient_id for every image."
+        )
     if repeated := rows[rows.duplicated(["fold", "part", "file_name"])]["file_name"].tolist():
         raise InputError(f"{path} names {repeated[0]} twice in one part of a fold; keep one row.")
     return rows[list(ROW)]
 
 
+def _classes(rows: pd.DataFrame, from_names: dict[str, str], path: Path) -> pd.Series:
+    """Return the classes of a table; those of BreakHis by their usual names.
+
+    Raises:
+        InputError: they contradict the file names.
+    """
+    numbers = rows["class"].str.lower().map(CLASS_OF)
+    if numbers.isna().any() or "" in from_names.values():
+        return rows["class"]
+    classes = numbers.astype(int).map(dict(enumerate(CLASSES)))
+    wrong = classes != rows["file_name"].map(from_names)
+    if wrong.any():
+        row = rows[wrong].iloc[0]
+        raise InputError(
+            f"{path}: the class contradicts the file name in {int(wrong.sum()):,} of {len(rows):,} rows, such as "
+            f"{row['file_name']} with {row['class']}. Correct the classes, or leave the column out."
+        )
+    return classes
+
+
 def _from_name(name: str) -> dict[str, str]:
-    try:
-        parsed = parse_file_name(PurePosixPath(name.replace("\\", "/")).name)
-    except InputError:
+    parsed = parse_foreign_name(name)
+    if parsed is None:
         return dict.fromkeys(("patient_id", "specimen_id", "class"), "")
     return {
         "patient_id": parsed.patient_id,

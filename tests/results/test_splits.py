@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -213,3 +214,65 @@ def test_bad_words_end_in_one_line_and_code_2(words, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def random_split():
+    """Every image of BreakHis in one of two parts, drawn without a look at patients."""
+    names = expected_file_names()
+    parts = np.random.default_rng(0).choice(["train", "test"], len(names), p=[0.7, 0.3])
+    return pd.DataFrame({"file_name": names, "part": parts})
+
+
+def command_of(table, path, capsys):
+    table.to_csv(path, index=False)
+    code = main(["audit", str(path), "--output_dir", str(path.parent / "audit")])
+    found = capsys.readouterr()
+    return code, found.out + found.err
+
+
+def test_names_without_an_extension_have_patients(tmp_path, capsys):
+    table = random_split()
+    code, text = command_of(table.assign(file_name=table["file_name"].str[:-4]), tmp_path / "a.csv", capsys)
+    assert code == 0
+    assert "82 patients in train and test" in text
+    assert "100.0 %" in text
+
+
+def test_one_wrong_name_does_not_switch_off_the_count_of_patients(tmp_path, capsys):
+    table = random_split()
+    table.loc[7, "file_name"] = table.loc[7, "file_name"].replace(".png", "a.png")
+    code, text = command_of(table, tmp_path / "a.csv", capsys)
+    assert code == 2
+    assert "the patient is not known for 1 of 7,909 images" in text
+    assert f"Did you mean `{expected_file_names()[7]}`?" in text
+
+
+@pytest.mark.parametrize("values", [("0", "1"), ("benign", "malignant"), ("B", "M")])
+def test_classes_are_those_of_the_names_or_refused(tmp_path, capsys, values):
+    table = random_split()
+    labels = table["file_name"].str.startswith("SOB_M").astype(int)
+    right = table.assign(label=labels.map(dict(enumerate(values))))
+    code, text = command_of(right, tmp_path / "a.csv", capsys)
+    assert code == 0
+    assert "benign" in text
+    assert "malignant" in text
+    code, text = command_of(right.assign(label=values[0]), tmp_path / "b.csv", capsys)
+    assert code == 2
+    assert "the class contradicts the file name in 5,429 of 7,909 rows" in text
+
+
+def test_a_class_that_no_part_has_is_missing(tmp_path, capsys):
+    table = random_split()
+    malignant = table[table["file_name"].str.startswith("SOB_M")]
+    code, text = command_of(malignant, tmp_path / "a.csv", capsys)
+    assert code == 0
+    assert text.count("MISSING: benign") == 2
+
+
+def test_images_in_both_parts_are_named(tmp_path, capsys):
+    table = random_split()
+    train = table[table["part"] == "train"].head(5)
+    code, text = command_of(pd.concat([table, train.assign(part="test")]), tmp_path / "a.csv", capsys)
+    assert code == 0
+    assert f"Fold 0: 5 images in train and test: {train['file_name'].iloc[0]}" in text
+    assert "images in train and test" not in command_of(table, tmp_path / "b.csv", capsys)[1]
