@@ -50,10 +50,14 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to `name`; None if none is similar, or if `name` is too long."""
+    """Return the known name most similar to `name`, whatever the case of its letters.
+
+    None if none is similar, or if `name` is too long.
+    """
     text = str(name)
-    near = difflib.get_close_matches(text, list(known), n=1) if len(text) <= MAX_NAME else []
-    return near[0] if near else None
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(text.casefold(), list(folded), n=1) if len(text) <= MAX_NAME else []
+    return folded[near[0]] if near else None
 
 
 def expand_home(text: str) -> str:

@@ -161,6 +161,13 @@ def test_a_long_or_a_wide_recipe_takes_no_time(tmp_path):
     assert nearest_name("learning_rate" + "e" * MAX_NAME, KNOWN) is None
 
 
+def test_the_nearest_name_does_not_depend_on_the_case_of_letters():
+    slides = ["SOB_B_A-14-22549AB-40-001.png", "SOB_B_A-14-29960CD-40-001.png", "SOB_M_DC-14-2523-40-001.png"]
+    for name in slides:
+        assert nearest_name(name.lower(), slides) == name
+        assert nearest_name(name.upper(), slides) == name
+
+
 def test_a_report_of_a_read_only_run_goes_to_a_copy(trained_run, tmp_path, capsys):
     assert main(["report", str(trained_run), "--output_dir", str(tmp_path / "run")]) == 0
     assert f"report: {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().out
