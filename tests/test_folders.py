@@ -218,3 +218,10 @@ def test_a_folder_that_cannot_be_put_in_place_gives_the_old_one_back(page, monke
 def test_the_absolute_path_is_returned(page, monkeypatch):
     monkeypatch.chdir(page.parent)
     assert require_replaceable("page", KIND) == page.resolve()
+
+
+@pytest.mark.parametrize(("name", "words"), [("imported run", "not an imported run that"), ("Space", "not a Space that")])
+def test_the_name_of_a_kind_has_its_article(tmp_path, name, words):
+    (tmp_path / "mine.txt").write_text("my data")
+    with pytest.raises(InputError, match=words):
+        clear_folder(tmp_path, FolderKind(name, ("*.json",), "page.json"))
