@@ -15,7 +15,7 @@ import torch
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import Recipe
-from hf_breakhis.results.scores.paired import score_of
+from hf_breakhis.results.scores.paired import scores_of
 from hf_breakhis.training.fold import Job, make_trainer, predict_part
 from hf_breakhis.training.progress import PlainLines, TitledBars
 from hf_breakhis.training.trackers import end_tracker_runs
@@ -107,7 +107,7 @@ def cross_fit(
     value = math.nan
     for number, fold in enumerate(folds):
         tables.append(fit(job, fold, work))
-        value = score_of(pd.concat(tables, ignore_index=True), metric)
+        value = scores_of(pd.concat(tables, ignore_index=True))[metric]
         if math.isnan(value):
             raise InputError(f"The score {metric} is not defined on these folds. Choose another --metric.")
         if is_hopeless(value, number) and number < len(folds) - 1:

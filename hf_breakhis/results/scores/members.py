@@ -9,9 +9,8 @@ import pandas as pd
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.predictions import classes_of, known, read_predictions
-from hf_breakhis.results.scores.paired import PAIRED, paired_scores
-from hf_breakhis.results.scores.resampling import image_scores, images_of, patient_rates
+from hf_breakhis.results.predictions import classes_of, read_predictions
+from hf_breakhis.results.scores.paired import PAIRED, paired_scores, scores_of
 from hf_breakhis.run import PREDICTIONS, Run
 
 KEYS = ["fold", "file_name"]
@@ -222,10 +221,4 @@ def _read_member(run: Run, number: int, test: pd.DataFrame) -> pd.DataFrame:
 
 def _values(table: pd.DataFrame) -> dict[str, float | None]:
     """Return each of `PAIRED`; None where a score is undefined."""
-    images = images_of(table)
-    weights = np.ones((1, images.num_groups))
-    found = dict(image_scores(images)(weights))
-    if known(table, "patient_id"):
-        found |= patient_rates(images, table["patient_id"].to_numpy())(weights)
-    values = {name: float(found[name][0]) if name in found else np.nan for name in PAIRED}
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+    return {name: None if np.isnan(value) else value for name, value in scores_of(table).items()}

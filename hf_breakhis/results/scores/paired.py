@@ -102,10 +102,11 @@ def mean_scores(
     }
 
 
-def score_of(table: pd.DataFrame, name: str) -> float:
-    """Return one of `PAIRED` of test predictions, without an interval; NaN where it is not defined."""
+def scores_of(table: pd.DataFrame) -> dict[str, float]:
+    """Return each of `PAIRED` of test predictions, without an interval; NaN where it is not defined."""
     images = images_of(table)
-    return float(_scores(images, table)(np.ones((1, images.num_groups)))[name][0])
+    found = _scores(images, table)(np.ones((1, images.num_groups)))
+    return {name: float(found[name][0]) for name in PAIRED}
 
 
 def mean_interval(value: float | None, runs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
