@@ -196,7 +196,7 @@ def show_report(
         None if prevalences is None else parse_prevalences(prevalences),
         None if guarantee is None else parse_error(guarantee),
     )
-    summary = summarise(run, choices=choices)
+    summary = summarise(run, choices)
     page = write_report(run)
     typer.echo(terminal_table(summary))
     typer.echo(f"report: {page}")

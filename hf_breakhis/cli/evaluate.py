@@ -92,7 +92,7 @@ def evaluate(context: typer.Context) -> None:
     from hf_breakhis.results.report.page import write_report
     from hf_breakhis.results.report.terminal import terminal_table
     from hf_breakhis.results.scores.thresholds import parse_rule
-    from hf_breakhis.results.summary import summarise
+    from hf_breakhis.results.summary import Choices, summarise
 
     rule = None if given.threshold_rule is None else parse_rule(given.threshold_rule)
     classes = parse_classes(given.classes)
@@ -112,7 +112,7 @@ def evaluate(context: typer.Context) -> None:
         else f", weights of {'the' if model['fold'] == 'refit' else 'fold'} {model['fold']}"
     )
     typer.echo(f"model: {model['name']}{fold}", err=True)
-    summary = summarise(folder, rule)
+    summary = summarise(folder, Choices(rule))
     page = write_report(folder)
     typer.echo(terminal_table(summary))
     typer.echo(f"report: {page}")

@@ -49,7 +49,7 @@ def score(context: typer.Context) -> None:
     from hf_breakhis.results.report.page import write_report
     from hf_breakhis.results.report.terminal import terminal_table
     from hf_breakhis.results.scores.thresholds import parse_rule
-    from hf_breakhis.results.summary import summarise
+    from hf_breakhis.results.summary import Choices, summarise
 
     if given.scores not in SCORES:
         raise InputError(f"--scores is {given.scores!r}; allowed are {', '.join(SCORES)}.")
@@ -58,7 +58,7 @@ def score(context: typer.Context) -> None:
     columns = dict(_pair(word) for word in given.columns)
     command = ["hf-breakhis", "score", *context.args]
     import_predictions(given.files, folder, columns, given.scores, given.train, given.split, command)
-    summary = summarise(folder, rule)
+    summary = summarise(folder, Choices(rule))
     page = write_report(folder)
     typer.echo(terminal_table(summary))
     typer.echo(f"report: {page}")

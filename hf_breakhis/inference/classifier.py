@@ -172,7 +172,7 @@ class AveragedClassifier(Classifier):
         tta: test-time augmentation, a key of `averaging.TTA`.
 
     Raises:
-        InputError: the classifiers have different classes, or there is no such test-time augmentation.
+        InputError: the classifiers have different classes, or `tta` is unknown.
     """
 
     def __init__(self, classifiers: Sequence[Classifier], tta: str = "none") -> None:

@@ -45,12 +45,12 @@ PROTOCOL_FIELDS = (
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chooses about decisions; None keeps what decision.json has, or takes the default.
+    """What a user chooses about decisions; None keeps what decision.json has, or uses the default.
 
     Attributes:
-        rule: by which thresholds are chosen.
-        prevalences: shares of malignant cases for which errors per 1,000 are stated.
-        error: the largest share of a class in the wrong zone, which is guaranteed.
+        rule: by which thresholds are chosen (default: Youden's).
+        prevalences: shares of malignant cases for which errors per 1,000 are stated (default: STATED).
+        error: the guarantee of zones: the largest share of a class in the wrong zone (default: ERROR).
     """
 
     rule: Rule | None = None
@@ -58,16 +58,15 @@ class Choices:
     error: float | None = None
 
 
-def summarise(run: str | Path, rule: Rule | None = None, choices: Choices | None = None) -> dict[str, Any]:
+def summarise(run: str | Path, choices: Choices | None = None) -> dict[str, Any]:
     """Add up a run: write predictions.csv, decision.json and summary.json, and return the summary.
 
     Only files of the run are read, and the same files give the same bytes. Of a run with repeats every repeat is
-    summarised, and above them stands a summary of their summaries.
+    summarised, and then the summaries are summarised.
 
     Args:
         run: folder of the run.
-        rule: by which the threshold is chosen; None keeps the one that decision.json names, or takes Youden's.
-        choices: the rule and more; used instead of `rule`.
+        choices: about decisions; by default all as in decision.json.
 
     Raises:
         InputError: no fold has ended, or a file is missing or damaged.
@@ -75,7 +74,7 @@ def summarise(run: str | Path, rule: Rule | None = None, choices: Choices | None
     above = Run(Path(run))
     if not above.folder.is_dir():
         raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
-    choices = Choices(rule) if choices is None else choices
+    choices = choices or Choices()
     repeats = above.repeats()
     if not repeats:
         return _summarise_one(above, choices)

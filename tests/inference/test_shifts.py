@@ -28,7 +28,7 @@ def shifted_run(run, tmp_path_factory):
     """A copy of the run with shifts.json."""
     folder = tmp_path_factory.mktemp("shifts") / "run"
     shutil.copytree(run, folder)
-    summarise(folder, choices=Choices(error=0.2))
+    summarise(folder, Choices(error=0.2))
     evaluate_shifts(folder, NAMES, batch_size=16)
     return folder
 

@@ -175,6 +175,6 @@ def test_refused_zones_give_their_reason(run, twin, capsys, tmp_path):
     assert code == 0
     assert "zone" not in read(out).columns
     assert "no zones: A guarantee of 1 % takes 99 specimens of each class." in err
-    summarise(copy, choices=Choices(error=0.5))
+    summarise(copy, Choices(error=0.5))
     code, out, err = worklist(capsys, copy, twin, "--by", "patient")
     assert "at most 50 %" in err

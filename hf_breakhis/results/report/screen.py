@@ -65,9 +65,9 @@ def _net_benefit(decisions: Mapping[str, Any]) -> str:
     parts = []
     for name, level in _levels(decisions):
         useful = level["useful"]
-        where = "nowhere" if useful is None else f"at thresholds from {useful[0]:g} to {useful[1]:g}"
-        parts.append(f"By {name}: above calling all or none positive {where} (lower ends of pointwise intervals).")
-    return " ".join(parts)
+        where = "at no threshold" if useful is None else f"at thresholds from {useful[0]:g} to {useful[1]:g}"
+        parts.append(f"By {name}: {where} clearly higher than for calling all or no {name}s positive.")
+    return f"{' '.join(parts)} Clearly: the lower ends of two pointwise 95 % intervals are above 0."
 
 
 def _zones(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def records(write_run, cohort, tmp_path_factory):
     write_run(folder / "long names", classes=names, num_folds=2, model_name_or_path=path, augmentation="stain_" * 30)
     for run in folder.iterdir():
         # with 8 specimens of a class in two folds, zones can be checked for an error of 0.2 only
-        summarise(run, choices=Choices(error=0.2) if run.name == "folds" else Choices())
+        summarise(run, Choices(error=0.2) if run.name == "folds" else Choices())
     records = {run.name: Run(run) for run in folder.iterdir()}
     write_shifts(records["folds"])
     return records

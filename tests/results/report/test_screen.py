@@ -11,7 +11,7 @@ from hf_breakhis.run import Run
 
 
 def test_a_run_states_everything_with_its_numbers(write_run, tmp_path):
-    summary = summarise(write_run(tmp_path / "run"), choices=Choices(error=0.2, prevalences=(0.02,)))
+    summary = summarise(write_run(tmp_path / "run"), Choices(error=0.2, prevalences=(0.02,)))
     rows = dict(one_screen(summary, {}))
     assert list(rows) == ["May be used to study", "Operating point", "Net benefit", "Zones", "Shifts",
                           "To be shown before anyone decides with it"]  # fmt: skip

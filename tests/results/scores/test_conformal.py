@@ -176,7 +176,7 @@ def test_check_is_absent_where_a_fold_leaves_too_few(write_run, tmp_path):
     assert zones["zones"]
     assert zones["cross_fitted"] == {}
     assert "too few specimens remain" in zones["cross_fitted_reason"]
-    wide = summarise(tmp_path / "run", choices=Choices(error=0.2))["decisions"]["zones"]
+    wide = summarise(tmp_path / "run", Choices(error=0.2))["decisions"]["zones"]
     assert set(wide["cross_fitted"]) == {"mean", "maximum", "share"}
     counts = wide["cross_fitted"]["mean"]["counts"]
     assert sum(counts["benign"].values()) == 12
