@@ -43,6 +43,12 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in short)
 
 
+def few(names: Sequence[str], limit: int = 3) -> str:
+    """Return "a, b, c and 4 more"."""
+    more = len(names) - limit
+    return ", ".join(map(printable, names[:limit])) + (f" and {more:,} more" if more > 0 else "")
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return ' Did you mean ...?' with the known name most similar to `name`, or an empty text."""
     near = nearest_name(name, known)

@@ -123,7 +123,8 @@ def require_replaceable(path: str | Path, kind: FolderKind) -> Path:
     if kind.marker and not kind.recognises(folder):
         article = "an" if kind.name[0].lower() in "aeiou" else "a"
         raise InputError(
-            f"{path} is not empty and not {article} {kind.name} that hf-breakhis wrote (no {kind.marker} of one). {_ADVICE}"
+            f"{path} is not empty and not {article} {kind.name} that hf-breakhis wrote "
+            f"(no {kind.marker} of one). {_ADVICE}"
         )
     strange = [name for name in files if (folder / name).is_symlink() or not _matches(name, kind.names)]
     strange += [name for name in folders if not _matches(name, kind.names, as_folder=True)]

@@ -220,7 +220,9 @@ def test_the_absolute_path_is_returned(page, monkeypatch):
     assert require_replaceable("page", KIND) == page.resolve()
 
 
-@pytest.mark.parametrize(("name", "words"), [("imported run", "not an imported run that"), ("Space", "not a Space that")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("imported run", "not an imported run that"), ("Space", "not a Space that")]
+)
 def test_the_name_of_a_kind_has_its_article(tmp_path, name, words):
     (tmp_path / "mine.txt").write_text("my data")
     with pytest.raises(InputError, match=words):

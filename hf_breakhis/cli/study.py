@@ -144,7 +144,7 @@ def _write_plan(study: "Study", left_out: dict[str, str]) -> None:
     from hf_breakhis.recipe import resolved_fields
     from hf_breakhis.results.study import FORMAT, PLAN, read_plan
     from hf_breakhis.run import AUDIT
-    from hf_breakhis.training.environment import changed_fields, few
+    from hf_breakhis.training.environment import changed_fields, few_changes
     from hf_breakhis.training.lock import preparing
 
     folder, fields = study.folder, resolved_fields(study.recipe)
@@ -156,7 +156,7 @@ def _write_plan(study: "Study", left_out: dict[str, str]) -> None:
         if PLAN in names:
             changed = changed_fields(read_plan(folder)["recipe"], fields)
             if changed and not study.recipe.training.restart:
-                what = f"{folder} contains a study of another base ({few(changed)})."
+                what = f"{folder} contains a study of another base ({few_changes(changed)})."
                 raise InputError(f"{what} Give another --output_dir.")
         elif others:
             raise InputError(f"{folder} contains {', '.join(others[:3])} and no {PLAN}. Give another --output_dir.")

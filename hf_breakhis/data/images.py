@@ -26,7 +26,7 @@ from hf_breakhis.data.open_image import EXTENSIONS, PILLOW_ERRORS
 from hf_breakhis.data.sources.about import Source, find_source
 from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.data.walk import normal
-from hf_breakhis.files import InputError, printable
+from hf_breakhis.files import InputError, few
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
 ODD_PLACES = {
@@ -87,12 +87,6 @@ class Images:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels."""
         return tuple(self.dataset.features["label"].names)
-
-
-def few(names: Sequence[str], limit: int = 3) -> str:
-    """Return "a, b, c and 4 more"."""
-    more = len(names) - limit
-    return ", ".join(map(printable, names[:limit])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def names_of(places: Iterable[str]) -> list[str]:

@@ -14,9 +14,9 @@ import pandas as pd
 
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.images import Images, arrange, few
+from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.walk import normal
-from hf_breakhis.files import InputError, expand_home, nearest
+from hf_breakhis.files import InputError, expand_home, few, nearest
 
 SUFFIXES = (".parquet", ".csv", ".npz", ".h5")
 NAMES = ("file_name", "filename", "image", "image_name", "name", "names", "file_names", "path", "slide", "id")

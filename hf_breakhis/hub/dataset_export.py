@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from hf_breakhis.data.counts import original_bytes
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS
-from hf_breakhis.data.images import COLUMNS, Images, few, placeless, public_findings
+from hf_breakhis.data.images import COLUMNS, Images, placeless, public_findings
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, SPECIMEN_FOLDS, official_folds
-from hf_breakhis.files import InputError, read_json, write_json, write_text
+from hf_breakhis.files import InputError, few, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
 from hf_breakhis.hub.remote import claim_repo, push_folder

@@ -14,9 +14,8 @@ import pandas as pd
 import yaml
 from huggingface_hub import get_token
 
-from hf_breakhis.data.images import few
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text
+from hf_breakhis.files import InputError, few, read_json, write_csv, write_json, write_text
 from hf_breakhis.inference.model import Weights
 from hf_breakhis.run import COST, DATA, DECISION, FINISHED, FOLD_PREFIX, FOLDS, HISTORY, RECIPE, SUMMARY, Run
 

@@ -13,8 +13,7 @@ from huggingface_hub import HfApi, RepoFile, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
-from hf_breakhis.data.images import few
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 from hf_breakhis.inference.hub_model import quiet_hub
 
 _LOGIN = "run `hf auth login` with a token that may write, or set HF_TOKEN"

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_breakhis.data.filenames import CLASSES, parse_file_name
-from hf_breakhis.data.images import few
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.data.sources.columns import OPTIONAL
 from hf_breakhis.data.sources.hub import fetch_published
 from hf_breakhis.data.walk import IMAGE, LINK, UNSUPPORTED, is_text, kind_of, normal, walk
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 HUB = "hf://datasets/"

@@ -33,7 +33,7 @@ from hf_breakhis.search.space import Searched, check_space
 from hf_breakhis.settings import restored_settings
 from hf_breakhis.study import SCORES
 from hf_breakhis.training.crossval import use_hardware, warn_of_thin_parts
-from hf_breakhis.training.environment import changed_fields, few, require_writable
+from hf_breakhis.training.environment import changed_fields, few_changes, require_writable
 from hf_breakhis.training.fold import Job
 from hf_breakhis.training.lock import preparing
 from hf_breakhis.training.progress import say
@@ -230,6 +230,6 @@ def _write_plan(
             if before["data"].get(name) != data.get(name)
         }
         if changed:
-            raise InputError(f"{folder} contains another search ({few(changed)}). Give another --output_dir.")
+            raise InputError(f"{folder} contains another search ({few_changes(changed)}). Give another --output_dir.")
     write_json(folder / PLAN, plan | {"id": search_id})
     return f"hf-breakhis/{search_id}"

@@ -236,8 +236,8 @@ def check_continues(run: Path, recipe: Recipe) -> None:
             flag = f"--bf16 {str(before.get('bf16')).lower()}"
             raise InputError(f"{run} contains a run of other precision ({changed['bf16']}). Add {flag} to resume it.")
         raise InputError(
-            f"{run} contains a run of another recipe ({few(changed)}). Give another --output_dir, or add --fold all "
-            "--restart to train all of it again."
+            f"{run} contains a run of another recipe ({few_changes(changed)}). Give another --output_dir, "
+            "or add --fold all --restart to train all of it again."
         )
 
 
@@ -256,7 +256,7 @@ def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[st
     return {name: f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed}
 
 
-def few(changed: Mapping[str, str], most: int = 4) -> str:
+def few_changes(changed: Mapping[str, str], most: int = 4) -> str:
     """Return the first changed fields in one line, and the number of the others."""
     more = f" and {len(changed) - most} more" if len(changed) > most else ""
     return ", ".join(list(changed.values())[:most]) + more

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from hf_breakhis.hub.paper import TOLD, paper_words
+from hf_breakhis.hub.paper import OF_SPLIT, paper_words
 from hf_breakhis.recipe import build_recipe, load_recipe, resolved_fields
 from hf_breakhis.results.paper import DECIDING, PAPER_RECIPES, classifier_of
 
@@ -58,5 +58,5 @@ def test_another_split_is_told():
 
 @pytest.mark.parametrize("name", [*PAPER_RECIPES, *(f"as_published/{name}" for name in PAPER_RECIPES)])
 def test_every_field_of_the_recipes_is_judged(name):
-    assert set(load_recipe(name)) <= {*DECIDING, *TOLD} | FREE
+    assert set(load_recipe(name)) <= {*DECIDING, *OF_SPLIT} | FREE
     assert paper_words(fields_of(name)) != ""

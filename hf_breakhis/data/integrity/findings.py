@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from hf_breakhis.data.images import few
 from hf_breakhis.data.integrity.check_image import COLORS
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 
 
 @dataclass(frozen=True)

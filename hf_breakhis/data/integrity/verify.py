@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, TUMOR_TYPES, BreakHisName, parse_file_name
-from hf_breakhis.data.images import ODD_PLACES, Images, few, placeless, tell
+from hf_breakhis.data.images import ODD_PLACES, Images, placeless, tell
 from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.integrity.duplicates import (
     LIMITS,
@@ -24,7 +24,7 @@ from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import BITS, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
 from hf_breakhis.data.walk import OTHER
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 
 FORMAT = 1
 PLURALS = {NEAR: "near copies", OVERLAP: "overlapping fields"}

@@ -9,8 +9,8 @@ import datasets
 
 from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.groups import PART_COLUMN
-from hf_breakhis.data.images import Images, few, in_order, tell
-from hf_breakhis.files import InputError
+from hf_breakhis.data.images import Images, in_order, tell
+from hf_breakhis.files import InputError, few
 
 _FORMULA = ("=", "+", "-", "@")
 _MARKUP = "<>|`[]\\"

@@ -2,12 +2,11 @@
 
 from pathlib import Path, PurePosixPath
 
-from hf_breakhis.data.images import few
 from hf_breakhis.data.inventory import expected_file_names
 from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.data.sources.fetch import fetch
 from hf_breakhis.data.walk import IMAGE, kind_of
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 
 URL = "http://www.inf.ufpr.br/vri/databases/BreaKHis_v1.tar.gz"
 

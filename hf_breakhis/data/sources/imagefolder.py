@@ -13,11 +13,11 @@ from tqdm import tqdm
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, is_breakhis, part_of
 from hf_breakhis.data.groups import PART_COLUMN
-from hf_breakhis.data.images import Images, few, suggested_split
+from hf_breakhis.data.images import Images, suggested_split
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, label_classes
 from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal, walk
-from hf_breakhis.files import InputError, expand_home, nearest_name
+from hf_breakhis.files import InputError, expand_home, few, nearest_name
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hf_breakhis.data.filenames import CLASSES, BreakHisName, parse_file_name
-from hf_breakhis.data.images import Images, arrange, few
+from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, require_once
 from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 
 REQUIRED = ("image", "label", "file_name")
 _OFFICIAL = tuple(f"official_fold_{fold + 1}" for fold in range(NUM_OFFICIAL_FOLDS))

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from hf_breakhis.data.images import few
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 
 FEW = 12
 

@@ -9,10 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hf_breakhis.data.filenames import parse_file_name, picture_name
-from hf_breakhis.data.images import few
 from hf_breakhis.data.sources.columns import describe
 from hf_breakhis.data.sources.table import load_images
-from hf_breakhis.files import InputError, write_csv
+from hf_breakhis.files import InputError, few, write_csv
 
 NAMES = st.text(min_size=1, max_size=8) | st.text("=+-@\t\r\n<|`a1 ,\"'", min_size=1, max_size=4)
 
