@@ -343,7 +343,7 @@ def thin_parts(folds: Sequence[Fold], labels: np.ndarray, groups: np.ndarray, cl
 
 
 def leaks(fold: Fold, columns: Mapping[str, Sequence[str | None]]) -> dict[str, int | None]:
-    """Count the test images of whose patient, or specimen, other images train; None where ids are unknown."""
+    """Count the test images whose patient, or specimen, has training images; None where ids are unknown."""
     counts: dict[str, int | None] = {"test_images": len(fold.test)}
     for level in ("patient", "specimen"):
         ids = np.array(list(columns.get(f"{level}_id") or [None]))

@@ -1,5 +1,6 @@
 """Scores that need probabilities, removed from a summary of predicted classes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 NEED_PROBABILITIES = (
@@ -15,6 +16,11 @@ NO_PROBABILITIES = (
     "The predictions are classes without probabilities. ROC AUC, average precision, Brier score, calibration and "
     "threshold are absent."
 )
+
+
+def has_classes_only(recipe: Mapping[str, Any]) -> bool:
+    """Say whether the predictions of a run are classes without probabilities."""
+    return recipe.get("scores") == "classes"
 
 
 def without_probabilities(summary: dict[str, Any]) -> dict[str, Any]:

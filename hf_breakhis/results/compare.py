@@ -1,4 +1,4 @@
-"""The comparison: runs side by side, beside the paper's numbers, and whether the evidence ranks them."""
+"""The comparison: runs side by side, next to the paper's numbers, and whether the evidence ranks them."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -11,6 +11,7 @@ from scipy import stats
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError
+from hf_breakhis.results.absent import NEED_PROBABILITIES, NO_PROBABILITIES, has_classes_only
 from hf_breakhis.results.formatting import in_order, things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
@@ -26,6 +27,7 @@ FORMAT = 1
 MIN_REPEATS, ALPHA = 3, 0.05
 AVERAGES = {"precision": "macro.precision", "recall": "macro.recall", "f1": "macro.f1", "accuracy": "accuracy"}
 PAPER_AND_TWIN = "The paper's numbers are for real images. Do not compare them with the scores of generated images."
+GENERATED_AND_OTHERS = "No images in common: those of one run are generated and only have names of the other's."
 SETTINGS = (
     "optimizer_name learning_rate weight_decay scheduler_name scheduler_kwargs num_train_epochs batch_size "
     "augmentation mixup cutmix loss label_smoothing_factor class_weights sampler activation init carry_over split_by "
@@ -61,7 +63,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
     names = _names(folders)
     rows = [_row(*parts) for parts in zip(names, folders, summaries, tables, strict=True)]
     pairs = [
-        {"one": names[i], "other": names[j], **compare_tables(tables[i], tables[j])}
+        {"one": names[i], "other": names[j], **_pair((rows[i], tables[i]), (rows[j], tables[j]))}
         for i, j in combinations(range(len(folders)), 2)
     ]
     rank(pairs)
@@ -75,7 +77,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
         "interval": next(iter(Run(folders[0]).every_repeat().values())).summary["interval"],
         "runs": rows,
         "pairs": pairs,
-        "anchors": anchors_for(summaries[0]["data"]),
+        "anchors": next(filter(None, (anchors_for(summary["data"]) for summary in summaries)), []),
         "margin": margin,
         "tested_magnifications": _matrix_columns(rows),
         "sentence": _sentence(rows, pairs),
@@ -101,6 +103,17 @@ def _require_same(folders: list[Path], summaries: list[dict[str, Any]]) -> None:
                 )
 
 
+def _pair(one: tuple[dict[str, Any], Any], other: tuple[dict[str, Any], Any]) -> dict[str, Any]:
+    """Compare two runs, each given as its row and its tables, in what their images and predictions allow."""
+    if one[0]["is_generated"] != other[0]["is_generated"]:
+        return {"num_images": 0, "scores": None, "reason": GENERATED_AND_OTHERS, "p_value": None}
+    found = compare_tables(one[1], other[1])
+    if found["scores"] and (one[0]["classes_only"] or other[0]["classes_only"]):
+        for name in set(NEED_PROBABILITIES) & found["scores"].keys():
+            found["scores"][name] = dict.fromkeys(found["scores"][name])
+    return found
+
+
 def _names(folders: list[Path]) -> list[str]:
     """Return short names: the folder's, with its parent's where two are alike."""
     short = [folder.resolve().name for folder in folders]
@@ -120,13 +133,16 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
     every = [run.summary for run in Run(folder).every_repeat().values()]
     one = every[0]
     classifier = classifier_of(recipe)
-    comparable = not source_of(one["data"]).is_generated  # generated pictures less the paper's is no difference
+    is_generated = source_of(one["data"]).is_generated
+    comparable = not is_generated  # generated pictures less the paper's is no difference
     ours = {score: float(np.mean([each["image"]["mean"][key] for each in every])) for score, key in AVERAGES.items()}
     about = Estimand(one["interval"]["estimand"])
     pooled = mean_scores(list(tests.values()), about) if len(tests) > 1 else one["image"]["pooled"]
     same_folds = classifier is not None and len(classifier.folds) == len(one["image"]["per_fold"])
     return {
         "name": name,
+        "is_generated": is_generated,
+        "classes_only": has_classes_only(recipe),
         "design": design(one["protocol"]),
         "num_tested": one["protocol"]["num_tested"],
         "num_groups": one["interval"]["num_groups"],
@@ -155,8 +171,8 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
 
 
 def _matrix_columns(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the test magnifications of all runs if the runs trained on different ones, else none."""
-    if len({tuple(row["train_magnifications"] or ()) for row in rows}) < 2:
+    """Return the test magnifications of all runs if runs are known to have trained on different ones, else none."""
+    if len({tuple(row["train_magnifications"]) for row in rows if row["train_magnifications"]}) < 2:
         return []
     return list(in_order({name: None for row in rows for name in row["by_magnification"]}))
 
@@ -297,16 +313,16 @@ def _non_inferior(pair: dict[str, Any], margin: float) -> dict[str, bool] | None
 
 def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
     if not pairs:
-        beside = "stands beside the paper's numbers" if rows[0]["paper"] else "is shown, none of the paper's"
+        beside = "is shown next to the paper's numbers" if rows[0]["paper"] else "is shown"
         return f"One run {beside}; a comparison of runs needs two."
     if all(pair["reason"] for pair in pairs):
-        return "These runs tested no images in common, so nothing ranks them."
+        return "These runs tested no images in common, so they cannot be ranked."
     if any(pair["ranks"] is None for pair in pairs):
         fewest = min(max(1, len(row["repeats"])) for row in rows)
         if fewest < MIN_REPEATS:
             return (
                 f"These runs cannot be ranked: a ranking needs {MIN_REPEATS} repeats of each with other seeds, and "
-                f"one has {things(fewest, 'repeat')}. The differences below say how specimens move them, not seeds."
+                f"one has {things(fewest, 'repeat')}. The intervals below are over specimens, not over seeds."
             )
         return (
             "These runs cannot be ranked: no specimens are known or they are too few for an interval, or there are no "
@@ -322,11 +338,16 @@ def _sentence(rows: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> str:
 
 def _warnings(rows: list[dict[str, Any]], summaries: list[dict[str, Any]]) -> list[Caution]:
     found = []
-    is_generated = source_of(summaries[0]["data"]).is_generated
-    if is_generated:
+    generated = [row["name"] for row in rows if row["is_generated"]]
+    if len(generated) == len(rows):
         found.append(GENERATED)
-    if any(row["paper"] for row in rows):
-        found.append(Caution(Kind.PAPER, PAPER_AND_TWIN if is_generated else DATA))
+    elif generated:
+        found.append(Caution(Kind.GENERATED, f"{' and '.join(generated)}: {GENERATED.text}"))
+    found += [
+        Caution(Kind.PAPER, PAPER_AND_TWIN if is_generated else DATA)
+        for is_generated in sorted({row["is_generated"] for row in rows if row["paper"]})
+    ]
+    found += [Caution(Kind.INCOMPLETE, f"{row['name']}: {NO_PROBABILITIES}") for row in rows if row["classes_only"]]
     if len({row["design"] for row in rows}) > 1:
         designs = "; ".join(f"{row['name']}: {row['design']}" for row in rows)
         text = f"The runs use different splits, so a difference is not due to the recipes alone: {designs}."

@@ -249,10 +249,10 @@ def _seen(test: pd.DataFrame, training: Training | None) -> np.ndarray:
 
 
 def kept_apart(folds: pd.DataFrame, split: str | None = None) -> str:
-    """Return the largest unit that is in one part only."""
+    """Return the largest unit that is in one part only; patients where each counts as one specimen."""
     if split == "official":
         return split
-    level = "specimen"
+    level = "patient" if (folds["specimen_id"] == folds["patient_id"]).all() else "specimen"
     for _, rows in by_fold(folds):
         train, test = rows[rows["part"] == "train"], rows[rows["part"] == "test"]
         if test["patient_id"].isin(train["patient_id"]).any():

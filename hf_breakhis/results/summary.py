@@ -8,7 +8,7 @@ import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json
-from hf_breakhis.results.absent import REASON, without_probabilities
+from hf_breakhis.results.absent import REASON, has_classes_only, without_probabilities
 from hf_breakhis.results.evaluated import TOO_FEW, cross_fitting_parts, describe_evaluation, how_refitted
 from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
 from hf_breakhis.results.scores.baselines import baselines
@@ -101,7 +101,7 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
     colors = run.read_colors() if has_colors else None
     carry_over = run.field("carry_over")
     fitted, group = cross_fitting_parts(test) if run.is_evaluated else (test, "fold")
-    refused = REASON if _has_classes_only(run) else refusal(fitted, carry_over)
+    refused = REASON if has_classes_only(recipe) else refusal(fitted, carry_over)
     if run.is_evaluated and refused is not None:
         refused = TOO_FEW.format(group=group)
     if refused is not None and choices != Choices():
@@ -155,7 +155,7 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
     if run.is_evaluated:
         protocol["evaluated"] = run.evaluation["model"]["name"]
         summary["evaluation"] = describe_evaluation(run, test, summary, decision, about)
-    if _has_classes_only(run):
+    if has_classes_only(recipe):
         summary = without_probabilities(summary)
     pooled = summary["image"]["pooled"]["accuracy"]
     by_class, bounded = groups_by_class(test, groups, classes), pooled["low"] is not None
@@ -202,10 +202,6 @@ def _decisions(
     thresholds = {unit: thresholds_of_cases(test, decision, rule, unit) for unit in units}
     decision |= {"prevalences": list(prevalences), "by_unit": thresholds, "zones": zones}
     return decisions | {"zones": zones}
-
-
-def _has_classes_only(run: Run) -> bool:
-    return run.recipe.get("scores") == "classes"
 
 
 def _baselines(

@@ -1,6 +1,7 @@
 """Predictions of other programs: what is read, what is refused, and what their scores are."""
 
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -188,9 +189,50 @@ def test_an_own_run_reduced_to_three_columns_has_the_same_scores(trained_run, re
     assert theirs["interval"]["estimand"] == "models"
 
 
-def test_an_imported_run_is_compared_with_a_trained_one(trained_run, reduced, tmp_path, capsys):
-    assert main(["compare", str(trained_run), str(reduced), "--folder", str(tmp_path / "comparison")]) == 0
-    found = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+def compared(tmp_path, *runs):
+    assert main(["compare", *map(str, runs), "--folder", str(tmp_path / "comparison")]) == 0
+    return json.loads((tmp_path / "comparison" / "comparison.json").read_text())
+
+
+def test_generated_images_are_not_paired_with_others_of_the_same_names(trained_run, reduced, tmp_path):
+    found = compared(tmp_path, trained_run, reduced)
+    assert "generated" in found["pairs"][0]["reason"]
+    assert found["pairs"][0]["num_images"] == 0
+    assert found["sentence"] == "These runs tested no images in common, so they cannot be ranked."
+    twin = [caution["text"] for caution in found["warnings"] if caution["kind"] == "generated"]
+    assert twin[0].startswith("run: These scores are for a synthetic twin")
+
+
+def real(run, folder):
+    """A copy of a run whose images count as real."""
+    shutil.copytree(run, folder)
+    data = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps(data | {"is_generated": False}))
+    assert main(["report", str(folder), "--reseal"]) == 0
+    return folder
+
+
+def test_predicted_classes_have_no_difference_in_roc_auc(trained_run, reduced, tmp_path):
+    run = real(trained_run, tmp_path / "run")
+    own = pd.read_csv(run / "predictions.csv", dtype={"file_name": str})
+    own["pred"] = (own["prob_malignant"] > 0.5).astype(int)
+    own[["file_name", "pred", "fold"]].to_csv(tmp_path / "classes.csv", index=False)
+    assert main(["score", str(tmp_path / "classes.csv"), "--output_dir", str(tmp_path / "classes")]) == 0
+    found = compared(tmp_path, run, tmp_path / "classes", reduced)
+    first, with_probabilities, last = found["pairs"]
+    assert first["scores"]["accuracy"]["value"] == 0
+    for pair in (first, last):
+        assert set(pair["scores"]["roc_auc"].values()) == {None}
+        assert pair["scores"]["balanced_accuracy"]["value"] is not None
+    assert with_probabilities["scores"]["roc_auc"]["value"] == 0
+    assert any(one["text"].startswith("classes: The predictions are classes") for one in found["warnings"])
+    page = (tmp_path / "classes" / "report.html").read_text(encoding="utf-8")
+    assert "The predictions are classes without probabilities, so there is no curve." in page
+    assert "No fold has both classes" not in page
+
+
+def test_an_imported_run_is_compared_with_a_trained_one(trained_run, reduced, tmp_path):
+    found = compared(tmp_path, real(trained_run, tmp_path / "run"), reduced)
     (pair,) = found["pairs"]
     assert pair["scores"]["accuracy"]["value"] == 0
     assert pair["num_images"] == pair["num_tested"] > 0

@@ -7,9 +7,7 @@ from hf_breakhis.results.formatting import count, group_words, percent, things
 
 CAPTIONS = {
     "baselines": (
-        "Accuracy compared with two baselines. Points: all test images pooled; {interval}. Ticks below: single folds. "
-        "Mean colour is a logistic regression on the mean and spread of red, green and blue; majority class always "
-        "predicts the most frequent class of the training set."
+        "Accuracy{compared}. Points: all test images pooled; {interval}. Ticks below: single folds.{baselines}"
     ),
     "confusion_mean": (
         "Mean confusion matrix over {folds}: number of test images of each true class (rows) that were given each "
@@ -17,7 +15,7 @@ CAPTIONS = {
     ),
     "confusion_folds": (
         "Confusion matrix of each fold. Rows are the true class, columns the predicted one; shading and per cent: "
-        "share of the true class. Folds are counted from 0, as in the run folder; the paper counts from 1."
+        "share of the true class.{numbers}"
     ),
     "roc_mean": (
         "Receiver operating characteristic: share of {positive} images found (sensitivity) against share of other "
@@ -119,6 +117,11 @@ ONE_FOLD = {
         "images falsely called {positive}, over all thresholds. AUC: area under the curve; .5 is chance (dashed)."
     ),
 }
+BASELINES = {
+    "mean_color": "Mean colour is a logistic regression on the mean and spread of red, green and blue.",
+    "majority": "Majority class always predicts the most frequent class of the training set.",
+}
+FOLD_NUMBERS = " Folds are counted from 0, as in the run folder; the paper counts from 1."
 MANY_CLASSES = {
     "roc_mean": (
         "Receiver operating characteristic of each class against all others: share of the class's images found "
@@ -154,6 +157,9 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         **group_words(summary["data"]),
         "score_name": summary.get("score_name", ""),
         "score": _lower(summary.get("score_name", "")),
+        "numbers": "" if summary.get("protocol", {}).get("imported") else FOLD_NUMBERS,
+        "compared": " compared with baselines" if any((summary.get("baselines") or {}).values()) else "",
+        "baselines": _baselines(summary.get("baselines") or {}),
         "behind": _behind(summary.get("by_magnification") or {}),
     }
     templates = CAPTIONS | (ONE_FOLD if words["folds"] == "1 fold" else {})
@@ -163,6 +169,10 @@ def caption(name: str, summary: dict[str, Any], watched: str = "evaluation") -> 
         text += " Each line is the mean over the members of the ensemble."
     named = name == "patients" and source_of(summary["data"]).has_breakhis_names
     return f"{text} {TUMOR_LETTERS}" if named else text
+
+
+def _baselines(found: dict[str, Any]) -> str:
+    return "".join(f" {words}" for name, words in BASELINES.items() if found.get(name))
 
 
 def _lower(name: str) -> str:

@@ -114,8 +114,9 @@ def compared(run: Run) -> Figure | None:
         return None
     figure = new_figure(16 + 9 * len(rows))
     ax = figure.subplots()
-    twin = source_of(run.summary["data"]).is_generated  # beside generated pictures the paper's number is none
-    papers = [None if twin else (row["paper"] or {}).get("averages", {}).get("accuracy") for row in rows]
+    papers = [  # the paper's scores are not comparable with those of generated images
+        row["paper"]["averages"]["accuracy"] if row["paper"] and not row["is_generated"] else None for row in rows
+    ]
     for y, (row, paper) in enumerate(zip(rows, papers, strict=True)):
         _estimate(ax, row["accuracy"], y, CELL, size=5)
         ticks = row["repeats"] or _accuracies(row["per_fold"])

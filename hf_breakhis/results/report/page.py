@@ -246,7 +246,9 @@ def duration(seconds: float | None) -> str:
 
 
 def setting(value: Any) -> str:
-    """A value of a recipe as YAML would have it in one line."""
+    """A value of a recipe as YAML would have it in one line; a dash for none."""
+    if value is None:
+        return formatting.ABSENT
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -43,8 +43,12 @@ class Groups:
 
 
 def choose_groups(table: pd.DataFrame) -> Groups:
-    """Return the largest groups the source knows: specimens, else patients, else single images."""
-    for level in ("specimen", "patient"):
+    """Return the largest groups the source knows: specimens, else patients, else single images.
+
+    Where every patient counts as one specimen, the groups are called patients.
+    """
+    one_each = (table["specimen_id"] == table["patient_id"]).all()
+    for level in ("patient",) if one_each else ("specimen", "patient"):
         if known(table, f"{level}_id"):
             return Groups(level, np.unique(table[f"{level}_id"], return_inverse=True)[1])
     return Groups("image", np.unique(table["file_name"], return_inverse=True)[1])

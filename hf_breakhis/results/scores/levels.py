@@ -31,6 +31,7 @@ def image_level(test: pd.DataFrame, estimand: Estimand) -> dict[str, Any]:
     groups, classes = choose_groups(test), classes_of(test)
     for report in result["per_fold"]:
         rows = (test["fold"] == report["fold"]).to_numpy()
+        report["num_groups"] = len(np.unique(groups.codes[rows]))
         report["num_groups_by_class"] = groups_by_class(test[rows], replace(groups, codes=groups.codes[rows]), classes)
     return {
         "per_fold": result["per_fold"],

@@ -276,6 +276,8 @@ def _overlap(leakage: dict[str, Any], is_evaluated: bool = False) -> str:
         return "; no training list was given, so leakage was not assessed"
     if seen:
         return f", although {percent(seen)} of them are also training images of the model"
+    if is_evaluated and patient == 0 and not specimen:
+        return ", with no patient that is also in the training set"
     if patient:
         return f", although {percent(patient)} of them show a patient whose other images are in the training set"
     if specimen:

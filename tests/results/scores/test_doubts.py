@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from hf_breakhis.data.inventory import INVENTORY, official_folds
+from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.scores.warnings import Kind, texts_of, warnings
 from hf_breakhis.results.summary import summarise
@@ -42,6 +43,22 @@ def test_groups_of_a_fold_are_those_of_its_own_images(write_run, tmp_path, cohor
         for label, name in enumerate(summary["classes"]):
             expected = own.loc[own["label"] == label, "specimen_id"].nunique()
             assert report["num_groups_by_class"][name] == expected
+        assert report["num_groups"] == own["specimen_id"].nunique()
+
+
+def test_a_specimen_with_images_of_both_classes_counts_once(write_run, tmp_path, cohort):
+    both = cohort["label"].where(cohort.index % 7 != 0, 1 - cohort["label"])
+    summary = summarise(write_run(tmp_path / "run", cohort.assign(label=both)))
+    for report in summary["image"]["per_fold"]:
+        assert report["num_groups"] < sum(report["num_groups_by_class"].values())
+        page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+        assert f"<td>{report['num_images']} / {report['num_groups']}</td>" in page
+
+
+def test_patients_that_count_as_one_specimen_each_are_called_patients(write_run, tmp_path, cohort):
+    summary = summarise(write_run(tmp_path / "run", cohort.assign(specimen_id=cohort["patient_id"])))
+    assert summary["interval"]["group"] == "patient"
+    assert summarise(write_run(tmp_path / "other"))["interval"]["group"] == "specimen"
 
 
 def test_a_hold_out_of_few_specimens_has_no_interval_and_says_why(write_run, tmp_path, cohort):
