@@ -200,9 +200,10 @@ def intervals(
         few = min(degrees + 1, fewest if compares else np.inf) < MIN_GROUPS
         # Resampling cannot say how certain it is that all are correct or all are wrong.
         is_share = shares and name != "mcc"
+        has_bound = is_share and not name.endswith("f1")  # which is no share of groups, so that no exact bound holds
         defined = replicates[name][~np.isnan(replicates[name])]
         constant = shares and len(defined) > 0 and np.ptp(defined) < TINY
-        if few or (constant and not (is_share and value in (0, 1))):
+        if few or (constant and not (has_bound and value in (0, 1))):
             found[name] = unbounded(value) | ({} if shares else {"p_value": None})
         elif constant:
             rests_on = int((~np.isnan(alone[name])).sum()) if name in alone else 0

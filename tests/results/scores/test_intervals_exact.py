@@ -302,3 +302,11 @@ def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
         describe(*given) == {"method": "t interval with the standard error of a cluster bootstrap by patient"} | told
     )
     assert describe(*given, "percentile") == {"method": "percentile interval of a cluster bootstrap by patient"} | told
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_only_shares_of_groups_have_an_exact_bound(value):
+    found = intervals(mean_of(np.full(12, value), "accuracy", "per_class.benign.f1", "macro.f1"), 12)
+    assert found["accuracy"]["high"] - found["accuracy"]["low"] == pytest.approx(1 - 0.025 ** (1 / 12))
+    for name in ("per_class.benign.f1", "macro.f1"):
+        assert found[name] == {"value": value, "low": None, "high": None}
