@@ -1,9 +1,11 @@
 """Readers for files that may be damaged: tables of text, and mappings with required fields."""
 
+import contextlib
 import csv
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ NUMBER = (int, float)
 OPTIONAL_TEXT = (str, type(None))
 MAX_ROWS = 1_000_000  # of a table from elsewhere, so that a wrong file does not fill the memory
 MAX_LINE = 1 << 20
+_SEPARATOR = re.compile(r"[\s,]*")
 
 
 def read_mapping(path: str | Path, fields: Fields, remedy: str = REMEDY) -> dict[str, Any]:
@@ -159,14 +162,16 @@ def as_bools(column: "pd.Series[str]", path: str | Path) -> np.ndarray:
 
 
 def foreign_rows(path: Path) -> tuple[list[str], Iterator[list[str]]]:
-    """Open a table that another program wrote: CSV, TSV, JSON lines or Parquet, also as Excel leaves them.
+    """Open a table that another program wrote: CSV, TSV, JSON or Parquet, also as Excel writes them.
+
+    JSON is one object in each line, or an array of objects.
 
     Returns:
         The names of the columns, and the rows as text, read as they are needed; a missing value is "".
 
     Raises:
-        InputError: the file cannot be read, is empty or has another format; while reading also for a row of another
-            length than the header, and after `MAX_ROWS` rows.
+        InputError: the file cannot be read, is empty or has another format, or two columns have the same name; while
+            reading also for a row of another length than the header, and after `MAX_ROWS` rows.
     """
     try:
         with path.open("rb") as stream:
@@ -175,17 +180,35 @@ def foreign_rows(path: Path) -> tuple[list[str], Iterator[list[str]]]:
             raise InputError(f"{path} is empty; {REMEDY}.")
         if start[:2] == b"PK":
             raise InputError(f"{path} is an Excel workbook or an archive. Save the table as CSV.")
-        if start == b"PAR1":
-            rows = _parquet_rows(path)
-        else:
-            lines = _lines(path, "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-            rows = _json_rows(lines, path) if start.lstrip()[:1] == b"{" else _delimited_rows(lines, path)
+        rows = _parquet_rows(path) if start == b"PAR1" else _text_rows(path, start)
         columns = next(rows)
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror or error}); {REMEDY}.") from error
     except StopIteration as error:
         raise InputError(f"{path} is empty; {REMEDY}.") from error
+    _require_once(columns, path)
     return columns, _counted(rows, path)
+
+
+def _require_once(columns: Sequence[str], path: Path) -> None:
+    twice = next((name for k, name in enumerate(columns) if name and name in columns[:k]), None)
+    if twice is not None:
+        raise InputError(
+            f"{path} has {list(columns).count(twice)} columns named {twice[:60]!r}. Rename or remove all but one."
+        )
+
+
+def _text_rows(path: Path, start: bytes) -> Iterator[list[str]]:
+    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = _lines(path, encoding)
+    first = next((line for line in lines if line.strip()), "")
+    whole = itertools.chain([first], lines)
+    if first.lstrip()[:1] == "{":
+        return _json_rows(_parsed_lines(whole, path), path)
+    if first.lstrip()[:1] == "[":
+        lines.close()
+        return _json_rows(_parsed_array(path, encoding), path)
+    return _delimited_rows(whole, path)
 
 
 def _counted(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
@@ -195,15 +218,27 @@ def _counted(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
         yield row
 
 
-def _lines(path: Path, encoding: str) -> Iterator[str]:
+def _lines(path: Path, encoding: str) -> Generator[str, None, None]:
+    with _decoding(path), path.open(encoding=encoding, newline="") as stream:
+        while line := stream.readline(MAX_LINE):
+            if len(line) == MAX_LINE and line.lstrip()[:1] != "[":  # a JSON array is often one line
+                raise InputError(f"{path} is not a table: a line has more than {MAX_LINE:,} characters.")
+            yield line
+
+
+@contextlib.contextmanager
+def _decoding(path: Path) -> Iterator[None]:
     try:
-        with path.open(encoding=encoding, newline="") as stream:
-            while line := stream.readline(MAX_LINE):
-                if len(line) == MAX_LINE:
-                    raise InputError(f"{path} is not a table: a line has more than {MAX_LINE:,} characters.")
-                yield line
+        yield
+    except UnicodeDecodeError as error:
+        if error.encoding == "utf-8" and b"\0" not in error.object:
+            raise InputError(
+                f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} is probably a letter in Windows-1252 "
+                'or Latin-1. Save it as "CSV UTF-8" in Excel, or convert it: iconv -f CP1252 -t UTF-8 FILE > NEW.'
+            ) from error
+        raise InputError(f"{path} is not a text file. Save the table as CSV in UTF-8.") from error
     except UnicodeError as error:
-        raise InputError(f"{path} is not a text file in UTF-8. Save the table as CSV in UTF-8.") from error
+        raise InputError(f"{path} is not a text file. Save the table as CSV in UTF-8.") from error
 
 
 def _delimited_rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
@@ -226,19 +261,69 @@ def _delimited_rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
         raise InputError(f"{path} is not a table ({error}); {REMEDY}.") from error
 
 
-def _json_rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
+def _json_rows(objects: Iterator[tuple[str, Any]], path: Path) -> Iterator[list[str]]:
     columns: list[str] | None = None
-    for number, line in enumerate((line for line in lines if line.strip()), start=1):
+    for place, pairs in objects:
+        if not isinstance(pairs, _Pairs):
+            raise InputError(f"{path}, {place} is no object. Give one object for each image.")
+        names = [name for name, _ in pairs]
+        if columns is None:
+            columns = names
+            yield columns
+        if len(names) != len(columns) or set(names) != set(columns):
+            raise InputError(f"{path}, {place} has other fields than the first. Give the same fields for each image.")
+        nested = next((name for name, value in pairs if isinstance(value, list)), None)
+        if nested is not None:
+            raise InputError(
+                f"{path}, {place}: {nested[:60]!r} is a list or an object. Give text or a number in each field, "
+                'as pandas writes it with to_json(FILE, orient="records").'
+            )
+        values = dict(pairs)
+        yield [_text(values[name]) for name in columns]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The fields of a JSON object, with repeated names."""
+
+
+def _decode(text: str, start: int = 0) -> tuple[Any, int]:
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, object_pairs_hook=_Pairs)
+    return decoder.raw_decode(text, start)
+
+
+def _parsed_lines(lines: Iterator[str], path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate((line.strip() for line in lines if line.strip()), start=1):
         try:
-            row = json.loads(line, parse_float=str, parse_int=str)
+            value, end = _decode(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number} is not JSON. Give one object in each line.") from error
-        if not isinstance(row, dict) or (columns is not None and set(row) != set(columns)):
-            raise InputError(f"{path}, line {number} has other fields than the first. Give one object in each line.")
-        if columns is None:
-            columns = list(row)
-            yield columns
-        yield [_text(row[name]) for name in columns]
+        if end != len(line):
+            raise InputError(f"{path}, line {number} has more than one object. Give one object in each line.")
+        yield f"line {number}", value
+
+
+def _parsed_array(path: Path, encoding: str) -> Iterator[tuple[str, Any]]:
+    """Yield the elements of an array, reading the file in parts."""
+    with _decoding(path), path.open(encoding=encoding) as stream:
+        text, number = stream.read(MAX_LINE), 1
+        at = text.index("[") + 1
+        while True:
+            at = at if (separator := _SEPARATOR.match(text, at)) is None else separator.end()
+            if text[at : at + 1] == "]":
+                return
+            try:
+                value, end = _decode(text, at)
+                is_whole = end < len(text)  # a number at the end may go on in the next part
+            except (ValueError, RecursionError):
+                is_whole = False
+            if is_whole:
+                yield f"object {number}", value
+                at, number = end, number + 1
+                continue
+            more = stream.read(MAX_LINE) if len(text) - at < MAX_LINE else ""
+            if not more:
+                raise InputError(f"{path}, object {number} of the array is not JSON; {REMEDY}.")
+            text, at = text[at:] + more, 0
 
 
 def _parquet_rows(path: Path) -> Iterator[list[str]]:
