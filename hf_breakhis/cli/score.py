@@ -13,15 +13,19 @@ USAGE = (
     "official] [--threshold_rule youden]"
 )
 HELP = (
-    "Evaluate the predictions of any program: write a run and its report from CSV, TSV, JSON lines or Parquet files "
+    "Evaluate the predictions of any program: write a run and its report from CSV, TSV, JSON or Parquet files "
     "with the name of each test image and its scores or predicted class. Several files or a column `fold` are folds. "
     "With --train FILE (the training images) or --split official, eva or a file, leakage is assessed."
 )
 COLUMNS_HELP = (
     'Columns that are not found by their names, for example name="Img. name" benign=Benign malignant=Malignant. Keys: '
-    "name, label, predicted, fold, part, patient_id, specimen_id, benign, malignant, or A, F, PT, TA, DC, LC, MC, PC."
+    "name, label, predicted, fold, part, patient_id, specimen_id, benign, malignant, or A, F, PT, TA, DC, LC, MC, PC. "
+    "KEY= leaves a column out."
 )
-SCORES_HELP = "What the numbers are: auto, probability, percent, votes or logits (default: auto)."
+SCORES_HELP = (
+    "What the numbers are: auto, probability, percent, votes or logits (default: auto); classes uses the predicted "
+    "classes and no scores."
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +48,7 @@ def score(context: typer.Context) -> None:
     parser.add_argument("--threshold_rule", help="youden, sensitivity>=0.95 or cost=5 (default: youden).")
     given = parser.parse_args(context.args)
 
-    from hf_breakhis.results.foreign import SCORES
+    from hf_breakhis.results.foreign.values import SCORES
     from hf_breakhis.results.imported import import_predictions
     from hf_breakhis.results.report.page import write_report
     from hf_breakhis.results.report.terminal import terminal_table
@@ -66,6 +70,6 @@ def score(context: typer.Context) -> None:
 
 def _pair(word: str) -> tuple[str, str]:
     key, equals, column = word.partition("=")
-    if not equals or not column:
+    if not equals:
         raise InputError(f"--columns has {word!r}; give KEY=COLUMN, for example malignant=Malignant.")
     return key, column

@@ -15,8 +15,9 @@ import yaml
 
 from hf_breakhis.files import InputError, write_csv, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder
-from hf_breakhis.results.absent import NO_PROBABILITIES
-from hf_breakhis.results.foreign import TARGETS, Foreign, find_names, read_foreign
+from hf_breakhis.results.foreign.notes import notes_on
+from hf_breakhis.results.foreign.read import Foreign, find_names, read_foreign
+from hf_breakhis.results.foreign.values import TARGETS
 from hf_breakhis.results.predictions import DESCRIPTION, by_fold
 from hf_breakhis.results.splits import read_split
 from hf_breakhis.run import (
@@ -104,6 +105,7 @@ def import_predictions(
             raise InputError(
                 f"{first.path} and {one.path} have other classes, images or scores. Give them separately."
             )
+    _require_other_files(read)
     test = _number_folds(read)
     _require_once(test)
     training = None
@@ -160,6 +162,12 @@ def write_predictions(
 def _number_folds(read: Sequence[Foreign]) -> pd.DataFrame:
     """Return the rows of all files, with fold as a number: from a column, the file names, or counted."""
     with_column = [bool((one.rows["fold"] != "").any()) for one in read]
+    if any(with_column) and not all(with_column):
+        has, lacks = read[with_column.index(True)].path, read[with_column.index(False)].path
+        raise InputError(
+            f"{has} has a column with folds, and {lacks} has none. Add it to each file, or leave it out with "
+            "--columns fold=."
+        )
     if all(with_column):
         for one in read:
             wrong = ~one.rows["fold"].str.fullmatch(r"[0-9]{1,4}(\.0)?")
@@ -176,6 +184,18 @@ def _number_folds(read: Sequence[Foreign]) -> pd.DataFrame:
     scores = [name for name in rows.columns if str(name).startswith(("logit_", "prob_"))]
     rows = rows.assign(part="test", seen_in_training=False)
     return rows[[*DESCRIPTION, "fold", "part", "seen_in_training", *scores, "predicted"]]
+
+
+def _require_other_files(read: Sequence[Foreign]) -> None:
+    """Refuse a file that is given twice, also as a copy or with its rows in another order."""
+    content = [one.rows.sort_values("file_name").reset_index(drop=True) for one in read]
+    for k, one in enumerate(read):
+        for first, earlier in zip(read[:k], content[:k], strict=True):
+            if content[k].equals(earlier):
+                raise InputError(
+                    f"{one.path} and {first.path} have the same predictions of the same images, so they are not two "
+                    "folds. Give one of them."
+                )
 
 
 def _require_once(test: pd.DataFrame) -> None:
@@ -268,6 +288,7 @@ def _recipe(
     return {
         "kind": IMPORTED,
         "files": [path.name for path in files],
+        "columns": first.columns,
         "scores": first.scores,
         "trained_on": None if training is None else training.source,
         **protocol_fields(first.target, level, int(test["fold"].nunique()), command),
@@ -303,17 +324,7 @@ def _data(read: Sequence[Foreign], test: pd.DataFrame, split: str | None) -> dic
     columns |= {name: images[name][images[name] != ""] for name in ("tumor_type", "magnification")}
     columns["patient"] = images["patient_id"]
     counts = {name: values.value_counts().sort_index().to_dict() for name, values in columns.items()}
-    ties, total = sum(one.ties for one in read), len(test)
-    warnings = []
-    if ties:
-        warnings.append(
-            f"{ties:,} of {total:,} predictions {'is a tie' if ties == 1 else 'are ties'}: several classes have the "
-            f"highest score. A tie counts as {names[0]}, the first of them."
-            if len(names) == 2
-            else f"{ties:,} of {total:,} predictions are ties. A tie counts as the first class with the highest score."
-        )
-    if read[0].scores == "classes":
-        warnings.append(NO_PROBABILITIES)
+    warnings = notes_on(read)
     if split is not None:
         warnings += _missing(split, test)
     return {

@@ -13,7 +13,7 @@ from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS, expected_file_names
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError, nearest
-from hf_breakhis.results.foreign import parse_foreign_name
+from hf_breakhis.results.foreign.names import parse_foreign_name
 from hf_breakhis.results.predictions import by_fold
 from hf_breakhis.run import RECIPE
 from hf_breakhis.yaml_files import find_yaml, read_yaml

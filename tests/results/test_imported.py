@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hf_breakhis.cli import main
 from hf_breakhis.data.inventory import expected_file_names
 from hf_breakhis.files import InputError
-from hf_breakhis.results.foreign import parse_foreign_name, read_foreign, to_probabilities
+from hf_breakhis.results.foreign.names import parse_foreign_name
+from hf_breakhis.results.foreign.read import read_foreign
+from hf_breakhis.results.foreign.values import to_probabilities
 
 NAMES = expected_file_names()[::160]
 REAL = Path(__file__).parents[3] / "shared/real/predictions"
@@ -94,7 +96,10 @@ ERRORS = {
     "outside": (rows(["0.5", "1.5"]), "outside 0 to 1"),
     "sum": (rows(["0.5,0.2", "0.1,0.9"], "file_name,benign,malignant"), "do not sum to 1"),
     "NaN": (rows(["0.5", "nan"]), "have no number"),
-    "class": (rows(["0.5,benign", "0.1,grey"], "file_name,malignant,label"), "'grey' in the column of classes"),
+    "class": (
+        rows(["0.5,benign", "0.1,grey"], "file_name,malignant,label"),
+        "'grey' in the column of the true class",
+    ),
     "contradiction": (rows(["0.5,malignant"], "file_name,malignant,label"), "1 of 1 rows contradicts the name"),
     "no score": (rows(["1"], "file_name,thing"), "none with a score"),
     "short row": (f"file_name,malignant\n{NAMES[0]}\n", "a row of 1 cells"),
