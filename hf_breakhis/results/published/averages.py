@@ -55,7 +55,7 @@ def check_averages(table: Table) -> dict[str, Any]:
                 "kind": kind,
                 "printed": {key: value.text for key, value in both.items()},
                 "ways": found_ways,
-                "in_the_way": alone,
+                "fits_without": alone,
             }
         )
     verdict = NOT if any(not row["ways"] for row in rows) else FITS if every else OPEN

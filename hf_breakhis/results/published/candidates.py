@@ -164,7 +164,7 @@ def _balance(data: DataSet, rows: list[Counts], whole: bool) -> str | None:
         return None  # each image is tested once
     expected = [{name: sum(row.values()) * n / len(data) for name, n in data.counts.items()} for row in rows]
     if all(abs(row[name] - mean[name]) <= 1 for row, mean in zip(rows, expected, strict=True) for name in row):
-        return "stratified by class, or by chance as even"
+        return "with the class counts of a stratified split"
     tests = [
         _tail(row[name], len(data), number, sum(row.values())) for row in rows for name, number in data.counts.items()
     ]
@@ -205,8 +205,8 @@ def _reasons(data: DataSet, rows: list[Counts], off_balance: str | None) -> list
     worst = max(shares, key=lambda name: abs(shares[name] - data.counts[name] / len(data)))
     if _balance(data, rows, False) is None:
         reasons.append(
-            f"{data.counts[worst] / len(data):.0%} of its images are {worst}, of the table's {shares[worst]:.0%}: "
-            "further off than a random split by image"
+            f"{data.counts[worst] / len(data):.0%} of its images are {worst}, in the table {shares[worst]:.0%}; a "
+            "random split by image does not differ that much"
         )
     return reasons
 

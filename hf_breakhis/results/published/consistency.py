@@ -17,12 +17,18 @@ Rows = dict[str, dict[str, Printed]]
 
 
 def check_fold(fold: Fold) -> dict[str, Any]:
-    """Say whether a fold's numbers fit, in how many ways, and if not, which one of them is in the way.
+    """Say whether a fold's numbers fit, in how many ways, and if not, without which one of them they do.
 
-    A number is in the way when the others fit without it; `allowed` then is what they leave for it.
+    `fits_without` has each number without which the others fit; `allowed` is the range that the others allow for it.
     """
     names = list(fold.classes)
-    row: dict[str, Any] = {"fold": fold.name, "supports": fold.supports, "example": None, "in_the_way": []}
+    row: dict[str, Any] = {
+        "fold": fold.name,
+        "images": fold.total or None,
+        "supports": fold.supports,
+        "example": None,
+        "fits_without": [],
+    }
     if len(names) == 2 and fold.supports:
         found = matrices(fold)
         row |= {"how": "integer matrices", "num_matrices": found.count}
@@ -33,12 +39,16 @@ def check_fold(fold: Fold) -> dict[str, Any]:
         verdict = FITS if found.count else NOT
         if found.count and found.pairs is None and whole_scores(fold):
             verdict = OPEN
+    elif set(fold.scores) == {"accuracy"} and not fold.classes:
+        row |= {"how": "whole images", "num_matrices": None}
+        accuracy = fold.scores["accuracy"]
+        verdict = FITS if math.ceil(accuracy.low * fold.total) <= math.floor(accuracy.high * fold.total) else NOT
     else:
         row |= {"how": "bounds", "num_matrices": None}
         verdict = OPEN if _bounds_fit(fold) else NOT
     if verdict == NOT and row["how"] == "integer matrices":
-        row["in_the_way"] = [
-            {"number": name, "printed": printed.text, "allowed": allowed}
+        row["fits_without"] = [
+            {"number": name, "printed": printed.text, "allowed": allowed, "unit": printed.unit}
             for name, printed, rest in _without_one(fold)
             if (allowed := _allowed(rest, name)) is not None
         ]

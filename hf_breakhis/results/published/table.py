@@ -17,6 +17,7 @@ UNITS = {"share": 1, "percent": 100}
 MOST_IMAGES, MOST_DIGITS = 1_000_000, 8  # products of them fit into 64 bits
 TOP = ("title", "source", "unit", "tables")
 OF_TABLE = ("printed_in", "folds", "averages")
+DECIMAL_COMMA = re.compile(r"[0-9]{0,3},[0-9]+ ?%?")
 KIND = "a table is YAML like papers/pixels-to-prognosis.yaml"
 
 
@@ -29,12 +30,14 @@ class Printed:
         value: as a share.
         low: the smallest share that rounds to it, whichever way a half is rounded.
         high: the largest.
+        unit: what a share of 1 is printed as, 1 or 100.
     """
 
     text: str
     value: float
     low: Fraction
     high: Fraction
+    unit: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Fold:
         supports: class -> test images; empty where none are printed.
         means: "macro" (mean of classes), "weighted" (by support) or "mean" (unknown which) -> score -> number.
         scores: of `FOLD_SCORES`.
+        images: printed number of test images; None if there is none.
     """
 
     name: str
@@ -54,11 +58,12 @@ class Fold:
     supports: dict[str, int] = field(default_factory=dict)
     means: dict[str, dict[str, Printed]] = field(default_factory=dict)
     scores: dict[str, Printed] = field(default_factory=dict)
+    images: int | None = None
 
     @property
     def total(self) -> int:
-        """The number of test images."""
-        return sum(self.supports.values())
+        """The number of test images; 0 if it is unknown."""
+        return sum(self.supports.values()) or self.images or 0
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,21 @@ def read_number(text: Any, unit: int, where: str) -> Printed:
     """
     match = re.fullmatch(rf"([0-9]{{0,3}})(?:\.([0-9]{{1,{MOST_DIGITS}}}))?(%?)", str(text).replace(" %", "%"))
     if match is None or not (match[1] or match[2]):
-        raise InputError(f"{where} is {text!r}, but has to be a number as printed, such as 0.90 or 89.5%.")
+        point = f" Write {str(text).replace(',', '.')}." if DECIMAL_COMMA.fullmatch(str(text)) else ""
+        raise InputError(f"{where} is {text!r}, but has to be a number as printed, such as 0.90 or 89.5%.{point}")
+    in_percent = unit == 100 and not match[3]
     unit = 100 if match[3] else unit
     decimals = match[2] or ""
     value = Fraction(int((match[1] or "0") + decimals), 10 ** len(decimals) * unit)
     if value > 1:
         raise InputError(f"{where} is {text}, but has to be from 0 to {unit}. Set `unit: percent` for per cent.")
+    if in_percent and 0 < value <= Fraction(1, 100):
+        raise InputError(
+            f"{where} is {text} in a table with `unit: percent`, that is {text} %. Set `unit: share` if it is a "
+            f"share, or write {text}%."
+        )
     half = Fraction(1, 2 * 10 ** len(decimals) * unit)
-    return Printed(str(text), float(value), max(value - half, Fraction(0)), min(value + half, Fraction(1)))
+    return Printed(str(text), float(value), max(value - half, Fraction(0)), min(value + half, Fraction(1)), unit)
 
 
 def _table(name: str, rows: Any, where: str, unit: int) -> Table:
@@ -129,15 +141,21 @@ def _table(name: str, rows: Any, where: str, unit: int) -> Table:
         for fold, values in _mapping(rows, "folds", where).items()
     )
     classes = tuple(folds[0].classes)
-    if len(classes) < 2:
+    unknown = next((fold for fold in folds if not fold.classes and not fold.total), None)
+    if unknown is not None:
         raise InputError(
-            f"{where}, fold {folds[0].name} has {len(classes)} classes; give a row for each, two or more."
+            f"{where}, fold {unknown.name} has no classes and no number of test images. Add a row with a support for "
+            "each class, or `images:` with the number of test images."
+        )
+    if len(classes) == 1:
+        raise InputError(
+            f"{where}, fold {folds[0].name} has one class, {classes[0]}; give a row for each, two or more."
         )
     for fold in folds:
         if set(fold.classes) != set(classes):
             raise InputError(
-                f"{where}, fold {fold.name} has the classes {', '.join(fold.classes)}, but the first fold has "
-                f"{', '.join(classes)}. Write the same classes in every fold."
+                f"{where}, fold {fold.name} has the classes {', '.join(fold.classes) or 'none'}, but the first fold "
+                f"has {', '.join(classes) or 'none'}. Write the same classes in every fold."
             )
     folds = tuple(replace(fold, classes={name: fold.classes[name] for name in classes}) for fold in folds)
     averages = rows.get("averages")
@@ -152,7 +170,8 @@ def _fold(name: str, values: Any, where: str, unit: int, classes: tuple[str, ...
     of_averages = classes is not None
     rows = {key: row for key, row in values.items() if isinstance(row, dict)}
     numbers = {key: value for key, value in values.items() if key not in rows}
-    _known(numbers, (*FOLD_SCORES, *(SCORES if of_averages else ())), where)
+    _known(numbers, (*FOLD_SCORES, *(SCORES if of_averages else ("images",))), where)
+    images = _support(numbers.pop("images"), f"{where}: images") if "images" in numbers else None
     if of_averages:
         _known(rows, (*MEANS, *(classes or ())), where)
     found: dict[str, dict[str, Printed]] = {}
@@ -170,7 +189,11 @@ def _fold(name: str, values: Any, where: str, unit: int, classes: tuple[str, ...
     if supports and set(supports) != set(own):
         lacking = next(key for key in own if key not in supports)
         raise InputError(f"{where} has no support of {lacking}; give it for every class, or for none.")
-    return Fold(name, own, supports, means | ({UNNAMED: unnamed} if unnamed else {}), scores)
+    if images is not None and supports and images != sum(supports.values()):
+        raise InputError(
+            f"{where} has {images:,} images, but supports that sum to {sum(supports.values()):,}. Leave one out."
+        )
+    return Fold(name, own, supports, means | ({UNNAMED: unnamed} if unnamed else {}), scores, images)
 
 
 def _support(text: Any, where: str) -> int:
@@ -195,8 +218,12 @@ def _text(values: dict[str, Any], name: str, where: str) -> str:
 
 
 def _known(values: dict[Any, Any], allowed: tuple[str, ...], where: str) -> None:
-    for key in values:
+    for key, value in values.items():
         if key not in allowed:
+            if re.fullmatch("[0-9]+%?", str(key)) and not value:  # YAML ends a value in braces at a comma
+                raise InputError(
+                    f"{where} has a decimal comma before {key}. Write numbers with a point, such as 0.85."
+                )
             raise InputError(
                 f"{where}: unknown field `{key}`; allowed are {', '.join(allowed)}.{nearest(key, allowed)}"
             )

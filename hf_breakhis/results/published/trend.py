@@ -36,6 +36,7 @@ def spread(table: Table) -> dict[str, Any] | None:
         "sampling_error": float(np.sqrt(common[best] * (1 - common[best]) / n.mean())),
         "chi2": float(chi2[best]),
         "p": p,
+        "unit": max(fold.scores["accuracy"].unit for fold in table.folds),
         "more_than_sampling": p < ALPHA,
     }
 
@@ -61,7 +62,7 @@ def climb(table: Table) -> dict[str, Any] | None:
 def _accuracies(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]] | None:
     """Return bounds of the accuracies, test images and printed text of all folds; None where one is lacking."""
     printed = [fold.scores.get("accuracy") for fold in table.folds]
-    if len(printed) < 2 or any(one is None for one in printed) or any(not fold.supports for fold in table.folds):
+    if len(printed) < 2 or any(one is None for one in printed) or any(not fold.total for fold in table.folds):
         return None
     there = [one for one in printed if one is not None]
     low, high = (np.array([float(getattr(one, side)) for one in there]) for side in ("low", "high"))

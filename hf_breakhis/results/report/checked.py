@@ -34,7 +34,7 @@ def check_text(check: dict[str, Any]) -> str:
         lines.append("-" * len(lines[-1]))
         for row in table["folds"]:
             number = "-" if row["num_matrices"] is None else count(row["num_matrices"])
-            total = count(sum(row["supports"].values())) if row["supports"] else "-"
+            total = "-" if row["images"] is None else count(row["images"])
             lines.append(f"{row['fold'][:11]:<12}{total:>9}   {row['verdict']:<14}{number:>18}")
         for name, text in _short(table):
             lines += wrap(f"{name}: {text}", 88, subsequent_indent="  ")
@@ -78,7 +78,7 @@ def answer(check: dict[str, Any]) -> str:
 
 def sentences(table: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what was found in one table: a heading and a text each."""
-    found = [(f"Fold {row['fold']}", _in_the_way(row)) for row in table["folds"] if row["verdict"] == NOT]
+    found = [(f"Fold {row['fold']}", _contradiction(row)) for row in table["folds"] if row["verdict"] == NOT]
     if table["averages"]:
         found.append(("Averages", _averages(table["averages"])))
     if table["spread"]:
@@ -88,18 +88,22 @@ def sentences(table: dict[str, Any]) -> list[tuple[str, str]]:
     return [*found, *_supports(table["supports"])]
 
 
-def _in_the_way(row: dict[str, Any]) -> str:
-    if not row["in_the_way"]:
-        return "does not fit, and no single number is in the way."
+def _contradiction(row: dict[str, Any]) -> str:
+    if not row["fits_without"]:
+        if row["how"] == "whole images":
+            return f"no whole number of {count(row['images'])} images has this accuracy."
+        if row["how"] == "bounds":
+            return "the numbers contradict each other."
+        return "the numbers contradict each other, also if any one of them is left out."
     ways = [
-        f"{way['number']} (printed {way['printed']}; the others leave {_range(way['allowed'])})"
-        for way in row["in_the_way"]
+        f"{way['number']} (printed {way['printed']}; the others allow {_range(way['allowed'], way['unit'])})"
+        for way in row["fits_without"]
     ]
-    return f"does not fit. The others fit without {'; or without '.join(ways)}."
+    return f"the numbers contradict each other. They fit if one is left out: {'; or '.join(ways)}."
 
 
-def _range(bounds: list[float]) -> str:
-    low, high = (f"{bound:.4f}" for bound in bounds)
+def _range(bounds: list[float], unit: int) -> str:
+    low, high = (f"{unit * bound:.{2 if unit == 100 else 4}f}" for bound in bounds)
     return low if low == high else f"{low} to {high}"
 
 
@@ -111,9 +115,9 @@ def _averages(averages: dict[str, Any]) -> str:
         printed = ", ".join(f"{name} {text}" for name, text in row["printed"].items())
         if row["ways"]:
             texts.append(f"{printed} fit the rows as {'; or as '.join(row['ways'])}.")
-        elif row["in_the_way"]:
+        elif row["fits_without"]:
             texts.append(
-                f"{printed} do not fit the rows. They would without {' or without '.join(row['in_the_way'])}."
+                f"{printed} do not fit the rows. They would without {' or without '.join(row['fits_without'])}."
             )
         else:
             texts.append(f"{printed} do not fit the rows.")
@@ -121,7 +125,10 @@ def _averages(averages: dict[str, Any]) -> str:
 
 
 def _spread(spread: dict[str, Any]) -> str:
-    values, error = ", ".join(spread["accuracies"]), f"{spread['sampling_error']:.3f}"
+    values, error = (
+        ", ".join(spread["accuracies"]),
+        f"{spread['unit'] * spread['sampling_error']:.{1 if spread['unit'] == 100 else 3}f}",
+    )
     if spread["more_than_sampling"]:
         return (
             f"accuracies {values} vary more than the sampling of test images allows (p < 0.001), whose standard error "
@@ -136,8 +143,8 @@ def _climb(climb: dict[str, Any]) -> str:
         return "the accuracies do not climb from fold to fold."
     return (
         "the accuracies climb, as those of a model do that is carried from fold to fold and so was trained on later "
-        f"test images. Folds in random order climb once in {round(1 / climb['chance'])}. This is consistent with such "
-        "a model and no proof."
+        f"test images. In random order, folds climb in 1 of {round(1 / climb['chance'])} cases. This is consistent "
+        "with such a model, but does not prove it."
     )
 
 

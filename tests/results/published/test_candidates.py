@@ -100,7 +100,7 @@ def test_counts_of_no_usual_part_say_why():
     assert checked["verdict"] == "does not fit"
     assert checked["data_sets"][0]["reasons"] == [
         "no usual share or fold of it has 1,000 images",
-        "31% of its images are benign, of the table's 51%: further off than a random split by image",
+        "31% of its images are benign, in the table 51%; a random split by image does not differ that much",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What can come from whole numbers fits, always; what cannot does not, and the number in the way is named."""
+"""What can come from whole numbers fits, always; what cannot does not, and the number that explains it is named."""
 
 from dataclasses import replace
 
@@ -163,12 +163,12 @@ def test_one_changed_digit_of_a_support_is_found():
     assert (sum(found), len(found)) == (471, 472)
 
 
-def test_the_number_in_the_way_is_named_with_what_the_others_leave_for_it():
+def test_the_number_fits_without_is_named_with_what_the_others_leave_for_it():
     (benign, malignant), fold = FOLDS[0].classes, FOLDS[0]
     wrong = replace(fold, classes=fold.classes | {benign: fold.classes[benign] | {"precision": number("0.58")}})
     found = check_fold(wrong)
     assert found["verdict"] == "does not fit"
-    (way,) = found["in_the_way"]
+    (way,) = found["fits_without"]
     assert (way["number"], way["printed"]) == ("benign precision", "0.58")
     assert 0.845 <= way["allowed"][0] <= way["allowed"][1] <= 0.855
     assert malignant == "malignant"
@@ -179,7 +179,7 @@ def test_averages_that_do_not_follow_from_the_rows_do_not_fit():
     for score, text in (("precision", "0.93"), ("recall", "0.90")):
         means = {"mean": table.averages.means["mean"] | {score: number(text)}}
         (row,) = check_averages(replace(table, averages=replace(table.averages, means=means)))["rows"]
-        assert (row["ways"], row["in_the_way"]) == ([], [score])
+        assert (row["ways"], row["fits_without"]) == ([], [score])
 
 
 def test_averages_of_printed_digits_fit_though_those_of_the_matrices_do_not():

@@ -107,14 +107,14 @@ FOLD = ("tables", "ours", "folds", 1)
         ("tables: 3", "has no `tables:` with names below it"),
         ("tables: {a: 3}", "a holds no fields; give printed_in, folds, averages."),
         ("tables: {a: {folds: {1: 0.9}}}", "a, fold 1 holds no rows"),
-        ("tables: {a: {folds: {1: {x: {recall: 1.0}}}}}", "fold 1 has 1 classes; give a row for each, two or more."),
+        ("tables: {a: {folds: {1: {x: {recall: 1.0}}}}}", "fold 1 has one class, x; give a row for each, two or"),
         ("title: [a]\ntables: {}", "has no `tables:`"),
         (changed(["unit"], "permille"), "`unit` is 'permille', but has to be one of share, percent."),
         (changed(["titel"], "x"), "allowed are title, source, unit, tables. Did you mean `title`?"),
         (changed([*FOLD, "acuracy"], 0.9), "fold 1: unknown field `acuracy`; allowed are accuracy,"),
         (changed([*FOLD, "benign", "recal"], 0.9), "benign: unknown field `recal`; allowed are precision, recall,"),
         (changed([*FOLD, "benign", "recall"], 90), "recall of benign is 90, but has to be from 0 to 1. Set `unit:"),
-        (changed([*FOLD, "benign", "recall"], "0,9"), "recall of benign is '0,9', but has to be a number as printed"),
+        (changed([*FOLD, "benign", "recall"], "0,9"), "such as 0.90 or 89.5%. Write 0.9."),
         (changed([*FOLD, "benign", "recall"], -0.5), "recall of benign is '-0.5', but has to be a number as printed"),
         (changed([*FOLD, "benign", "recall"], [1]), "recall of benign is ['1'], but has to be a number as printed"),
         (changed([*FOLD, "accuracy"], "."), "accuracy is '.', but has to be a number as printed"),
@@ -126,6 +126,13 @@ FOLD = ("tables", "ours", "folds", 1)
         (changed([*FOLD[:-1], 2], {"a": {}, "malignant": {}}), "fold 2 has the classes a, malignant, but the first"),
         (changed(["tables", "ours", "averages"], {"malign": {"recall": 1}}), "averages: unknown field `malign`"),
         (changed(["tables", "ours", "averages"], "0.9"), "averages holds no rows"),
+        ("tables: {a: {folds: {1: {x: {recall: 0,85}, y: {recall: 0.8}}}}}", "x has a decimal comma before 85. Write"),
+        (changed(["unit"], "percent"), "is 0.8 in a table with `unit: percent`, that is 0.8 %. Set `unit: share`"),
+        ("tables: {a: {folds: {1: {accuracy: 0.9}}}}", "fold 1 has no classes and no number of test images. Add"),
+        (changed([*FOLD, "images"], 1249), "fold 1 has 1,249 images, but supports that sum to 1,250. Leave one out."),
+        (changed([*FOLD, "images"], "many"), "images is 'many', but has to be a whole number"),
+        (changed(["tables", "ours", "averages", "images"], 9), "averages: unknown field `images`"),
+        (changed([*FOLD[:-1], 2], {"images": 9, "accuracy": 1}), "fold 2 has the classes none, but the first"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_ends_in_one_line(tmp_path, values, message):
@@ -133,3 +140,18 @@ def test_what_cannot_be_read_ends_in_one_line(tmp_path, values, message):
         read_paper(write(tmp_path, values))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_percent_below_one_is_written_with_its_sign():
+    assert read_number("0.8%", 100, "here").value == pytest.approx(0.008)
+    assert read_number("0", 100, "here").value == 0
+    assert read_number("1.5", 100, "here").value == pytest.approx(0.015)
+    with pytest.raises(InputError, match="or write 1%"):
+        read_number("1", 100, "here")
+
+
+def test_the_number_of_images_may_be_given_for_a_fold(tmp_path):
+    (table,) = read_paper(write(tmp_path, changed([*FOLD, "images"], "1,250"))).tables
+    assert table.folds[0].total == 1250
+    (alone,) = read_paper(write(tmp_path, "tables: {a: {folds: {1: {accuracy: 0.9, images: 50}}}}")).tables
+    assert (alone.folds[0].total, alone.classes) == (50, ())
