@@ -104,6 +104,9 @@ class DataArguments:
         "Mean and standard deviation of the pixels: backbone (those of the network's own preprocessing; ImageNet's if "
         "it has none or init is random) or imagenet.",
     )
+    stain_normalization: Literal["none", "macenko", "reinhard"] = described(
+        "none", "Normalisation of the stain of every image to a published reference: none, macenko or reinhard."
+    )
     cache: bool = described(True, "Decode the images once and keep their pixels in the datasets cache.")
     augmentation: str = described(
         "none",

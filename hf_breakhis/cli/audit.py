@@ -167,7 +167,8 @@ def _vectors_of_run(
     from hf_breakhis.training.features import backbone_vectors
     from hf_breakhis.training.modeling import preprocessing_of
 
-    names = (*DATA_FIELDS, "allow_missing", "image_size", "crop", "interpolation", "normalization")
+    pixels = ("image_size", "crop", "interpolation", "stain_normalization", "normalization")
+    names = (*DATA_FIELDS, "allow_missing", *pixels)
     wanted = {name: recipe[name] for name in names if recipe.get(name) is not None}
     wanted.setdefault("normalization", "imagenet")  # of runs before this field
     data = build_recipe(wanted | {"use_cpu": True}, parse_flags(flags), str(run.folder / RECIPE)).data

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 from transformers import AutoImageProcessor, pipeline
 
 from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image
+from hf_breakhis.data.pixels.preprocessing import require_portable
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
@@ -21,7 +22,7 @@ from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, hub_errors_in_one_line, propose_folder, push_folder
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.hub_model import ONNX, ONNX_FILES
-from hf_breakhis.inference.model import Weights, find_model, load_classifier
+from hf_breakhis.inference.model import Weights, find_model, load_classifier, saved_preprocessing
 from hf_breakhis.results.figures.plots import draw
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import DECISION, EXAMPLES, EXPLAINED, FOLD_PREFIX, FOLDS, INDEX, RECIPE, REFIT, SUMMARY, Run
@@ -86,6 +87,7 @@ def _of_run(run: Path, fold: str) -> Weights:
     weights = find_model(run, fold if Run(run).exists else None, local=True).one_network
     if not weights.require_run().is_finished:  # refitted weights may be there before the folds are
         raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / RECIPE}` continues it.")
+    require_portable(saved_preprocessing(weights))
     return weights
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from hf_breakhis.data import open_image
+from hf_breakhis.data.pixels.preprocessing import require_portable
 from hf_breakhis.files import write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import read_facts
@@ -16,7 +17,7 @@ from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference import heatmap
-from hf_breakhis.inference.model import Weights, load_classifier
+from hf_breakhis.inference.model import Weights, load_classifier, saved_preprocessing
 from hf_breakhis.run import MODEL
 
 GRADIO = "6.31.0"  # what the app was tried with
@@ -42,9 +43,10 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
         parts: a section in Markdown about what else was published of the run.
 
     Raises:
-        InputError: the folder holds something else, or the run cannot be described.
+        InputError: the folder holds something else, the run cannot be described, or the model normalises stains.
     """
     require_replaceable(folder, SPACE)
+    require_portable(saved_preprocessing(weights))
     with publishable(weights) as public:
         facts = read_facts(public)
     model = load_classifier(weights)  # refused here and not on the server

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.averaging import mean_logits, transforms_of
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor, read_processor
-from hf_breakhis.data.pixels.transforms import normalize, resize
+from hf_breakhis.data.pixels.transforms import normalize, prepare
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.hardware import full_precision, keeps_memory
 from hf_breakhis.inference.hub_model import require_classifier
@@ -54,7 +54,7 @@ class Classifier:
     def prepare(self, pixels: np.ndarray) -> torch.Tensor:
         """Return one image, (height, width, 3) uint8, in the size of the network, to be stacked for `logits`."""
         if self.preprocessing:
-            return resize(torch.from_numpy(pixels).permute(2, 0, 1), self.preprocessing)
+            return prepare(torch.from_numpy(pixels).permute(2, 0, 1), self.preprocessing)
         try:
             result: torch.Tensor = self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
             return result

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
+from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing, require_portable
 from hf_breakhis.files import InputError
 
 OPSET = 18
@@ -171,14 +171,15 @@ def resize_graph(given: Preprocessing | int) -> Any:
         given: what is done to an image; a number is the side of the square with the defaults.
 
     Raises:
-        InputError: onnx is not installed.
+        InputError: onnx is not installed, or the stain is normalised.
     """
+    how = as_preprocessing(given)
+    require_portable(how)
     try:
         import onnx
         from onnx import numpy_helper, parser
     except ModuleNotFoundError as error:
         raise InputError(MISSING) from error
-    how = as_preprocessing(given)
     side = how.image_size
     model = parser.parse_model(_graph(how))
     scalars = {

@@ -68,6 +68,7 @@ FREE_FIELDS = (
 # What runs did before these fields existed.
 FORMER_VALUES = {
     "normalization": "imagenet", "crop": "none", "interpolation": "bilinear", "loss": "cross_entropy",
+    "stain_normalization": "none",
     "mixup": 0.0, "cutmix": 0.0, "train_share": 1.0,
     "train_magnifications": [], "test_magnifications": [], "members": 1, "tta": "none",
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,8 @@ def preprocessing_of(data: DataArguments, model: ModelArguments) -> Preprocessin
                 "supported. Set `interpolation` to one of them."
             )
         interpolation = names[0]  # type: ignore[assignment]
-    return Preprocessing(data.image_size, data.crop, interpolation, mean, sd)  # type: ignore[arg-type]
+    how = Preprocessing(data.image_size, data.crop, interpolation, mean, sd)  # type: ignore[arg-type]
+    return replace(how, stain_normalization=data.stain_normalization)
 
 
 def _saved_preprocessing(model: ModelArguments) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def claim_before_training(recipe: "Recipe") -> None:
         data.fold == "all",
         f"`push_to_hub` publishes a finished run, but `fold` is {data.fold}. {later} --repo_id {repo_id}`.",
     )
+    require(
+        data.stain_normalization == "none",
+        "`push_to_hub` needs `stain_normalization` none, since no processor on the Hub normalises stains. "
+        "Change one of them.",
+    )
     if PartialState().is_main_process:
         with using_token(training.hub_token):
             require_login()

@@ -127,7 +127,7 @@ def describe_cache(dataset: datasets.Dataset, to: Preprocessing | int, manifest_
         "file_names_sha256": names.hexdigest(),
         "num_images": len(dataset),
         "image_size": how.image_size,
-        "resize": how.resize_words,
+        "resize": how.pixel_words,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         # They decode what is no PNG; of a PNG every decoder gives the same pixels.

@@ -6,11 +6,15 @@ from typing import Any, Literal
 
 from transformers import ViTImageProcessor
 
+from hf_breakhis.data.pixels.stains import STAIN_NORMALIZATIONS
+from hf_breakhis.files import InputError
+
 # Of ImageNet, which most published backbones were trained on.
 MEAN = (0.485, 0.456, 0.406)
 SD = (0.229, 0.224, 0.225)
 # Numbers of Pillow, as an image processor stores them.
 RESAMPLE = {"bilinear": 2, "bicubic": 3}
+STAIN = "stain_normalization"
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Preprocessing:
         interpolation: of the resize, always with antialiasing, on uint8.
         mean: of each color channel, between 0 and 1.
         sd: standard deviation of each color channel, above 0.
+        stain_normalization: key of `STAIN_NORMALIZATIONS`; of the resized image.
     """
 
     image_size: int
@@ -31,12 +36,14 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, float, float] = MEAN
     sd: tuple[float, float, float] = SD
+    stain_normalization: str = "none"
 
     @property
-    def resize_words(self) -> str:
-        """The resize in words, as the keys of caches have it."""
+    def pixel_words(self) -> str:
+        """What is done to the pixels until they are cached, in words, as the keys of caches have it."""
         crop = "" if self.crop == "none" else ", center crop"
-        return f"{self.interpolation}, antialias, uint8{crop}"
+        stain = "" if self.stain_normalization == "none" else f", {self.stain_normalization}"
+        return f"{self.interpolation}, antialias, uint8{crop}{stain}"
 
     @property
     def is_imagenet(self) -> bool:
@@ -57,7 +64,12 @@ class Preprocessing:
             if self.is_imagenet
             else f"mean {_numbers(self.mean)} and standard deviation {_numbers(self.sd)}"
         )
-        return f"{how}, and normalised with {values}"
+        stain = (
+            ""
+            if self.stain_normalization == "none"
+            else f", normalised to a reference stain ({self.stain_normalization.capitalize()})"
+        )
+        return f"{how}{stain}, and normalised with {values}"
 
 
 def as_preprocessing(given: Preprocessing | int) -> Preprocessing:
@@ -66,10 +78,15 @@ def as_preprocessing(given: Preprocessing | int) -> Preprocessing:
 
 
 def image_processor(given: Preprocessing | int) -> ViTImageProcessor:
-    """Return the processor to save with a model: it does to a raw PNG what evaluation does."""
+    """Return the processor to save with a model: it does to a raw PNG what evaluation does.
+
+    No processor of transformers normalises a stain. The file then names the method for this package.
+    """
     one = as_preprocessing(given)
     square = {"height": one.image_size, "width": one.image_size}
-    crop: dict[str, Any] = {"do_center_crop": True, "crop_size": square} if one.crop == "center" else {}
+    more: dict[str, Any] = {"do_center_crop": True, "crop_size": square} if one.crop == "center" else {}
+    if one.stain_normalization != "none":
+        more[STAIN] = one.stain_normalization
     return ViTImageProcessor(
         do_resize=True,
         size={"shortest_edge": one.image_size} if one.crop == "center" else square,
@@ -79,7 +96,7 @@ def image_processor(given: Preprocessing | int) -> ViTImageProcessor:
         do_normalize=True,
         image_mean=list(one.mean),
         image_std=list(one.sd),
-        **crop,
+        **more,
     )
 
 
@@ -103,7 +120,24 @@ def read_processor(saved: Any) -> Preprocessing | None:
         sides = [size.get("height"), size.get("width")] if crop == "none" else [None]
     if any(type(side) is not int or side < 1 or side != sides[0] for side in sides):
         return None
-    return Preprocessing(sides[0], crop, interpolation, mean, sd)  # type: ignore[arg-type]
+    stain = saved.get(STAIN, "none")
+    if stain not in STAIN_NORMALIZATIONS:
+        return None
+    return Preprocessing(sides[0], crop, interpolation, mean, sd, stain)  # type: ignore[arg-type]
+
+
+def require_portable(how: Preprocessing) -> None:
+    """Refuse what only this package does to an image, where other software runs the network.
+
+    Raises:
+        InputError: the stain is normalised.
+    """
+    if how.stain_normalization != "none":
+        raise InputError(
+            f"This model normalises stains ({how.stain_normalization}), which no image processor of transformers and "
+            "no ONNX file does: other software would give it other images than training did. Use `predict` and "
+            "`evaluate`, or train with --stain_normalization none."
+        )
 
 
 def three_numbers(value: Any) -> tuple[float, float, float] | None:

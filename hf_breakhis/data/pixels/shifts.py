@@ -13,40 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from hf_breakhis.data.open_image import open_image
-
-LIGHT = 240  # the level of empty glass, as Macenko et al. 2009 take it
-LEAST_DENSITY = 0.15  # of a pixel of tissue
-TAIL = 1.0  # per cent of the angles on either side that count as outliers
-MAX_PIXELS = 65_536  # for the stain matrix; of more, every k-th is taken
-MIN_TISSUE = 100  # pixels; with fewer the stains cannot be estimated
-# Optical densities of haematoxylin and eosin (columns) in red, green and blue, for images with little tissue.
-REFERENCE = np.array([[0.5626, 0.2159], [0.7201, 0.8012], [0.4062, 0.5581]])
-
-
-def density(pixels: np.ndarray) -> np.ndarray:
-    """Return the optical density of each pixel, (n, 3) float64."""
-    result: np.ndarray = -np.log((pixels.reshape(-1, 3).astype(float) + 1) / LIGHT)
-    return result
-
-
-def stain_matrix(pixels: np.ndarray) -> np.ndarray | None:
-    """Return the stain vectors of an image, (3, 2): haematoxylin and eosin; None if it has too little tissue.
-
-    Source:
-        Macenko et al. 2009, A method for normalizing histology slides for quantitative analysis, ISBI.
-    """
-    found = density(pixels)
-    step = -(-len(found) // MAX_PIXELS)
-    found = found[::step]
-    tissue = found[(found >= LEAST_DENSITY).all(1)]
-    if len(tissue) < MIN_TISSUE or np.ptp(tissue, axis=0).max() == 0:
-        return None
-    plane = np.linalg.eigh(np.cov(tissue.T))[1][:, 1:]
-    plane *= np.where(plane.sum(0) < 0, -1, 1)  # the sign is arbitrary; densities are positive
-    angles = np.arctan2(tissue @ plane[:, 1], tissue @ plane[:, 0])
-    ends = [plane @ (np.cos(angle), np.sin(angle)) for angle in np.percentile(angles, [TAIL, 100 - TAIL])]
-    first, second = sorted(ends, key=lambda vector: -vector[0])  # haematoxylin takes more of the red light
-    return np.stack([first, second], axis=1)
+from hf_breakhis.data.pixels.stains import LIGHT, REFERENCE, density, stain_matrix, to_levels
 
 
 def _restain(pixels: np.ndarray, factors: tuple[float, float], similarity: float) -> np.ndarray:
@@ -60,7 +27,7 @@ def _restain(pixels: np.ndarray, factors: tuple[float, float], similarity: float
     amounts = found @ np.linalg.pinv(matrix).T
     moved = matrix + similarity * (matrix.mean(1, keepdims=True) - matrix)
     changed = found + amounts * np.array(factors) @ moved.T - amounts @ matrix.T
-    return _levels(LIGHT * np.exp(-changed) - 1, pixels)
+    return to_levels(LIGHT * np.exp(-changed) - 1, pixels)
 
 
 def stain(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
@@ -76,7 +43,7 @@ def similarity(pixels: np.ndarray, amount: float, random: np.random.Generator) -
 def blur(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
     """Blur with a Gaussian whose standard deviation is `amount` of the width: a lens out of focus."""
     sigma = amount * pixels.shape[1]
-    return _levels(ndimage.gaussian_filter(pixels.astype(np.float32), (sigma, sigma, 0), mode="nearest"), pixels)
+    return to_levels(ndimage.gaussian_filter(pixels.astype(np.float32), (sigma, sigma, 0), mode="nearest"), pixels)
 
 
 def jpeg(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
@@ -88,7 +55,7 @@ def jpeg(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.n
 
 def brightness(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
     """Multiply the light by 1 - `amount`: a weaker lamp, or a shorter exposure."""
-    return _levels(pixels * np.float32(1 - amount), pixels)
+    return to_levels(pixels * np.float32(1 - amount), pixels)
 
 
 def scale(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
@@ -101,12 +68,7 @@ def scale(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.
 
 def noise(pixels: np.ndarray, amount: float, random: np.random.Generator) -> np.ndarray:
     """Add normal noise with a standard deviation of `amount` levels to each colour of each pixel."""
-    return _levels(pixels + np.float32(amount) * random.standard_normal(pixels.shape, dtype=np.float32), pixels)
-
-
-def _levels(values: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(pixels.shape)
-    return result
+    return to_levels(pixels + np.float32(amount) * random.standard_normal(pixels.shape, dtype=np.float32), pixels)
 
 
 @dataclass(frozen=True)

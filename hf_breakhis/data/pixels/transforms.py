@@ -1,4 +1,4 @@
-"""From a PNG to what the network sees: decode, resize, augment, normalise; one definition of each."""
+"""From a PNG to what the network sees: decode, resize, normalise the stain, augment, normalise; each defined once."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
 from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.data.pixels.draws import draw, image_keys
 from hf_breakhis.data.pixels.preprocessing import MEAN, SD, Preprocessing, as_preprocessing, image_processor
+from hf_breakhis.data.pixels.stains import STAIN_NORMALIZATIONS
 from hf_breakhis.files import InputError
 
 __all__ = ["AUGMENTATIONS", "MEAN", "SD", "Preprocessing", "image_processor"]
@@ -66,6 +67,15 @@ def resize(pixels: torch.Tensor, to: Preprocessing | int) -> torch.Tensor:
     return resized[..., top : top + side, left : left + side]
 
 
+def prepare(pixels: torch.Tensor, to: Preprocessing | int) -> torch.Tensor:
+    """Resize one image, (3, height, width) uint8, as `resize` does, and normalise its stain if so asked."""
+    how = as_preprocessing(to)
+    resized, normalize_stain = resize(pixels, how), STAIN_NORMALIZATIONS[how.stain_normalization]
+    if normalize_stain is None:
+        return resized
+    return _colors_first(normalize_stain(np.ascontiguousarray(resized.permute(1, 2, 0))))
+
+
 def normalize(pixels: torch.Tensor, out: torch.Tensor | None = None, how: Preprocessing | None = None) -> torch.Tensor:
     """Turn (..., 3, height, width) uint8 into float32 with a mean and a standard deviation.
 
@@ -107,7 +117,7 @@ class DecodedPixels:
         for pixels, file in zip(out, self.files[rows.tolist()]["image"], strict=True):
             # `is None`, since a file of no bytes is bytes too
             image = file["path"] if file["bytes"] is None else file["bytes"]
-            pixels[:] = resize(read_rgb(image), self.how).numpy()
+            pixels[:] = prepare(read_rgb(image), self.how).numpy()
         return out
 
 

@@ -96,7 +96,12 @@ CLAIM = (
     Item("6", "study goal", "pipeline", "what this run trains and scores"),
     Item("7", "data sources", "data", "source, revision and manifest"),
     Item("8", "inclusion and exclusion", "data", f"of images: here; of patients: {NOT_KNOWN}", partly=True),
-    Item("9", "preprocessing", "pipeline", "`crop`, `image_size`, `interpolation` and `normalization` in the recipe"),
+    Item(
+        "9",
+        "preprocessing",
+        "pipeline",
+        "`crop`, `image_size`, `interpolation` and both normalisations in the recipe",
+    ),
     Item("10", "selection of subsets", "pipeline", "`magnifications` in the recipe"),
     Item("11", "de-identification", "", "the collection was published without names", True),
     Item("12", "missing data", "data", "missing images are listed"),

@@ -37,7 +37,7 @@ MAIN_FIELDS = (
     "dataset features allow_missing "
     "dataset_revision twin_kwargs target magnifications split_by num_folds test_size repeats reserve_size "
     "validation_size train_share train_magnifications test_magnifications "
-    "stratify split_seed image_size crop interpolation normalization augmentation tta "
+    "stratify split_seed image_size crop interpolation stain_normalization normalization augmentation tta "
     "model_name_or_path model_revision model_kwargs activation init "
     "carry_over freeze_backbone optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
     "scheduler_name scheduler_kwargs num_train_epochs batch_size max_grad_norm class_weights sampler "

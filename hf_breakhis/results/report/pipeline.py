@@ -94,8 +94,10 @@ def _transform(recipe: dict[str, Any]) -> tuple[str, ...]:
     interpolation = recipe.get("interpolation", "bilinear")
     how = "interpolation of the backbone" if interpolation == "backbone" else interpolation
     own = recipe.get("normalization") == "backbone" and recipe.get("init") == "pretrained"
+    stain = recipe.get("stain_normalization", "none")
     return (
         f"{part} to {size} \N{MULTIPLICATION SIGN} {size} pixels, {how}",
+        *([] if stain == "none" else [f"stain normalised ({stain})"]),
         f"{'own' if own else 'ImageNet'} mean and standard deviation{' of the backbone' if own else ''}",
     )
 

@@ -16,15 +16,14 @@ from hf_breakhis.data.pixels.shifts import (
     STRENGTHS,
     blur,
     brightness,
-    density,
     jpeg,
     noise,
     scale,
     shifted,
     similarity,
     stain,
-    stain_matrix,
 )
+from hf_breakhis.data.pixels.stains import density, stain_matrix
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.data.twin.twin import encode, twin_file_names
 
