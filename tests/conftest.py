@@ -1,6 +1,8 @@
 """What tests of several folders share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
+import importlib.util
 import os
+import subprocess
 from pathlib import Path
 
 # Each of two workers would start two threads, and four that wait in turns on two cores take four times as long. Set
@@ -15,6 +17,11 @@ from PIL import Image
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
+from hf_breakhis.settings import frozen_objects
+
+_spec = importlib.util.spec_from_file_location("processes", Path(__file__).with_name("processes.py"))
+processes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(processes)
 
 REAL = Path(__file__).parents[2] / "shared/breakhis"
 SLIDES = ("B_A-14-22549AB", "B_A-14-22549CD", "B_F-14-14134", "M_DC-14-2523", "M_LC-14-12204", "M_PC-14-9146")
@@ -65,6 +72,45 @@ def datasets_cache(tmp_path_factory):
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         patch.setenv("HF_DATASETS_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_collections():
+    """Keep what was imported out of garbage collections, of which the Trainer asks for several a fold."""
+    with frozen_objects():
+        yield
+
+
+@pytest.fixture
+def start_python(tmp_path_factory):
+    """Start `python ARGUMENTS` in a process forked from one that has imported the libraries; see `processes.py`.
+
+    `start_python("-m", "hf_breakhis", "study", path, environment=..., cwd=..., together=True)` is much like
+    `subprocess.Popen`.
+    """
+    started = []
+
+    def start(*arguments, **options):
+        started.append(processes.Started(arguments, tmp_path_factory.mktemp("printed"), **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def run_python(start_python):
+    """Wait for what `start_python` starts: `run_python("-c", code).stdout`, as `subprocess.run` has it."""
+
+    def run(*arguments, timeout=300, **options):
+        process = start_python(*arguments, **options)
+        out, err = process.communicate(timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

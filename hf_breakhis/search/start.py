@@ -1,6 +1,5 @@
 """Start or resume a search: check everything, write its plan, and train."""
 
-import gc
 import math
 import time
 import uuid
@@ -30,7 +29,7 @@ from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan, ope
 from hf_breakhis.search.inner_folds import check_split, parts_of
 from hf_breakhis.search.nested_search import WORK, Search, finish, remove_work, train_trials
 from hf_breakhis.search.space import Searched, check_space
-from hf_breakhis.settings import restored_settings
+from hf_breakhis.settings import frozen_objects, restored_settings
 from hf_breakhis.study import SCORES
 from hf_breakhis.training.crossval import use_hardware, warn_of_thin_parts
 from hf_breakhis.training.environment import changed_fields, few_changes, require_writable
@@ -146,12 +145,11 @@ def run_search(searched: Searched, options: Options, helpers: AbstractContextMan
 
 
 def _train(search: Search) -> None:
-    gc.freeze()  # the Trainer collects garbage after each fit, which takes as long as a fit on vectors
     try:
-        train_trials(search)
-        finish(search)
+        with frozen_objects():
+            train_trials(search)
+            finish(search)
     finally:
-        gc.unfreeze()
         remove_work(search)
 
 

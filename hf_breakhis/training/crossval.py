@@ -27,7 +27,7 @@ from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.run import COLORS, DATA, FINISHED, FOLDS, INPUTS, RECIPE, REFIT, Run
-from hf_breakhis.settings import restored_settings
+from hf_breakhis.settings import frozen_objects, restored_settings
 from hf_breakhis.training.environment import (
     FOLD,
     RUN,
@@ -106,7 +106,7 @@ def cross_validate(recipe: Recipe) -> bool:
             clear(whole, data.fold)
         with Run(whole).rewriting(RECIPE):
             write_recipe(whole, recipe)
-    with StopRequest() as stop:
+    with StopRequest() as stop, frozen_objects():
         for run, repeat in runs.items():
             train_run(run, repeat, images, findings, stop)
     return True
@@ -156,7 +156,8 @@ def leave_group() -> None:
     """Wait for the other processes and leave their group; a process that exits early could abort all of them."""
     state = PartialState()
     state.wait_for_everyone()
-    gc.collect()  # a distributed model that still exists would keep the threads of the group
+    if state.num_processes > 1:
+        gc.collect()  # a distributed model that still exists would keep the threads of the group
     state.destroy_process_group()
 
 

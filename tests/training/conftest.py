@@ -1,9 +1,6 @@
 """Tiny runs of the synthetic twin, and whether two of them gave the same files."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -88,19 +85,15 @@ def same_run():
 
 
 @pytest.fixture
-def gives_the_same_result(tmp_path, same_run):
+def gives_the_same_result(tmp_path, same_run, run_python):
     """Train in processes that are interrupted and started again, and compare with an uninterrupted run."""
 
     def check(fields, fault, *numbers):
         recipe = tmp_path / "small.yaml"
         recipe.write_text(yaml.safe_dump(fields), encoding="utf-8")
         (tmp_path / "runs").mkdir()
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("kills.py")), str(recipe), str(tmp_path / "runs"), fault,
-             *map(str, numbers)],
-            capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-        )  # fmt: skip
+        script = Path(__file__).with_name("kills.py")
+        done = run_python(script, recipe, tmp_path / "runs", fault, *numbers, timeout=None)
         assert done.returncode == 0, done.stderr[-3000:]
         uninterrupted, *interrupted = json.loads(done.stdout.splitlines()[-1])
         assert interrupted

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +153,9 @@ def _fill(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def fill_page(template: str, run: Run, **values: Any) -> str:
-    """Fill a template of this folder; whatever comes from the run is escaped."""
+@cache
+def _environment(has_breakhis_names: bool) -> jinja2.Environment:
+    """Return what fills templates; kept, since compiling the templates takes longer than filling them."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -175,9 +176,15 @@ def fill_page(template: str, run: Run, **values: Any) -> str:
         "in_order",
     )
     environment.filters |= {name: getattr(formatting, name) for name in names}
-    source = source_of(run.summary["data"])
-    environment.filters["tumor_name"] = partial(formatting.tumor_name, is_breakhis=source.has_breakhis_names)
+    environment.filters["tumor_name"] = partial(formatting.tumor_name, is_breakhis=has_breakhis_names)
     environment.filters |= {"duration": duration, "setting": setting, "marked": marked}
+    return environment
+
+
+def fill_page(template: str, run: Run, **values: Any) -> str:
+    """Fill a template of this folder; whatever comes from the run is escaped."""
+    source = source_of(run.summary["data"])
+    environment = _environment(source.has_breakhis_names)
     return environment.get_template(template).render(
         run=run,
         environment=flat(run.environment),

@@ -1,0 +1,122 @@
+"""Start `python ARGUMENTS` in a process that has imported the libraries: it is forked from a server that did.
+
+An import takes seven seconds of a processor and a fork a hundredth of one. Everything else is as with
+`subprocess.Popen`: a process with its own number, arguments, environment, folder, output and exit code, which can be
+killed. Each kind of command is also started by `subprocess` in at least one test.
+"""
+
+import gc
+import importlib
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# These start no thread: of a process that is forked only the thread that forks goes on.
+PRELOAD = [
+    "hf_breakhis.cli", "hf_breakhis.training.crossval", "hf_breakhis.results.summary",
+    "hf_breakhis.results.report.page", "hf_breakhis.hub.publish", "hf_breakhis.inference.predict",
+    "hf_breakhis.results.study", "transformers.pipelines", "transformers.models.resnet.modeling_resnet",
+]  # fmt: skip
+
+
+class Started:
+    """A process that runs `python ARGUMENTS`; a part of `subprocess.Popen` with text."""
+
+    def __init__(self, arguments, folder, environment=None, cwd=ROOT, together=False):
+        """Args: a folder for what it prints, its environment, where it runs, whether errors go where output goes."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        self.args = list(map(str, arguments))
+        number = len(list(folder.glob("*.out")))
+        self._printed = [folder / f"{number}.out", folder / f"{number}.{'out' if together else 'err'}"]
+        for path in self._printed:
+            path.touch()
+        request = {
+            "arguments": self.args,
+            "folder": str(cwd),
+            "environment": dict(os.environ if environment is None else environment),
+            "printed": list(map(str, self._printed)),
+        }
+        self._process = context.Process(target=runpy.run_path, args=(__file__, {"request": request}, "__forked__"))
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        """The exit code; None while the process runs, and the negative number of the signal that ended it."""
+        return self._process.exitcode
+
+    poll = returncode.fget
+
+    def kill(self):
+        """End it with SIGKILL."""
+        self._process.kill()
+
+    def wait(self, timeout=None):
+        """Return the exit code, or raise `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """Wait; return what was printed, and errors unless they are in it."""
+        self.wait(timeout)
+        out, err = (path.read_text(encoding="utf-8") for path in self._printed)
+        return out, None if self._printed[0] == self._printed[1] else err
+
+
+def take_environment(environment):
+    """Set the environment, also where libraries have read it when they were imported."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = {module: dict(vars(module)) for module in (constants, config)}
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    for module in before:
+        importlib.reload(module)
+    changed = {
+        name: (old, vars(module)[name])
+        for module, values in before.items()
+        for name, old in values.items()
+        if name.isupper() and vars(module)[name] != old
+    }
+    for module in list(sys.modules.values()):
+        for name, (old, new) in changed.items():
+            if vars(module).get(name) == old:
+                setattr(module, name, new)
+
+
+def become(arguments, folder, environment, printed):
+    """Run a module (-m), code (-c) or a script; the arguments and the rest as `Started` was given them."""
+    gc.freeze()
+    multiprocessing.set_start_method(None, force=True)  # not that of this process
+    for descriptor, path in enumerate([os.devnull, *printed]):
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    sys.stdin = open(0, closefd=False)  # the fork server closes it
+    os.chdir(folder)
+    take_environment(environment)
+    first, *rest = arguments
+    if first == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
+    else:
+        sys.argv = arguments
+        sys.path.insert(0, str(Path(first).parent))
+        runpy.run_path(first, run_name="__main__")
+
+
+if __name__ == "__forked__":
+    become(**globals()["request"])
