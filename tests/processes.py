@@ -102,7 +102,6 @@ def become(arguments, folder, environment, printed):
         opened = os.open(path, os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)
         os.dup2(opened, descriptor)
         os.close(opened)
-    sys.stdin = open(0, closefd=False)  # the fork server closes it
     os.chdir(folder)
     take_environment(environment)
     first, *rest = arguments
