@@ -227,7 +227,7 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
             None,
             "Copies were not searched: these are not the images of the run (different manifest). Give --data_dir.",
         )
-    return find_image_copies(images.dataset, checked.files), None
+    return find_image_copies(images, checked.files), None
 
 
 def _audit_recipe(words: list[str], train: bool) -> None:
@@ -250,7 +250,7 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     folds = folds_table(split_images(images.dataset, data), images.dataset).fillna("")
     state = PartialState()
     if state.is_main_process:
-        pairs = find_image_copies(images.dataset, checked.files) if images.has_files else None
+        pairs = find_image_copies(images, checked.files) if images.has_files else None
         without = None if images.has_files else "Copies were not searched: there are feature vectors only."
         found = audit_folds(folds, model.carry_over, pairs, without)
         typer.echo(audit_table(_written(folder, found, data.split_by)))

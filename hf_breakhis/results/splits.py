@@ -181,7 +181,7 @@ def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
             f"{data_dir} lacks {len(lacking):,} images of the split, such as {lacking[0]}. Give all of them, or leave "
             "--data_dir out."
         )
-    return find_image_copies(images.dataset, check_images(images).files)
+    return find_image_copies(images, check_images(images).files)
 
 
 def _read_file(path: Path) -> pd.DataFrame:

@@ -15,14 +15,14 @@ The package imagehash has hashes of the first kind, one for each of the eight wa
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
-import datasets
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from hf_breakhis.data.integrity.features import Features, describe_all
+from hf_breakhis.data.images import Images
+from hf_breakhis.data.integrity.described import describe_images
+from hf_breakhis.data.integrity.features import Features
 from hf_breakhis.data.integrity.overlaps import Overlap, find_overlaps
 from hf_breakhis.files import InputError
 
@@ -70,63 +70,49 @@ def shape_code(picture: Image.Image) -> str:
     return np.packbits([signs[row::2, column::2] for row in (0, 1) for column in (0, 1)]).tobytes().hex()
 
 
-def find_image_copies(dataset: datasets.Dataset, files: pd.DataFrame) -> pd.DataFrame:
+def find_image_copies(images: Images, files: pd.DataFrame) -> pd.DataFrame:
     """Return every pair of images of a data set that show the same; see `find_copies`.
 
     Args:
-        dataset: with `image`, `file_name`, `label` and `specimen_id`.
+        images: what `load_images` returned.
         files: what the check found in these files, see `Findings.files`.
     """
-    table = dataset.remove_columns("image").to_pandas()[["file_name", "label", "specimen_id"]]
-    rows = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
-    return find_copies(table.merge(files, on="file_name"), describe_all(_Images(rows)))
+    return find_copies(_described(images, files), describe_images(images, files))
 
 
-def copies_between(
-    own: datasets.Dataset, own_files: pd.DataFrame, other: datasets.Dataset, other_files: pd.DataFrame
-) -> pd.DataFrame:
+def copies_between(own: Images, own_files: pd.DataFrame, other: Images, other_files: pd.DataFrame) -> pd.DataFrame:
     """Return every pair of an image of one data set and an image of another that show the same.
 
     Args:
-        own: with `image`, `file_name` and `specimen_id`.
+        own: the images that are looked for.
         own_files: what the check found in these files, see `Findings.files`.
-        other: the other data set.
+        other: the other data set. Its images are compared with each other only where one is a copy of an own image.
         other_files: what the check found in its files.
 
     Returns:
         Columns `own`, `other` (file names) and `kind`, as in `find_copies`.
     """
-    tables: list[pd.DataFrame] = []
-    features: list[Features] = []
-    for dataset, files in ((own, own_files), (other, other_files)):
-        table = dataset.remove_columns("image").to_pandas()[["file_name", "label", "specimen_id"]]
-        tables.append(table.merge(files, on="file_name"))
-        rows = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
-        features += describe_all(_Images(rows))
-    whole = pd.concat(tables, ignore_index=True)
-    names = whole["file_name"].to_numpy()
+    sides = ((own, own_files), (other, other_files))
+    whole = pd.concat([_described(*side) for side in sides], ignore_index=True)
+    features = [one for side in sides for one in describe_images(*side)]
+    names, number = whole["file_name"].to_numpy(), len(own.dataset)
     rows_as_names = whole.assign(file_name=np.arange(len(whole)))  # both data sets may have an image of one name
-    pairs = find_copies(rows_as_names, features)
-    between = pairs[(pairs["a"] < len(own)) & (pairs["b"] >= len(own))]
+    pairs = find_copies(rows_as_names, features, first=number)
+    between = pairs[(pairs["a"] < number) & (pairs["b"] >= number)]
     return pd.DataFrame(
         {"own": names[between["a"].to_numpy(int)], "other": names[between["b"].to_numpy(int)], "kind": between["kind"]}
     ).reset_index(drop=True)
 
 
-class _Images(Sequence[dict[str, Any]]):
-    """The files of a data set, read one at a time."""
-
-    def __init__(self, rows: datasets.Dataset) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: Any) -> Any:
-        return self.rows[row]["image"]
+def _described(images: Images, files: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the data set with what the check found, in its order."""
+    table: pd.DataFrame = images.dataset.remove_columns("image").to_pandas()[["file_name", "label", "specimen_id"]]
+    return table.merge(files, on="file_name")
 
 
-def find_copies(files: pd.DataFrame, features: Sequence[Features] = (), threshold: int = THRESHOLD) -> pd.DataFrame:
+def find_copies(
+    files: pd.DataFrame, features: Sequence[Features] = (), threshold: int = THRESHOLD, first: int | None = None
+) -> pd.DataFrame:
     """Return every pair of images that show the same.
 
     Args:
@@ -134,6 +120,7 @@ def find_copies(files: pd.DataFrame, features: Sequence[Features] = (), threshol
             `shape_code`); the last three "" where unknown.
         features: of `describe_all`, one an image; none to search neither crops and rotations nor overlaps.
         threshold: waves that may differ.
+        first: all pairs of which one is among the first `first` images are needed, others are not.
 
     Returns:
         Columns `a`, `b` (file names), `kind` ("same file", "same pixels", "near copy" or "overlapping field"),
@@ -146,7 +133,7 @@ def find_copies(files: pd.DataFrame, features: Sequence[Features] = (), threshol
     """
     exact = {pair for column in KINDS_OF for pair in _equal_pairs(list(files[column]))}
     waves = {(i, j): (distance, turn) for i, j, distance, turn in near_pairs(list(files["shape"]), threshold)}
-    overlaps = {(one.i, one.j): one for one in find_overlaps(features)} if len(features) else {}
+    overlaps = {(one.i, one.j): one for one in find_overlaps(features, first=first)} if len(features) else {}
     # Pictures with corners of one colour have similar waves if they were rotated alike, whatever they show.
     filled = {row for row, one in enumerate(features) if one.filled > FILLED}
     waves = {pair: found for pair, found in waves.items() if pair in overlaps or not filled.issuperset(pair)}

@@ -65,25 +65,48 @@ class Overlap(NamedTuple):
     matches: int
 
 
-def find_overlaps(features: Sequence[Features], nearest: int = NEAREST) -> list[Overlap]:
+def find_overlaps(features: Sequence[Features], nearest: int = NEAREST, first: int | None = None) -> list[Overlap]:
     """Return the pairs of images that show the same place, sorted by row.
 
     All pairs are compared by their words, a block at a time, and `nearest` candidates of each image by their features.
     Images linked by copies are then compared with each other, so that many copies of one image are all found.
+
+    Args:
+        features: of each image.
+        nearest: candidates of each image.
+        first: by default all pairs are returned. With a number, those of which one is among the first images, and
+            the search is as long as these pairs need: candidates of other images are compared only where these are
+            linked with the first images by copies.
     """
+    by_row: dict[int, list[tuple[int, int, bool]]] = defaultdict(list)
+    for pair in candidates(features, nearest):
+        by_row[pair[0]].append(pair)
+        by_row[pair[1]].append(pair)
     found: dict[tuple[int, int], Overlap | None] = {}
+    compared: set[tuple[int, int, bool]] = set()
 
     def compare(i: int, j: int, ways: Sequence[bool]) -> None:
         if found.get((i, j)) is None:
             fits = [fit for mirrored in ways if (fit := fit_pair(features, i, j, mirrored))]
             found[i, j] = max(fits, key=lambda fit: fit.matches, default=None)
 
-    for i, j, mirrored in candidates(features, nearest):
-        compare(i, j, [mirrored])
-    for group in _groups(pair for pair, fit in found.items() if fit is not None and fit.is_copy):
+    def groups() -> list[list[int]]:
+        return _groups(pair for pair, fit in found.items() if fit is not None and fit.is_copy)
+
+    last = len(features) if first is None else first
+    reached: set[int] = set()
+    new = set(range(last))
+    while new:
+        reached |= new
+        for pair in (pair for row in sorted(new) for pair in by_row[row]):
+            if pair not in compared:
+                compared.add(pair)
+                compare(pair[0], pair[1], [pair[2]])
+        new = {row for group in groups() for row in group} - reached
+    for group in groups():
         for i, j in combinations(group, 2):
             compare(i, j, [False, True])
-    return [fit for _, fit in sorted(found.items()) if fit is not None]
+    return [fit for (i, _), fit in sorted(found.items()) if fit is not None and i < last]
 
 
 def candidates(features: Sequence[Features], nearest: int = NEAREST) -> Iterator[tuple[int, int, bool]]:

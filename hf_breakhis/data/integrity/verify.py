@@ -46,7 +46,7 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
     """
     table = images.dataset.remove_columns("image").to_pandas()
     expected = expected_names(images)
-    pairs = find_image_copies(images.dataset, checked.files)
+    pairs = find_image_copies(images, checked.files)
     natural = (pairs["kind"] == OVERLAP) & pairs["same_specimen"].eq(True) & pairs["same_label"].astype(bool)
     known, strange = _slides_of_two_types(table)
     findings = [

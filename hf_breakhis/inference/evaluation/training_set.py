@@ -1,6 +1,6 @@
 """What a model was trained on, and which images of another data set are among it or are copies of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,8 @@ def _copies(
         return exact, 0
     rows = [row for row, name in enumerate(trained.dataset["file_name"]) if name in seen]
     pairs = copies_between(
-        images.dataset.select(rest, keep_in_memory=True), findings.files,
-        trained.dataset.select(rows, keep_in_memory=True), files,
+        replace(images, dataset=images.dataset.select(rest, keep_in_memory=True)), findings.files,
+        replace(trained, dataset=trained.dataset.select(rows, keep_in_memory=True)), files,
     )  # fmt: skip
     near = pairs[pairs["kind"] != OVERLAP].rename(columns={"own": "file_name", "other": "training_image"})
     near = near.drop_duplicates("file_name")[list(EXCLUDED_COLUMNS)]
