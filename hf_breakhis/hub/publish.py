@@ -1,4 +1,4 @@
-"""Publish a run: its model, card, figures and records as a folder, then to the Hub, the card last."""
+"""Publish a run: its model, card, figures and records as a folder, then to the Hub in one commit."""
 
 import shutil
 from collections.abc import Iterator, Sequence

@@ -1,15 +1,13 @@
 """The Hub's side of a push: checks before any work, and every refusal in one line."""
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, RepoFile, get_token
+from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
@@ -151,9 +149,7 @@ def claim_repo(
 def push_folder(
     folder: Path, repo_id: str, repo_type: str, stale: list[str], message: str, revision: str | None = None
 ) -> str:
-    """Upload a folder, its card last, and return the address; what is up already is not sent again.
-
-    The card is the last word: only when everything that it tells of is there does it say so.
+    """Upload a folder in one commit, and return the address; what is up already is not sent again.
 
     Args:
         folder: holds README.md and what belongs to it.
@@ -185,41 +181,21 @@ def propose_folder(folder: Path, repo_id: str, repo_type: str, stale: list[str],
         InputError: the Hub refuses, or the connection breaks.
     """
     with hub_errors_in_one_line(repo_id):
-        if is_up(folder, repo_id, repo_type, stale):
-            return None
-        number = _open_proposal(repo_id, repo_type, (message, _last_word(repo_type)))
+        number = _open_proposal(repo_id, repo_type, message)
         if number is None:
             number = _send(folder, repo_id, repo_type, stale, message, None, create_pr=True)
         else:
             _send(folder, repo_id, repo_type, stale, message, f"refs/pr/{number}")
-    return f"{address(repo_id, repo_type)}/discussions/{number}"
+    return None if number is None else f"{address(repo_id, repo_type)}/discussions/{number}"
 
 
-def is_up(folder: Path, repo_id: str, repo_type: str, stale: list[str]) -> bool:
-    """Return whether the main branch has every file of a folder as it is there, and none that is stale."""
-    entries = HfApi().list_repo_tree(repo_id, recursive=True, repo_type=repo_type)
-    there = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    if any(fnmatch(name, pattern) for name in there.keys() - here.keys() for pattern in stale):
-        return False
-    return all(name in there and _is_same(path, there[name]) for name, path in here.items())
-
-
-def _is_same(path: Path, there: RepoFile) -> bool:
-    content = path.read_bytes()
-    if there.lfs is not None:
-        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
-    # what git calls a file's content
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
-
-
-def _open_proposal(repo_id: str, repo_type: str, titles: tuple[str, ...]) -> int | None:
+def _open_proposal(repo_id: str, repo_type: str, title: str) -> int | None:
     api = HfApi()
     found = api.get_repo_discussions(
         repo_id, repo_type=repo_type, author=api.whoami()["name"], discussion_type="pull_request",
         discussion_status="open",
     )  # fmt: skip
-    return next((one.num for one in found if one.title in titles), None)
+    return next((one.num for one in found if one.title == title), None)
 
 
 def _send(
@@ -231,23 +207,15 @@ def _send(
     revision: str | None,
     create_pr: bool = False,
 ) -> int | None:
-    """Upload everything, then the card, to one branch; return the number of the pull request that was opened."""
-    api = HfApi()
-    pushed = api.upload_folder(
-        repo_id=repo_id, repo_type=repo_type, folder_path=folder, ignore_patterns=["README.md"],
-        delete_patterns=stale, commit_message=message, revision=revision, create_pr=create_pr,
+    """Upload a folder in one commit to one branch; return the number of the pull request, if one was opened."""
+    return (
+        HfApi()
+        .upload_folder(
+            repo_id=repo_id, repo_type=repo_type, folder_path=folder, delete_patterns=stale, commit_message=message,
+            revision=revision, create_pr=create_pr,
+        )
+        .pr_num
     )  # fmt: skip
-    if create_pr and pushed.pr_revision is not None:  # none is opened where only the card differs
-        revision, create_pr = pushed.pr_revision, False
-    described = api.upload_file(
-        repo_id=repo_id, repo_type=repo_type, path_or_fileobj=folder / "README.md", path_in_repo="README.md",
-        commit_message=_last_word(repo_type), revision=revision, create_pr=create_pr,
-    )  # fmt: skip
-    return described.pr_num if create_pr else pushed.pr_num
-
-
-def _last_word(repo_type: str) -> str:
-    return f"Describe the {'data' if repo_type == 'dataset' else repo_type}"
 
 
 def address(repo_id: str, repo_type: str) -> str:
