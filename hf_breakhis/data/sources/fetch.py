@@ -1,7 +1,7 @@
 """Fetch one big archive: resumed after a cut, whole or not there, by one process at a time.
 
-`http_get` of huggingface_hub resumes too, but without If-Range, ETag or length: it appends the bytes of a file that has
-changed on the server (`test_a_file_that_changes_in_the_middle_is_fetched_anew` fails with it).
+`http_get` of huggingface_hub resumes too, but without If-Range, ETag or length: it appends the bytes of a file that
+has changed on the server (`test_a_file_that_changes_in_the_middle_is_fetched_anew` fails with it).
 """
 
 import contextlib
