@@ -1,11 +1,15 @@
 """Classes are matched by equal names, or as the user says, and are never guessed."""
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
+from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.evaluation.classes import match_classes, parse_classes
 
@@ -71,3 +75,41 @@ def test_pairs_are_read_as_they_are_written(pairs):
 def test_a_word_without_a_pair_is_refused(word):
     with pytest.raises(InputError, match="--classes has"):
         parse_classes([word])
+
+
+TYPES, TWO = list(TUMOR_TYPES), ["malignant", "benign"]
+FULL = [name.title().replace(" ", "_") for name in TUMOR_TYPES.values()]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "words"),
+    [(TYPES, TWO, []), (TYPES, TWO, ["A=benign,DC=malignant"]), (FULL, TWO, []), (TWO, TYPES, []), (FULL, TYPES, []),
+     (TYPES, list(TUMOR_TYPES.values()), [])],
+)  # fmt: skip
+def test_tumour_types_are_offered_as_a_mapping_that_can_be_pasted(model, data, words):
+    with pytest.raises(InputError) as error:
+        match_classes(model, data, parse_classes(words))
+    offered = shlex.split(re.search("Give (.*) if these are", str(error.value))[1])
+    assert offered[0] == "--classes"
+    found = match_classes(model, data, parse_classes(offered[1:]))
+    two = ["benign"] * 4 + ["malignant"] * 4
+    if model is TWO:
+        assert [found.classes[label] for label in found.labels] == two
+    elif data is TWO:
+        assert [found.classes[column] for column in found.columns] == two
+    else:
+        assert found.labels == tuple(range(8))
+
+
+@pytest.mark.parametrize(("model", "data"), [(["x", "y"], TWO), (TWO, ["A", "F", "normal"]), (TYPES, ["a", "b"])])
+def test_other_names_are_offered_no_mapping(model, data):
+    with pytest.raises(InputError) as error:
+        match_classes(model, data, {})
+    assert "if these are the tumour types" not in str(error.value)
+    assert "Give --classes NAME=CLASS,..." in str(error.value)
+
+
+def test_a_class_of_the_model_cannot_be_left_out():
+    words = parse_classes(["A=benign,F=benign,PT=benign,TA=benign,DC=malignant,LC=malignant,MC=malignant,PC="])
+    with pytest.raises(InputError, match="PC is a class of the model, and only classes of the data can be left out"):
+        match_classes(TYPES, TWO, words)

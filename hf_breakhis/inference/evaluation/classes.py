@@ -1,11 +1,14 @@
 """Classes of a model and of a data set: matched where their names are equal, otherwise as the user says."""
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from hf_breakhis.data.filenames import CLASSES, MALIGNANT_TYPES, TUMOR_TYPES
 from hf_breakhis.files import InputError, few
 
 FEW = 12
@@ -103,6 +106,10 @@ def match_classes(
         if absent:
             raise _refusal(model, data, f"no class of the model is {few(absent)}")
         return ClassMap(tuple(data), tuple(range(len(data))), columns, dict(given))
+    dropped = [name for name in given if not given[name] and name.lower() in of_model]
+    if dropped:
+        problem = f"{few(dropped)} is a class of the model, and only classes of the data can be left out"
+        raise _refusal(model, data, f"--classes does not fit: {problem}")
     names = {*of_model, *of_data, ""}
     wrong = [word for pair in given.items() for word in pair if word.lower() not in names]
     problem = (
@@ -112,9 +119,33 @@ def match_classes(
 
 
 def _refusal(model: Sequence[str], data: Sequence[str], problem: str) -> InputError:
+    known = _tumor_types_mapped(data, model) or _tumor_types_mapped(model, data)
     name = next((name for name in data if name.lower() not in {one.lower() for one in model}), data[0])
+    advice = (
+        f"Give --classes {shlex.quote(known)} if these are the tumour types of BreakHis."
+        if known
+        else "Give --classes NAME=CLASS,... with a class of the model for each class of the data, such as "
+        f"{name}={model[0]}; `{name}=` leaves it out."
+    )
     return InputError(
         f"The classes of model and data differ: {problem}. The model has {few(list(model), FEW)}; the data have "
-        f"{few(list(data), FEW)}. Give --classes NAME=CLASS,... with a class of the model for each class of the data, "
-        f"such as {name}={model[0]}; `{name}=` leaves it out."
+        f"{few(list(data), FEW)}. {advice}"
     )
+
+
+def _tumor_types_mapped(names: Sequence[str], classes: Sequence[str]) -> str:
+    """Return NAME=CLASS for all names if they are tumour types, and the classes types or malignancy; else ""."""
+    own = {_type_of(name): name for name in classes}
+    if not all(own):
+        own = {one.lower(): one for one in classes}
+        if set(own) != set(CLASSES):
+            return ""
+    of_type = {code: own.get(code) or own.get(CLASSES[code in MALIGNANT_TYPES]) for code in TUMOR_TYPES}
+    pairs = [(name, of_type.get(_type_of(name))) for name in names]
+    return ",".join(f"{name}={found}" for name, found in pairs) if all(found for _, found in pairs) else ""
+
+
+def _type_of(name: str) -> str:
+    """Return the code of a tumour type given as code or name; "" for any other word."""
+    plain = re.sub(r"[\s_-]+", " ", name.strip().lower()).replace("tumour", "tumor")
+    return next((code for code, long in TUMOR_TYPES.items() if plain in (code.lower(), long)), "")
