@@ -214,7 +214,7 @@ def _text_rows(path: Path, start: bytes) -> Iterator[list[str]]:
 def _counted(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
     for number, row in enumerate(rows):
         if number == MAX_ROWS:
-            raise InputError(f"{path} has more than {MAX_ROWS:,} rows. Give one row for each test image.")
+            raise InputError(f"{path} has more than {MAX_ROWS:,} rows. Give one row for each image.")
         yield row
 
 

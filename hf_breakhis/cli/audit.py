@@ -52,6 +52,7 @@ def audit(context: typer.Context) -> None:
         _audit_split([word for word in context.args if word != SPLIT])
         return
     given = Path(words[0])
+    _require_kind(given)
     if not given.is_dir():
         _audit_recipe(words, train=TRAIN in context.args)
         return
@@ -61,6 +62,28 @@ def audit(context: typer.Context) -> None:
         show_study(given)
     else:
         _audit_run(given, words[1:], wants)
+
+
+def _require_kind(given: Path) -> None:
+    """Refuse a folder that is no run and no study, and a name that is no file and no recipe."""
+    from hf_breakhis.files import nearest
+    from hf_breakhis.results.splits import PUBLISHED
+    from hf_breakhis.yaml_files import packed_files
+
+    remedy = (
+        "Give a run, a study, a recipe such as c3, or a split: a table, a folder with train/ and test/, or --split"
+    )
+    if given.is_dir():
+        if not any((given / name).is_file() for name in (RECIPE, "plan.json")):
+            found = (
+                "is empty" if not any(given.iterdir()) else f"has no {RECIPE}, no plan.json and no train/ and test/"
+            )
+            raise InputError(f"{given} {found}. {remedy} NAME.")
+    elif not given.is_file() and given.suffix not in (".yaml", ".yml"):
+        recipes = packed_files("recipes")
+        if str(given) not in recipes:
+            near = nearest(str(given), [*recipes, *PUBLISHED])
+            raise InputError(f"There is no file, folder or recipe {given}.{near} {remedy} NAME.")
 
 
 def _audit_split(words: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Other people's splits, read from what they publish: a table, the official fold files, folders, or a known name."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS, expected_file_names
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError, nearest
+from hf_breakhis.results.foreign.columns import by_plain_name, few_names, first_column
 from hf_breakhis.results.foreign.names import parse_foreign_name
 from hf_breakhis.results.predictions import by_fold
 from hf_breakhis.run import RECIPE
+from hf_breakhis.tables import foreign_rows
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 PARTS = {
@@ -25,7 +28,7 @@ PARTS = {
     "reserve": ("reserve",),
 }
 PART_OF = {word: part for part, words in PARTS.items() for word in words}
-# Names of the columns of a table, in lower case; `grp` is that of the Kaggle copy.
+# Names of the columns of a table; `grp` is that of the Kaggle copy.
 COLUMNS = {
     "file_name": ("file_name", "filename", "file", "image", "path"),
     "part": ("part", "split", "set", "subset", "grp"),
@@ -39,6 +42,7 @@ ON_BOTH_SIDES = {"images": "file_name", "patients": "patient_id", "specimens": "
 CLASS_OF = {"0": 0, "1": 1, "benign": 0, "malignant": 1, "b": 0, "m": 1}  # of BreakHis, as others write it
 MOST_NAMES = 4
 FOLD_FILE = "dsfold*.txt"
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".json", ".xlsx", ".xls")
 _OFFICIAL = re.compile(r"([^|]+\.png)\|([0-9]+)\|([0-9]+)\|(train|test)")
 _FORMS = (
     "Give a table with file_name and part or fold, the official dsfold files, a folder with train/ and test/, or one "
@@ -93,7 +97,7 @@ def is_split(given: str) -> bool:
         is_run = any((path / name).exists() for name in (RECIPE, "plan.json"))
         inside = [place for place in (path, *_folders(path)) for place in (*_folders(place), *place.glob(FOLD_FILE))]
         return not is_run and any(place.name.lower() in PART_OF or place.match(FOLD_FILE) for place in inside)
-    return given == "official" or path.suffix.lower() in (".csv", ".tsv", ".txt")
+    return given == "official" or path.suffix.lower() in TABLES
 
 
 def describe_split(split: Split) -> dict[str, Any]:
@@ -185,24 +189,11 @@ def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
 
 
 def _read_file(path: Path) -> pd.DataFrame:
-    """Read the official fold file or a table with a header, separated by commas, semicolons, tabs or bars."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}. Check the permissions of the file.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file. {_FORMS}{', '.join(PUBLISHED)}.") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{path} is empty. {_FORMS}{', '.join(PUBLISHED)}.")
-    if _OFFICIAL.fullmatch(lines[0]):
-        return _official_rows(lines, path)
-    separator = max(",;\t|", key=lines[0].count)
-    try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except ValueError as error:  # of pandas, for rows of other lengths
-        raise InputError(f"{path} is not a table ({' '.join(str(error).split())}); write it again.") from error
-    return _table_rows(table, path)
+    """Read the official fold file, or a table with a header: CSV, TSV, JSON or Parquet."""
+    columns, rows = foreign_rows(path)
+    if _OFFICIAL.fullmatch("|".join(columns)):
+        return _official_rows(["|".join(row) for row in itertools.chain([columns], rows)], path)
+    return _table_rows(columns, list(rows), path)
 
 
 def _official_rows(lines: list[str], path: Path) -> pd.DataFrame:
@@ -224,18 +215,21 @@ def _plain_names(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(file_name=rows["file_name"].map(plain))
 
 
-def _table_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    given = {str(name).strip().lower(): name for name in table.columns}
-    found = {key: next((given[word] for word in words if word in given), None) for key, words in COLUMNS.items()}
-    table = table.rename(columns={name: key for key, name in found.items() if name is not None})
-    if "file_name" not in table or not {"part", "fold"} & set(table):
+def _table_rows(columns: Sequence[str], cells: Sequence[Sequence[str]], path: Path) -> pd.DataFrame:
+    plain = by_plain_name(columns)
+    named = {
+        key: first_column(words, plain, key, path, "Rename or remove one of them.") for key, words in COLUMNS.items()
+    }
+    found = {key: columns.index(name) for key, name in named.items() if name}
+    if "file_name" not in found or not {"part", "fold"} & set(found):
         raise InputError(
-            f"{path} has the columns {', '.join(map(str, list(given)[:8]))}, but needs file_name, and part (train, "
-            "validation, test) or fold. Rename its columns."
+            f"{path} has the columns {few_names(columns)}, but needs file_name, and part (train, validation, test) or "
+            "fold. Rename its columns."
         )
+    table = pd.DataFrame([[row[k] for k in found.values()] for row in cells], columns=list(found), dtype=str)
     if table.empty:
         raise InputError(f"{path} has a header and no rows; write it again.")
-    rows = _plain_names(table[[key for key in COLUMNS if key in table]].apply(lambda column: column.str.strip()))
+    rows = _plain_names(table)
     if "fold" in rows:
         wrong = ~rows["fold"].str.fullmatch("[0-9]{1,4}")
         if wrong.any():

@@ -135,7 +135,7 @@ def test_a_planted_copy_is_found_among_the_images(small_breakhis, data_args):
     one, *_, other = sorted(small_breakhis.rglob("*.png"))
     shutil.copy(one, other)
     images = load_images(data_args(small_breakhis))
-    found = find_image_copies(images.dataset, check_images(images).files)
+    found = find_image_copies(images, check_images(images).files)
     exact = found[found["kind"] == "same file"]
     assert exact[["a", "b"]].to_numpy().tolist() == [[one.name, other.name]]
     assert exact[["distance", "turn", "same_specimen", "same_label"]].to_numpy().tolist() == [

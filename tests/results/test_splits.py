@@ -168,21 +168,38 @@ def test_a_run_is_no_split(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty. Give a table"),
+        ("", "is empty; give another file"),
         ("file_name,part\n", "has a header and no rows"),
-        ("name,value\nx,y\n", "has the columns name, value, but needs file_name, and part"),
+        ("name,value\nx,y\n", "has the columns 'name', 'value', but needs file_name, and part"),
         ("file_name,part\nx,train\ny,tset\n", "`part` is 'tset', but has to be one of train,"),
         ("file_name,part\nx,train\ny,train\n", "fold 0 has no test set"),
         ("file_name,part\nx,train\nx,train\ny,test\n", "names x twice in one part of a fold"),
         ("file_name,fold\nx,1\ny,a\n", "`fold` is 'a', but has to be a whole number"),
-        ("file_name,part\nx,train\ny,test,3,4,5\n", "is not a table"),
-        (f"{A.format(1)}|40|1|train\n{A.format(2)}|40|1\n", "line 2 is"),
+        ("file_name,part\nx,train\ny,test,3,4,5\n", "a row of 5 cells"),
+        (f"{A.format(1)}|40|1|train\n{A.format(2)}|40|1\n", "a row of 3 cells"),
+        (f"{A.format(1)}|40|1|train\n{A.format(2)}|40|1|tset\n", "line 2 is"),
+        ("file_name,part,Part\nx,train,test\n", "2 columns for `part`: 'part', 'Part'. Rename or remove one"),
+        ("file_name,part,part\nx,train,test\n", "2 columns named 'part'"),
     ],
 )  # fmt: skip
 def test_what_is_no_split_ends_in_one_line(tmp_path, text, message):
     with pytest.raises(InputError) as refused:
         read_split(write(tmp_path, text))
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "semicolons", "parquet", "jsonl", "json"])
+def test_a_split_is_read_in_each_format(tmp_path, form):
+    table = pd.DataFrame({"file_name": [A.format(1), A.format(2)], "part": ["train", "test"]})
+    path = tmp_path / f"split.{'csv' if form == 'semicolons' else form}"
+    if form == "parquet":
+        table.to_parquet(path)
+    elif form in ("json", "jsonl"):
+        table.to_json(path, orient="records", lines=form == "jsonl")
+    else:
+        table.to_csv(path, index=False, sep={"tsv": "\t", "semicolons": ";"}.get(form, ","))
+    assert is_split(str(path))
+    assert read_split(str(path)).folds["part"].tolist() == ["train", "test"]
 
 
 def test_folders_that_are_no_split_end_in_one_line(tmp_path, draw_png):
@@ -204,6 +221,9 @@ def test_folders_that_are_no_split_end_in_one_line(tmp_path, draw_png):
     [
         (["--split"], "--split has no value. Give a table, a folder, or one of official, eva."),
         (["--split", "evo"], "Did you mean `eva`?"),
+        (["nix"], "There is no file, folder or recipe nix. Give a run, a study, a recipe such as c3, or a split"),
+        (["evo"], "There is no file, folder or recipe evo. Did you mean `eva`? Give a run"),
+        (["nix.csv"], "No split at nix.csv. Give a table with file_name and part or fold"),
         (["official", "--train"], "unknown flag `--train`"),
         (["official", "--data_dri", "x"], "unknown flag `--data_dri`. Did you mean `--data_dir`?"),
         (["official", "--data_dir"], "`--data_dir` has no value."),
@@ -276,3 +296,22 @@ def test_images_in_both_parts_are_named(tmp_path, capsys):
     assert code == 0
     assert f"Fold 0: 5 images in train and test: {train['file_name'].iloc[0]}" in text
     assert "images in train and test" not in command_of(table, tmp_path / "b.csv", capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [("bad.parquet", b"PAR1junk", "is a damaged Parquet file; give another file"),
+     ("empty", None, "empty is empty. Give a run, a study, a recipe such as c3, or a split"),
+     ("full", b"x", "full has no recipe.yaml, no plan.json and no train/ and test/. Give a run, a study, a recipe"),
+     ("a.xlsx", b"PK\x03\x04", "is an Excel workbook or an archive. Save the table as CSV."),
+     ("a.csv", "file_name,part,Ort\nx,train,K\xf6ln\n".encode("cp1252"), "is not in UTF-8: byte 0xf6")],
+)  # fmt: skip
+def test_a_place_that_is_no_split_ends_in_one_line_and_code_2(tmp_path, capsys, name, content, message):
+    if name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    if content is not None:
+        (tmp_path / name / "x" if name == "full" else tmp_path / name).write_bytes(content)
+    assert main(["audit", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -18,6 +18,7 @@ from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.columns import OPTIONAL, describe, label_classes
 from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal, walk
 from hf_breakhis.files import InputError, expand_home, few, nearest_name
+from hf_breakhis.tables import foreign_rows
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 
@@ -153,7 +154,7 @@ def read_metadata(path: Path, names: Sequence[str]) -> tuple[dict[str, list[str]
         raise InputError(f"{path} names a file twice: {few(repeated)}; keep one row for each.")
     unnamed = sorted(set(names) - set(table["file_name"]))
     if unnamed:
-        raise InputError(f"{path} has no row for {few(unnamed)}; add rows, or take the pictures away.")
+        raise InputError(f"{path} has no row for {few(unnamed)}; add rows, or remove these images.")
     table = table.set_index("file_name").loc[list(names)]
     columns = {name: table[name].str.strip().tolist() for name in OPTIONAL if name in table.columns}
     for name, values in columns.items():
@@ -171,11 +172,17 @@ def _read_table(path: Path) -> pd.DataFrame:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
             rows = [json.loads(line) for line in lines if line.strip()]
             if not all(isinstance(row, dict) for row in rows):
-                raise ValueError("a line is no JSON object")
+                raise ValueError("a line is not an object")
             table = pd.DataFrame(rows, dtype=object)
             table = table.map(lambda value: "" if value is None or value != value else str(value))
         else:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+            columns, cells = foreign_rows(path)
+            used = [k for k, name in enumerate(columns) if name]  # Excel leaves columns without a name
+            table = pd.DataFrame(
+                [[row[k] for k in used] for row in cells], columns=[columns[k] for k in used], dtype=str
+            )
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         form = "JSON lines" if path.suffix == ".jsonl" else "CSV"
         raise InputError(f"{path} is no {form} table ({' '.join(str(error).split())}); write it again.") from error

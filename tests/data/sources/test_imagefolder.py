@@ -111,13 +111,39 @@ def test_a_bare_name_will_do_where_there_is_only_one(folder, args):
         (lambda t: t.iloc[1:], "has no row for InSitu/a.png"),
         (lambda t: t.assign(patient_id=["", *"bcdef"]), "has an empty patient_id for InSitu/a.png"),
         (lambda t: t.rename(columns={"file_name": "image"}), "has no column file_name; it has image, patient_id"),
-        (lambda t: t.iloc[:0, :0], "is no CSV table"),
+        (lambda t: t.iloc[:0, :0], "is empty"),
     ],
 )
 def test_metadata_that_do_not_fit_are_refused(folder, args, change, told):
     change(pd.DataFrame({"file_name": NAMES, "patient_id": list("abcdef")})).to_csv(
         folder / "metadata.csv", index=False
     )
+    assert told in refusal(args())
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ",", ";;"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_metadata_of_excel_are_read(folder, args, separator, encoding):
+    lines = ["file_name;patient_id", *(f"{name};p{k % 3}" for k, name in enumerate(NAMES))]
+    rest = ";;" if separator == ";;" else ""
+    text = "\r\n".join(line.replace(";", separator[:1]) + rest for line in lines)
+    (folder / "metadata.csv").write_bytes(text.encode(encoding))
+    images = load_images(args())
+    patients = dict(zip(images.dataset["file_name"], images.dataset["patient_id"], strict=True))
+    assert patients == {name: f"p{k % 3}" for k, name in enumerate(NAMES)}
+    assert not any("does not read" in warning for warning in images.warnings)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"file_name,patient_id,patient_id\nInSitu/a.png,a,b\n", "2 columns named 'patient_id'"),
+        ("file_name,patient_id\nInSitu/a.png,M\xfcller\n".encode("latin-1"), "is not in UTF-8: byte 0xfc"),
+        (b"file_name,patient_id\nInSitu/a.png\n", "a row of 1 cells"),
+    ],
+)
+def test_metadata_that_cannot_be_read_are_refused(folder, args, content, told):
+    (folder / "metadata.csv").write_bytes(content)
     assert told in refusal(args())
 
 
