@@ -2,10 +2,12 @@
 
 import dataclasses
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,14 @@ def test_every_page_of_docs_is_in_the_navigation():
 
     shown = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(shown)
+
+
+def test_the_container_installs_what_the_package_offers_and_has_no_home():
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (extras,) = re.findall(r"/src\[([a-z0-9,]+)\]", "\n".join(lines))
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    words = dict(line.split(maxsplit=1) for line in lines if line.startswith(("USER ", "ENTRYPOINT ", "FROM ")))
+    assert words["USER"] == "65534:65534"
+    assert json.loads(words["ENTRYPOINT"])[0] in project["scripts"]
+    assert f"Programming Language :: Python :: {words['FROM'][7:11]}" in project["classifiers"]
