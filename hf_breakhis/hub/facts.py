@@ -36,6 +36,7 @@ class Facts:
         warnings: every other sentence to read before the score.
         twin: the model was trained on generated images only.
         expects: a sentence about the images that the model was made for.
+        tta: test-time augmentation, as in a recipe.
         licence: of the weights, as the Hub names it; "unknown" where that of the images is.
     """
 
@@ -51,6 +52,7 @@ class Facts:
     warnings: list[str]
     twin: bool
     expects: str
+    tta: str
     licence: str
 
 
@@ -77,6 +79,7 @@ def read_facts(weights: Weights) -> Facts:
         warnings=[*_other_scores(weights, summary), *texts_without(summary, *OPTIMISTIC)],
         twin=source.is_generated,
         expects=BREAKHIS_FRAME if source.has_breakhis_names else OWN_FRAME,
+        tta=weights.tta,
         licence="apache-2.0" if source.licence else "unknown",
     )
 

@@ -26,14 +26,23 @@ NEEDED = ("torch", "torchvision", "transformers", "safetensors")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # Spaces take 3.10 where a card names none
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "open_image.py", "facts.json", "requirements.txt"}
+MEMBERS = "members"  # the other networks of an ensemble
 # Python leaves the compiled module there when the app has run.
 SPACE = FolderKind(
-    "Space", (*sorted(FILES), *(f"model/{name}" for name in MODEL_FILES), "__pycache__/*.pyc"), "facts.json"
+    "Space",
+    (
+        *sorted(FILES),
+        *(f"{folder}/{name}" for folder in (MODEL, f"{MEMBERS}/*") for name in MODEL_FILES),
+        "__pycache__/*.pyc",
+    ),
+    "facts.json",
 )
 
 
 def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
     """Write the app: `app.py`, `heatmap.py`, `open_image.py`, `facts.json`, `requirements.txt`, `README.md`, `model/`.
+
+    The other networks of an ensemble are in `members/`, and the app shows their mean probability.
 
     The app does not need this package: the modules that it takes from it are copied.
 
@@ -54,9 +63,11 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
     markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
 
     def fill(beside: Path) -> None:
-        (beside / MODEL).mkdir()
-        for name in MODEL_FILES:
-            shutil.copyfile(weights.folder / name, beside / MODEL / name)
+        for number, network in enumerate(weights.networks):
+            own = beside / MODEL if number == 0 else beside / MEMBERS / f"{number:03d}"
+            own.mkdir(parents=True)
+            for name in MODEL_FILES:
+                shutil.copyfile(network / name, own / name)
         write_text(beside / "app.py", card_text("space/app.py"))
         for module in (heatmap, open_image):
             shutil.copyfile(str(module.__file__), beside / f"{module.__name__.rpartition('.')[2]}.py")
@@ -78,7 +89,13 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
 
 def claim_space(repo_id: str, private: bool) -> None:
     """Create the Space, or check that an existing one may be written to; see `claim_repo`."""
-    claim_repo(repo_id, "space", private, lambda name: name in FILES or name.startswith("model/"), "an app of a run")
+    claim_repo(
+        repo_id,
+        "space",
+        private,
+        lambda name: name in FILES or name.startswith((f"{MODEL}/", f"{MEMBERS}/")),
+        "an app of a run",
+    )
 
 
 def push_space(folder: Path, repo_id: str) -> str:
@@ -87,4 +104,4 @@ def push_space(folder: Path, repo_id: str) -> str:
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    return push_folder(folder, repo_id, "space", ["model/*"], "Upload the app and its model")
+    return push_folder(folder, repo_id, "space", [f"{MODEL}/*", f"{MEMBERS}/*"], "Upload the app and its model")

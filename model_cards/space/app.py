@@ -1,7 +1,9 @@
 """A web page in which a model says what it sees in an image, and where. Research software: not for diagnosis."""
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -18,8 +20,28 @@ FACTS = json.loads((HERE / "facts.json").read_text(encoding="utf-8"))
 MAX_BYTES = 50 * 2**20
 ignore_size_warnings()
 
-model = AutoModelForImageClassification.from_pretrained(HERE / "model", use_safetensors=True).eval()
+networks = [  # one, or those of an ensemble
+    AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True).eval()
+    for folder in (HERE / "model", *sorted((HERE / "members").glob("*")))
+]
 processor = AutoImageProcessor.from_pretrained(HERE / "model")
+
+
+class Mean(torch.nn.Module):
+    """The mean probability of all networks, and of the views of an image with test-time augmentation."""
+
+    def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+        """Return an output whose `logits`, (n, classes), have the mean probability as softmax."""
+        views = [pixel_values]
+        if FACTS["tta"] == "dihedral":
+            turned = [pixel_values.rot90(quarter, (-2, -1)) for quarter in range(4)]
+            views = [*turned, *(view.flip(-1) for view in turned)]
+        each = torch.stack([network(pixel_values=view).logits for view in views for network in networks])
+        logits = each[0] if len(each) == 1 else each.log_softmax(-1).logsumexp(0) - math.log(len(each))
+        return SimpleNamespace(logits=logits)
+
+
+model = Mean().eval()
 
 
 def read_image(path: str) -> torch.Tensor:
@@ -59,7 +81,7 @@ def answer(path: str | None, method: str) -> Shown:
             f"At the locked threshold it is called **{called}**: the calibrated probability of {FACTS['positive']} is "
             f"**{calibrated:.4f}**, and it is called so from {FACTS['threshold']:.3f}. " + words
         )
-    heat = (occlusion if method == "Occlusion" else grad_cam)(model, values, first)
+    heat = explain(values, first, method)
     words = f"## {called}\n\n{words}"
     if not heat.any():
         words += (
@@ -72,6 +94,14 @@ def answer(path: str | None, method: str) -> Shown:
     shown = F.to_pil_image(pixels).resize(shape)
     seen = shape if not processor.do_center_crop else (min(shape), min(shape))
     return words, dict(zip(FACTS["labels"], probabilities, strict=True)), shown, picture.resize(seen)
+
+
+def explain(values: torch.Tensor, label: int, method: str) -> torch.Tensor:
+    """Return the heat map of a class, (height, width) from 0 to 1; Grad-CAM is the mean over the networks."""
+    if method == "Occlusion":
+        return occlusion(model, values, label)
+    heat = torch.stack([grad_cam(network, values, label) for network in networks]).mean(0)
+    return heat / heat.max() if heat.any() else heat
 
 
 def ask(path: str | None, method: str) -> tuple[Any, ...]:
@@ -137,7 +167,7 @@ def fitting() -> list[str]:
     """Return the methods that work for this model; a transformer may have no feature map for Grad-CAM."""
     values = processor(torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
     try:
-        grad_cam(model, values, 0)
+        grad_cam(networks[0], values, 0)
     except ValueError:
         return ["Occlusion"]
     return ["Grad-CAM", "Occlusion"]

@@ -1,14 +1,21 @@
-"""One network of an ensemble is published with the note that the scores are those of the ensemble."""
+"""An ensemble: `publish` uploads one network and says so, a Space averages all."""
 
 import json
+import shutil
+import sys
+import types
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
 from hf_breakhis.cli import main
+from hf_breakhis.data import open_image
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.publish import publications
+from hf_breakhis.inference import heatmap
 from hf_breakhis.inference.model import find_model
+from hf_breakhis.inference.predict import predict_images
 
 NOTE = "This is one network of an ensemble of 3. The scores are those of the ensemble."
 
@@ -58,3 +65,44 @@ def test_several_networks_are_not_published(ensemble_run, capsys):
     error = capsys.readouterr().err
     assert "--members is all, but a repository holds one network" in error
     assert error.count("\n") == 1
+
+
+def load_app(folder, monkeypatch):
+    """Run an app without gradio, which its answers do not need."""
+    gradio = types.SimpleNamespace(Error=RuntimeError, Blocks=object)
+    for name, module in {"gradio": gradio, "heatmap": heatmap, "open_image": open_image}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    scope = {"__file__": str(folder / "app.py"), "__name__": "app"}
+    exec(compile((folder / "app.py").read_text(), "app.py", "exec"), scope)  # noqa: S102
+    return scope
+
+
+@pytest.mark.parametrize("tta", ["none", "dihedral"])
+def test_a_space_answers_with_the_mean_of_all_networks(ensemble_run, tmp_path, monkeypatch, tta):
+    assert main(["space", str(ensemble_run), str(tmp_path / "app"), "--tta", tta]) == 0
+    assert len(list((tmp_path / "app/members").iterdir())) == 2
+    app = load_app(tmp_path / "app", monkeypatch)
+    location = Path(json.loads((ensemble_run / "data.json").read_text())["location"])
+    paths = sorted(location.rglob("*.png"))[:3]
+    expected = predict_images(ensemble_run, paths, tta=tta).set_index("path")["prob_malignant"]
+    alone = predict_images(ensemble_run, paths, members="0", tta="none").set_index("path")["prob_malignant"]
+    for path in map(str, paths):
+        for method in app["METHODS"]:
+            words, probabilities, _, heat = app["answer"](path, method)
+            assert probabilities["malignant"] == pytest.approx(expected[path], abs=1e-5)
+            assert heat is not None
+        assert ("At the locked threshold" in words) == (tta == "none"), "the threshold is that of the run's own scores"
+    assert abs(alone - expected).max() > 1e-4
+
+
+def test_a_space_of_one_network_is_replaced_by_one_of_all(ensemble_run, tmp_path):
+    folder = tmp_path / "app"
+    assert main(["space", str(ensemble_run), str(folder), "--members", "1"]) == 0
+    assert not (folder / "members").exists()
+    own = (ensemble_run / "fold-0/member-1/model/model.safetensors").read_bytes()
+    assert (folder / "model/model.safetensors").read_bytes() == own
+    assert main(["space", str(ensemble_run), str(folder)]) == 0
+    assert main(["space", str(ensemble_run), str(folder), "--members", "0"]) == 0
+    assert not (folder / "members").exists()
+    shutil.copyfile(folder / "facts.json", folder / "mine.json")
+    assert main(["space", str(ensemble_run), str(folder)]) == 2, "a file of somebody else is never deleted"

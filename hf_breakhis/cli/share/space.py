@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from hf_breakhis.cli.export import Fold
+from hf_breakhis.cli.export import Fold, Members, Tta
 
 
 def space(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier app to replace.")],
     fold: Fold = None,
+    members: Members = None,
+    tta: Tta = None,
     push_to_hub: Annotated[
         str | None, typer.Option("--push_to_hub", help="Upload the app to this Space, USER/NAME.")
     ] = None,
@@ -25,7 +27,7 @@ def space(
     from hf_breakhis.hub.space import claim_space, push_space, write_space
     from hf_breakhis.inference.model import find_model
 
-    weights = find_model(run, fold, local=True).one_network
+    weights = find_model(run, fold, local=True, members=members, tta=tta)
     if push_to_hub is not None:
         claim_space(push_to_hub, private)
     written = write_space(weights, folder)
