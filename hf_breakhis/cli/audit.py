@@ -52,12 +52,12 @@ def audit(context: typer.Context) -> None:
         _audit_split([word for word in context.args if word != SPLIT])
         return
     given = Path(words[0])
+    if TRAIN in context.args and given.is_dir():
+        raise InputError(f"{given} is a folder, but --train needs a recipe. Give the recipe.")
     _require_kind(given)
     if not given.is_dir():
         _audit_recipe(words, train=TRAIN in context.args)
         return
-    if TRAIN in context.args:
-        raise InputError(f"{given} is a folder, but --train needs a recipe. Give the recipe.")
     if (given / "plan.json").is_file():
         show_study(given)
     else:

@@ -134,7 +134,7 @@ def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.D
     one = every[0]
     classifier = classifier_of(recipe)
     is_generated = source_of(one["data"]).is_generated
-    comparable = not is_generated  # generated pictures less the paper's is no difference
+    comparable = not is_generated  # the paper has no scores of generated images
     ours = {score: float(np.mean([each["image"]["mean"][key] for each in every])) for score, key in AVERAGES.items()}
     about = Estimand(one["interval"]["estimand"])
     pooled = mean_scores(list(tests.values()), about) if len(tests) > 1 else one["image"]["pooled"]

@@ -91,7 +91,10 @@ def test_copies_of_a_run_whose_images_are_gone_are_not_claimed(write, tmp_path, 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["audit", "nowhere"], "No recipe at nowhere"), (["audit", "docs", "--train"], "--train needs a recipe")],
+    [
+        (["audit", "nowhere"], "There is no file, folder or recipe nowhere"),
+        (["audit", "docs", "--train"], "--train needs a recipe"),
+    ],
 )
 def test_bad_input_ends_in_one_line(argv, message, capsys):
     assert main(argv) == 2

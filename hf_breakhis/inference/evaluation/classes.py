@@ -89,7 +89,7 @@ def match_classes(
         named = {name: lowered.get(name, name) for name in of_data}
         unknown = [data[of_data[name]] for name, own in named.items() if own and own not in of_model]
         if unknown:
-            raise _refusal(model, data, f"{few(unknown)} of the data is no class of the model")
+            raise _refusal(model, data, f"the model has no class {few(unknown)}")
         labels = [of_model[named[name]] if named[name] else None for name in of_data]
         if len({label for label in labels if label is not None}) < 2:
             raise _refusal(model, data, "fewer than two classes of the model are left")
@@ -100,7 +100,7 @@ def match_classes(
         targets = {name: lowered.get(name, name) for name in of_model}
         unknown = [model[of_model[name]] for name, own in targets.items() if own not in of_data]
         if unknown:
-            raise _refusal(model, data, f"{few(unknown)} of the model is no class of the data")
+            raise _refusal(model, data, f"the data have no class {few(unknown)}")
         columns = tuple(of_data[own] for own in targets.values())
         absent = [name for k, name in enumerate(data) if k not in columns]
         if absent:

@@ -49,7 +49,7 @@ CAPTIONS = {
     ),
     "decision_curves": (
         "Decision curves: net benefit of the calibrated probability over threshold probabilities, cross-fitted. Net "
-        "benefit is the share of true positives less the share of false positives times the odds of the threshold. "
+        "benefit is the share of true positives minus the share of false positives times the odds of the threshold. "
         "Dashed: all cases called {positive}; grey: none. Bands: pointwise 95 % intervals over {group}s. All shares "
         "are those of these test sets, not of a clinic."
     ),

@@ -26,7 +26,7 @@ MOST_NAMED = 3  # patients named in the figure: the worst, so that they can be l
 
 
 def baselines(run: Run) -> Figure | None:
-    """Accuracy of the run beside what needs no network."""
+    """Draw the accuracy of the run next to the baselines."""
     summary = run.summary
     pooled = (summary["image"].get("pooled") or {}).get("accuracy")
     if pooled is None or pooled["value"] is None:
