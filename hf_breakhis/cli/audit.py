@@ -229,13 +229,19 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
     from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
+    from hf_breakhis.results.formatting import things
     from hf_breakhis.run import RECIPE
 
     if recipe.get("features") and recipe.get("data_dir") is None and "--data_dir" not in flags:
         return None, "Copies were not searched: the run has feature vectors only. Give the images with --data_dir."
     fields = {name: value for name, value in recipe.items() if name in KNOWN and value is not None}
     wanted = {name: fields[name] for name in DATA_FIELDS if name in fields} | {"use_cpu": True}
-    given = build_recipe(wanted, parse_flags(flags), str(run.folder / RECIPE))
+    parsed = parse_flags(flags)
+    if run.is_imported:
+        wanted["dataset"] = str(run.data["source"])
+        if not {"data_dir", "dataset"} & set(parsed):
+            return None, "Copies were not searched. Give the images with --data_dir."
+    given = build_recipe(wanted, parsed, str(run.folder / RECIPE))
     try:
         images = load_images(given.data)
     except InputError as error:
@@ -244,8 +250,15 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
             f"Copies were not searched: the images could not be read ({error}) Give their place with --data_dir.",
         )
     checked = check_images(images)
-    expected = run.data["manifest_sha256"]
-    if checked.manifest_sha256 != expected:
+    if run.is_imported:
+        missing = sorted(set(run.read_folds()["file_name"]) - set(images.dataset["file_name"]))
+        if missing:
+            return (
+                None,
+                f"Copies were not searched: the data lack {things(len(missing), 'image')} of the run, such as "
+                f"{missing[0]}. Give all of them with --data_dir.",
+            )
+    elif checked.manifest_sha256 != run.data["manifest_sha256"]:
         return (
             None,
             "Copies were not searched: these are not the images of the run (different manifest). Give --data_dir.",

@@ -37,6 +37,10 @@ def summary_of(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
+def warnings_of(folder):
+    return json.loads((folder / "data.json").read_text())["warnings"]
+
+
 def predictions_of(folder):
     return pd.read_csv(folder / "predictions.csv", keep_default_na=False)
 
@@ -107,6 +111,7 @@ def test_the_report_shows_internal_and_external_scores(elsewhere, run):
     for text in ("Internal and external", f"{internal:.3f}", "Locked: as fitted for the model", "cross-fitted"):
         assert text in page
     assert "Learning curves" not in page
+    assert not any("internal scores say nothing" in text for text in warnings_of(elsewhere))  # both are generated
 
 
 def test_a_report_written_again_is_the_same(elsewhere):
@@ -128,6 +133,7 @@ def test_changed_copies_of_training_images_are_excluded_and_others_are_not(run, 
     assert set(excluded["training_image"]) == set(trained)
     assert {mirrored[name] for name in excluded["file_name"]} == set(trained)
     assert set(excluded["kind"]) == {"near copy"}
+    assert any("Its internal scores say nothing about real tissue." in text for text in warnings_of(tmp_path / "run"))
 
 
 def test_exact_copies_are_found_by_their_colours_where_the_images_are_gone(run, twin, tmp_path, monkeypatch):

@@ -167,6 +167,26 @@ def test_an_audit_without_a_training_list_is_refused(tmp_path, capsys):
     assert "no training list" in capsys.readouterr().err
 
 
+def test_an_audit_searches_copies_in_the_images_that_are_given(tmp_path, capsys, small_breakhis, monkeypatch):
+    files = {path.name: path for path in small_breakhis.rglob("*.png")}
+    names = sorted(files)
+    tested, trained = names[::3], [name for name in names if name not in names[::3]]
+    files[trained[0]].write_bytes(files[tested[0]].read_bytes())
+    path = table(tmp_path, "\n".join(["file_name,malignant", *(f"{name},0.4" for name in tested)]))
+    (tmp_path / "train.csv").write_text("\n".join(["file_name", *trained]))
+    run = tmp_path / "run"
+    assert main(["score", str(path), "--train", str(tmp_path / "train.csv"), "--output_dir", str(run)]) == 0
+    assert main(["audit", str(run), "--data_dir", str(small_breakhis)]) == 0
+    found = json.loads((run / "audit.json").read_text())
+    assert found["per_fold"][0]["exact_copy"] == 1
+    files[trained[1]].unlink()
+    assert main(["audit", str(run), "--data_dir", str(small_breakhis)]) == 0
+    assert f"the data lack 1 image of the run, such as {trained[1]}" in capsys.readouterr().out
+    monkeypatch.setattr("hf_breakhis.data.sources.table.load_images", lambda _: pytest.fail("images were loaded"))
+    assert main(["audit", str(run)]) == 0
+    assert "Copies were not searched. Give the images with --data_dir." in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def reduced(trained_run, tmp_path_factory):
     """The predictions of an own run, reduced to three columns and scored as those of another program."""

@@ -169,6 +169,11 @@ def _describe(
         counts[own] = counts.get(own, 0) + count
     described["counts"]["label"] = counts
     warnings, number = [], len(training.excluded)
+    if training.source is not None and training.source.is_generated and not images.about.is_generated:
+        warnings.append(
+            f"The model was trained on other data: {training.source.title}. Its internal scores say nothing about "
+            "real tissue."
+        )
     if number:
         warnings.append(
             f"{number:,} of {len(images.dataset):,} images are in the training set of the model or are copies of it. "

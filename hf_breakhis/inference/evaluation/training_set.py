@@ -9,7 +9,7 @@ import pandas as pd
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.check_images import COLORS, Findings, check_images
 from hf_breakhis.data.integrity.duplicates import KINDS_OF, OVERLAP, copies_between
-from hf_breakhis.data.sources.about import source_of
+from hf_breakhis.data.sources.about import Source, source_of
 from hf_breakhis.data.twin.twin import read_settings
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.fold_images import images_of_recipe
@@ -35,6 +35,7 @@ class TrainingSet:
         how: how the two sets were compared, in sentences.
         is_same_data: the images to evaluate are those of the run, training and test sets together.
         colors: colour statistics of the training images by their file name; None if they are unknown.
+        source: what the training images are; None if they are unknown.
     """
 
     rows: pd.DataFrame | None
@@ -43,6 +44,7 @@ class TrainingSet:
     how: str = UNKNOWN_TRAINING
     is_same_data: bool = False
     colors: pd.DataFrame | None = None
+    source: Source | None = None
 
 
 def find_training_set(weights: Weights, images: Images, findings: Findings) -> TrainingSet:
@@ -91,6 +93,7 @@ def find_training_set(weights: Weights, images: Images, findings: Findings) -> T
         f"{sentence} {reason}".strip(),
         findings.manifest_sha256 == data["manifest_sha256"],
         None if colors is None else colors.loc[colors.index.isin(used["file_name"])],
+        theirs,
     )
 
 
