@@ -91,7 +91,7 @@ def read_foreign(path: Path, given: Mapping[str, str], scores: str = "auto") -> 
     classes = TARGETS[target]
     rows = describe_names(table, path)
     is_breakhis = bool(rows.attrs["is_breakhis"])
-    rows["label"] = _labels(table, rows, target, path, is_breakhis)
+    rows["label"] = _labels(table, rows, target, path, is_breakhis, optional=True)
     rows["fold"] = table.get("fold", "")
     own, has_types = _predicted_classes(table, target, path, is_breakhis, has_scores=bool(by_class))
     votes, difference = None, None
@@ -126,8 +126,10 @@ def _predicted_classes(
     return map_classes(table["predicted"], target, path, optional=has_scores), False
 
 
-def _labels(table: pd.DataFrame, rows: pd.DataFrame, target: str, path: Path, is_breakhis: bool) -> np.ndarray:
-    """Return the classes that the names say, or a column; both have to agree."""
+def _labels(
+    table: pd.DataFrame, rows: pd.DataFrame, target: str, path: Path, is_breakhis: bool, optional: bool = False
+) -> np.ndarray:
+    """Return the classes that the names say, or a column; both have to agree. An `optional` one can be left out."""
     if not is_breakhis:
         if "label" not in table:
             raise InputError(f"{path} has no column with the true class. Give --columns label=...")
@@ -136,7 +138,7 @@ def _labels(table: pd.DataFrame, rows: pd.DataFrame, target: str, path: Path, is
     of_name = types if target == "tumor_type" else is_malignant(types)
     if "label" in table:
         named = tumor_types_of(table["label"])
-        same = map_classes(table["label"], target, path, optional=True) == of_name if named is None else named == types
+        same = map_classes(table["label"], target, path, optional) == of_name if named is None else named == types
         wrong = ~same
         if wrong.any():
             row = int(np.argmax(wrong))
