@@ -130,7 +130,8 @@ def _load_app(run, folder, monkeypatch):
     from hf_breakhis.inference import heatmap
 
     shutil.copytree(run / "fold-0" / "model", folder / "model")
-    facts = {"labels": ["benign", "malignant"], "positive": "malignant", "threshold": None, "temperature": None, "tta": "none"}
+    facts = {"labels": ["benign", "malignant"], "positive": "malignant", "tta": "none"}
+    facts |= {"threshold": None, "temperature": None}
     (folder / "facts.json").write_text(json.dumps(facts))
     (folder / "app.py").write_text(card_text("space/app.py"))
     gradio = types.SimpleNamespace(Error=RuntimeError, Blocks=object)
