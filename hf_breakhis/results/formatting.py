@@ -82,10 +82,12 @@ def spread(mean: float | None, sd: float | None, digits: int = 3) -> str:
     return score(mean, digits) if sd is None else f"{score(mean, digits)} ± {score(sd, digits)}"
 
 
-def interval(estimate: dict[str, Any] | None, digits: int = 3) -> str:
-    """The interval of an estimate, or a dash."""
+def interval(estimate: dict[str, Any] | None, digits: int = 3, is_difference: bool = False) -> str:
+    """The interval of an estimate, or a dash; the ends of a difference have signs."""
     if not estimate or estimate.get("low") is None:
         return ABSENT
+    if is_difference:
+        return f"{signed(estimate['low'], digits)} to {signed(estimate['high'], digits)}"
     return f"{score(estimate['low'], digits)} to {score(estimate['high'], digits)}"
 
 

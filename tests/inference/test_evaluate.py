@@ -111,6 +111,9 @@ def test_the_report_shows_internal_and_external_scores(elsewhere, run):
     for text in ("Internal and external", f"{internal:.3f}", "Locked: as fitted for the model", "cross-fitted"):
         assert text in page
     assert "Learning curves" not in page
+    (row,) = (one for one in summary_of(elsewhere)["evaluation"]["scores"] if one["score"] == "accuracy")
+    low, high = (row["difference"][end] for end in ("low", "high"))
+    assert f"<td>{low:+.3f} to {high:+.3f}</td>" in page
     assert not any("internal scores say nothing" in text for text in warnings_of(elsewhere))  # both are generated
 
 

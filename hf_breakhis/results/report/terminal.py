@@ -151,9 +151,8 @@ def _external(summary: dict[str, Any]) -> list[str]:
         if row["internal"] is not None:
             values = "".join(f"{score(value_of(row[key])):>10}" for key in ("internal", "external"))
             label = rate_name(row["score"], MEASURES[row["score"]], summary["classes"])
-            lines.append(
-                f"{label:<34}{values}{signed(value_of(row['difference'])):>12}{interval(row['difference']):>20}"
-            )
+            ends = interval(row["difference"], is_difference=True)
+            lines.append(f"{label:<34}{values}{signed(value_of(row['difference'])):>12}{ends:>20}")
     return lines
 
 
