@@ -23,7 +23,7 @@ def test_no_patient_is_in_two_parts_and_each_rest_has_both_classes(num_patients,
     groups = np.repeat(np.arange(2 * num_patients), images)
     shuffled = rng.permutation(len(groups))
     parts, level = cross_fitting_parts(table(groups[shuffled], (groups % 2)[shuffled]))
-    assert level == "specimen"
+    assert level == "patient"
     assert (parts.groupby("patient_id")["fold"].nunique() == 1).all()
     assert parts["fold"].nunique() == min(PARTS, num_patients)
     for part in parts["fold"].unique():
