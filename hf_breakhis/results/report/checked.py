@@ -58,14 +58,15 @@ def answer(check: dict[str, Any]) -> str:
     rows = [row for table in check["tables"] for row in table["folds"]]
     wrong = [row for row in rows if row["verdict"] == NOT]
     texts = []
+    all_rows = "The row" if len(rows) == 1 else f"All {things(len(rows), 'row')}"
     if wrong:
-        texts.append(
-            f"{len(wrong)} of {things(len(rows), 'row')} does not fit: no counts of images have these scores."
-        )
+        which = "The row" if len(rows) == 1 else f"{len(wrong)} of {things(len(rows), 'row')}"
+        does = "does" if len(wrong) == 1 else "do"
+        texts.append(f"{which} {does} not fit: no whole numbers of images give these scores.")
     elif any(row["verdict"] == OPEN for row in rows):
-        texts.append(f"Nothing excludes the {things(len(rows), 'row')}.")
+        texts.append(f"Nothing excludes {all_rows[0].lower()}{all_rows[1:]}.")
     else:
-        texts.append(f"All {things(len(rows), 'row')} can come from whole numbers of images.")
+        texts.append(f"{all_rows} can come from whole numbers of images.")
     averages = [table["averages"]["verdict"] for table in check["tables"] if table["averages"]]
     if NOT in averages:
         texts.append("Printed averages do not fit the rows.")

@@ -119,3 +119,16 @@ def test_accuracies_alone_are_checked_for_whole_images_spread_and_order(tmp_path
     printed = " ".join(capsys.readouterr().out.split())
     assert "Fold 0: no whole number of 9 images has this accuracy." in printed
     assert "Fold 1" not in printed
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "text"),
+    [(["0.50"], "The row can come from"), (["0.50", "0.50"], "All 2 rows can come from"),
+     (["0.51"], "The row does not fit: no whole numbers"), (["0.51", "0.50"], "1 of 2 rows does not fit"),
+     (["0.51", "0.51"], "2 of 2 rows do not fit")],
+)  # fmt: skip
+def test_the_answer_counts_rows(tmp_path, capsys, accuracies, text):
+    path = only_accuracies(tmp_path, *((accuracy, 10) for accuracy in accuracies))
+    path.write_text(path.read_text().partition("    averages")[0])
+    main(["check", str(path), "--output_dir", str(tmp_path)])
+    assert text in capsys.readouterr().out
