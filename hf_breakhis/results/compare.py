@@ -16,7 +16,7 @@ from hf_breakhis.results.formatting import in_order, things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.published.anchors import anchors_for
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import RESAMPLES
 from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_interval, mean_scores, paired_scores
 from hf_breakhis.results.scores.warnings import GENERATED, Caution, Kind, design, to_json
@@ -177,7 +177,7 @@ def _matrix_columns(rows: list[dict[str, Any]]) -> list[str]:
     return list(in_order({name: None for row in rows for name in row["by_magnification"]}))
 
 
-def _by_magnification(summaries: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+def _by_magnification(summaries: list[dict[str, Any]]) -> dict[str, Estimate]:
     """Return the accuracy at each test magnification, the mean over repeats with the mean of their intervals."""
     parts = [summary["by_magnification"] or {} for summary in summaries]
     found = {}

@@ -12,7 +12,7 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.results.predictions import classes_of, logits_of, probabilities_of
 from hf_breakhis.results.scores.calibration import reliability
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import choose_groups
 from hf_breakhis.results.scores.thresholds import operating_point
 from hf_breakhis.results.scores.warnings import design
@@ -96,10 +96,10 @@ def _pooled(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {**summary["image"]["pooled"], **({} if rate is None else {"recognition_rate": rate})}
 
 
-def _of_models(score: Mapping[str, Any]) -> dict[str, float | None]:
+def _of_models(score: Mapping[str, Any]) -> Estimate:
     """Return a score with the interval of the trained models, as an external score has it."""
-    ends = {end: score[f"models_{end}"] if f"models_{end}" in score else score[end] for end in ("low", "high")}
-    return {"value": score["value"], **ends}
+    low, high = (score.get(f"models_{end}", score[end]) for end in ("low", "high"))
+    return {"value": score["value"], "low": low, "high": high}
 
 
 def describe_evaluation(
@@ -141,14 +141,14 @@ def describe_evaluation(
     }
 
 
-def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float | None]:
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Estimate:
     """Return one score minus another of other images, with an interval from those of both.
 
     Source:
         Zou and Donner 2008, Construction of confidence limits about effect measures, Statistics in Medicine 27(10).
     """
     if one["value"] is None or other["value"] is None:
-        return dict.fromkeys(("value", "low", "high"))
+        return {"value": None, "low": None, "high": None}
     value = one["value"] - other["value"]
     if None in (one["low"], one["high"], other["low"], other["high"]):
         return {"value": value, "low": None, "high": None}

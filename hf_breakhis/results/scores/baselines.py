@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
 from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.results.scores.estimands import Estimate, interval_of
 from hf_breakhis.results.scores.paired import SCORES, NothingInCommonError, paired_scores
 
 
@@ -89,7 +90,7 @@ def _difference(
     names: list[pd.Series],
     results: list[tuple[np.ndarray, np.ndarray]],
     classes: list[str],
-) -> dict[str, dict[str, float | None]] | None:
+) -> dict[str, Estimate] | None:
     """Return model minus baseline for each score; None where no image was tested exactly once."""
     columns = [f"prob_{name}" for name in classes]
     parts = []
@@ -102,4 +103,4 @@ def _difference(
         found = paired_scores([(test, baseline)])
     except NothingInCommonError:
         return None
-    return {name: {key: found[name][key] for key in ("value", "low", "high")} for name in SCORES}
+    return {name: interval_of(found[name]) for name in SCORES}

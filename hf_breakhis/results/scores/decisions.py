@@ -11,7 +11,7 @@ from scipy.special import logit, softmax
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import classes_of, known, logits_of
 from hf_breakhis.results.scores.calibration import SMALLEST, other_folds
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, interval_of
 from hf_breakhis.results.scores.intervals import choose_groups, intervals
 from hf_breakhis.results.scores.resampling import COVERAGES, Images, Weights, image_scores, risk_coverage
 from hf_breakhis.results.scores.thresholds import Rule, per_thousand
@@ -300,13 +300,12 @@ def decision_curve(cases: Cases, estimand: Estimand) -> list[dict[str, Any]]:
         estimand=estimand,
     )  # fmt: skip
     everyone = sums[1].sum(0) / counts.sum()
-    keys = ("value", "low", "high")
     return [
         {
             "threshold": threshold,
-            **{key: found[f"model {k}"][key] for key in keys},
+            **interval_of(found[f"model {k}"]),
             "treat_all": float(everyone[k]),
-            "gain": {key: found[f"gain {k}"][key] for key in keys},
+            "gain": interval_of(found[f"gain {k}"]),
         }
         for k, threshold in enumerate(THRESHOLDS)
     ]

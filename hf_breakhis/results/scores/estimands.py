@@ -1,10 +1,10 @@
 """Estimands: which quantity an interval is about, and how often such intervals contained it in a simulation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from hf_breakhis.files import read_json
 
@@ -17,6 +17,33 @@ class Estimand(StrEnum):
     MODELS = "models"
     RECIPE = "recipe"
     REFIT = "refit"
+
+
+class Estimate(TypedDict):
+    """A score with its 95 % confidence interval, as summary.json holds it."""
+
+    value: float | None  # None where the score is not defined
+    low: float | None  # both ends are None where there is no interval
+    high: float | None
+    p_value: NotRequired[float | None]  # of a difference from 0
+    models_low: NotRequired[float | None]  # about the trained models, where the others are about the recipe
+    models_high: NotRequired[float | None]
+
+
+def interval_of(estimate: Estimate) -> Estimate:
+    """Return an estimate without what it has besides its value and its interval."""
+    return {"value": estimate["value"], "low": estimate["low"], "high": estimate["high"]}
+
+
+def transformed(estimate: Estimate, function: Callable[[float], float], falls: bool = False) -> Estimate:
+    """Return an estimate on another scale, by a function that rises, or that falls, which exchanges the ends."""
+
+    def on_scale(value: float | None) -> float | None:
+        return None if value is None else float(function(value))
+
+    low, high = on_scale(estimate["low"]), on_scale(estimate["high"])
+    low, high = (high, low) if falls else (low, high)
+    return {"value": on_scale(estimate["value"]), "low": low, "high": high}
 
 
 MEANING = {

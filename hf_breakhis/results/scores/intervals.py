@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import t
 
 from hf_breakhis.results.predictions import known
-from hf_breakhis.results.scores.estimands import INFLATION, Estimand
+from hf_breakhis.results.scores.estimands import INFLATION, Estimand, Estimate
 
 Scores = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
@@ -164,8 +164,8 @@ def intervals(
     seed: int = SEED,
     method: str = METHOD,
     estimand: Estimand = Estimand.MODELS,
-) -> dict[str, dict[str, float | None]]:
-    """Return {"value", "low", "high"} of every score; of differences, which are no shares, also "p_value".
+) -> dict[str, Estimate]:
+    """Return the estimate of every score; of differences, which are no shares, also "p_value".
 
     Args:
         scores: from weights (resamples, num_groups) to the scores, (resamples,) each.
@@ -184,7 +184,7 @@ def intervals(
     inflated = INFLATION[estimand]
     values = {name: float(value[0]) for name, value in scores(np.ones((1, num_groups))).items()}
     if num_groups < MIN_GROUPS:
-        return {name: unbounded(value) | ({} if shares else {"p_value": None}) for name, value in values.items()}
+        return {name: unbounded(value) if shares else _untested(value) for name, value in values.items()}
     classes = np.zeros(num_groups, int) if classes is None else classes
     numbers = np.bincount(classes[classes >= 0])
     fewest = min(numbers[numbers > 0])
@@ -193,7 +193,7 @@ def intervals(
     left_out = scores(1 - np.eye(num_groups)) if num_groups <= MAX_LEFT_OUT else {}
     needs_exact = shares and left_out and any(value in (0, 1) for value in values.values())
     alone = scores(np.eye(num_groups)) if needs_exact else {}
-    found = {}
+    found: dict[str, Estimate] = {}
     for name, value in values.items():
         degrees, inflation = weigh(value, left_out[name], classes) if name in left_out else (fewest - 1.0, 1.0)
         compares = name.partition(" ")[0] in COMPARING or name.startswith("macro.")
@@ -204,12 +204,12 @@ def intervals(
         defined = replicates[name][~np.isnan(replicates[name])]
         constant = shares and len(defined) > 0 and np.ptp(defined) < TINY
         if few or (constant and not (has_bound and value in (0, 1))):
-            found[name] = unbounded(value) | ({} if shares else {"p_value": None})
+            found[name] = unbounded(value) if shares else _untested(value)
         elif constant:
             rests_on = int((~np.isnan(alone[name])).sum()) if name in alone else 0
             rests_on = rests_on or int(fewest)  # a comparison of classes is undefined for one group
             ends = exact_bound(value, rests_on / inflated, level) if rests_on >= MIN_GROUPS else (None, None)
-            found[name] = dict(zip(("value", "low", "high"), (value, *ends), strict=True))
+            found[name] = {"value": value, "low": ends[0], "high": ends[1]}
         else:
             resampled = Replicates(value, replicates[name], degrees, inflation * inflated, is_share, level, limits)
             found[name] = bounded(resampled, method)
@@ -258,12 +258,17 @@ def weigh(value: float, left_out: np.ndarray, classes: np.ndarray) -> tuple[floa
     return float(degrees), float(total / (variances * (counts - 1) / counts).sum())
 
 
-def unbounded(value: float) -> dict[str, float | None]:
+def unbounded(value: float) -> Estimate:
     """Return a value without an interval."""
     return {"value": None if np.isnan(value) else value, "low": None, "high": None}
 
 
-def bounded(replicates: Replicates, method: str = METHOD) -> dict[str, float | None]:
+def _untested(value: float) -> Estimate:
+    """Return a difference without an interval and without a p-value."""
+    return {**unbounded(value), "p_value": None}
+
+
+def bounded(replicates: Replicates, method: str = METHOD) -> Estimate:
     """Return a value with its interval, None where there is no value, or where it often cannot be computed."""
     undefined = np.isnan(replicates.scores)
     if (

@@ -11,7 +11,7 @@ from hf_breakhis.metrics.fold_aggregate.fold_aggregate import fold_aggregate
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores, recognition_rate
 from hf_breakhis.results.predictions import by_fold, classes_of, known, probabilities_of
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import choose_groups, groups_by_class, intervals
 from hf_breakhis.results.scores.resampling import image_scores, images_of, patient_rates, patient_sides
 
@@ -95,19 +95,18 @@ def _counts(rows: pd.DataFrame) -> dict[str, int | None]:
 
 def _image_scores(
     rows: pd.DataFrame, estimand: Estimand = Estimand.MODELS, ranked: bool = True
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Estimate]:
     images = images_of(rows)
     return intervals(image_scores(images, ranked), images.num_groups, classes=images.group_classes, estimand=estimand)
 
 
-def _with_models(
-    scores: dict[str, dict[str, float | None]], models: dict[str, dict[str, float | None]], estimand: Estimand
-) -> dict[str, dict[str, float | None]]:
+def _with_models(scores: dict[str, Estimate], models: dict[str, Estimate], estimand: Estimand) -> dict[str, Estimate]:
     """Add the interval of the trained models where the others are about the recipe."""
     if estimand is Estimand.MODELS:
         return scores
     return {
-        name: one | {f"models_{end}": models[name][end] for end in ("low", "high")} for name, one in scores.items()
+        name: {**one, "models_low": models[name]["low"], "models_high": models[name]["high"]}
+        for name, one in scores.items()
     }
 
 
@@ -169,7 +168,7 @@ def _rates(rows: pd.DataFrame) -> dict[str, float | int | None]:
     return recognition_rate(rows["label"], rows["predicted"], rows["patient_id"], prob, prob.shape[1])
 
 
-def _patient_scores(rows: pd.DataFrame, estimand: Estimand = Estimand.MODELS) -> dict[str, dict[str, float | None]]:
+def _patient_scores(rows: pd.DataFrame, estimand: Estimand = Estimand.MODELS) -> dict[str, Estimate]:
     """Return the rates with their intervals, and sensitivity and specificity of two classes."""
     images = images_of(rows)
     patients, classes = rows["patient_id"].to_numpy(), images.group_classes

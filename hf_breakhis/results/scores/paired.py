@@ -1,6 +1,6 @@
 """Pairs of runs: how far their scores lie apart on the images that both tested."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import classes_of, known
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, Estimate, interval_of
 from hf_breakhis.results.scores.intervals import RESAMPLES, choose_groups, intervals
 from hf_breakhis.results.scores.resampling import Images, image_scores, images_of, patient_rates
 
@@ -32,9 +32,7 @@ def premium(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         InputError: no image was tested exactly once by both, or they have different classes.
     """
     found = paired_scores([(one, other)])
-    return {name: {key: found[name][key] for key in ("value", "low", "high")} for name in PAIRED} | {
-        "num_images": found["num_images"]
-    }
+    return {name: interval_of(found[name]) for name in PAIRED} | {"num_images": found["num_images"]}
 
 
 def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], resamples: int = RESAMPLES) -> dict[str, Any]:
@@ -76,9 +74,7 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], resamples:
     }
 
 
-def mean_scores(
-    tables: Sequence[pd.DataFrame], estimand: Estimand = Estimand.MODELS
-) -> dict[str, dict[str, float | None]]:
+def mean_scores(tables: Sequence[pd.DataFrame], estimand: Estimand = Estimand.MODELS) -> dict[str, Estimate]:
     """Return the mean of each of `PAIRED` over runs such as repeats, with its interval.
 
     About the models, the mean itself is resampled. About the recipe, the ends are the means of the ends of the runs'
@@ -109,7 +105,7 @@ def scores_of(table: pd.DataFrame) -> dict[str, float]:
     return {name: float(found[name][0]) for name in PAIRED}
 
 
-def mean_interval(value: float | None, runs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+def mean_interval(value: float | None, runs: Sequence[Estimate]) -> Estimate:
     """Return a value with the means of the ends of the runs' intervals; None where a run has no interval."""
     ends = [(one["low"], one["high"]) for one in runs]
     if any(low is None or high is None for low, high in ends):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import resampling
 from hf_breakhis.results.scores.warnings import ONE_SEED, Kind, design, to_json
 from hf_breakhis.run import SUMMARY, Run
@@ -14,7 +14,7 @@ SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
 
 
 def summarise_repeats(
-    run: Run, planned: int, summaries: dict[int, dict[str, Any]], means: dict[str, dict[str, float | None]]
+    run: Run, planned: int, summaries: dict[int, dict[str, Any]], means: dict[str, Estimate]
 ) -> dict[str, Any]:
     """Return the summary of the summaries: each repeat's scores, their mean and their spread over seeds.
 
@@ -72,7 +72,7 @@ def _row(run: Run, number: int, summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bounds: dict[str, float | None]) -> str:
+def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bounds: Estimate) -> str:
     protocol, interval = first["protocol"], first["interval"]
     share = f"{100 * accuracy.mean():.1f} % of the test images were classified correctly"
     folds = [*protocol["folds_present"], *protocol["folds_missing"]]
@@ -86,7 +86,7 @@ def _sentence(accuracy: np.ndarray, sd: float | None, first: dict[str, Any], bou
     )
 
 
-def _bounds(bounds: dict[str, float | None], group: str, estimand: str) -> str:
+def _bounds(bounds: Estimate, group: str, estimand: str) -> str:
     if bounds["low"] is None or bounds["high"] is None:
         return "no confidence interval of the mean"
     ends = f"{100 * bounds['low']:.1f} to {100 * bounds['high']:.1f} %"

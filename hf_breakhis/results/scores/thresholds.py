@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from sklearn.metrics import roc_curve
 
 from hf_breakhis.files import InputError
-from hf_breakhis.results.scores.estimands import Estimand
+from hf_breakhis.results.scores.estimands import Estimand, Estimate, transformed
 from hf_breakhis.results.scores.intervals import Scores, choose_groups, intervals
 from hf_breakhis.results.scores.resampling import Images, image_scores
 
@@ -136,7 +136,7 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray, estimand: Estimand =
 
 def predictive_values(
     points: Scores,
-    rates: Mapping[str, Mapping[str, float | None]],
+    rates: Mapping[str, Estimate],
     num_groups: int,
     classes: np.ndarray,
     estimand: Estimand = Estimand.MODELS,
@@ -162,25 +162,26 @@ def predictive_values(
 
 def _log_ratio(
     points: Scores,
-    rates: Mapping[str, Mapping[str, float | None]],
+    rates: Mapping[str, Estimate],
     right: str,
     other: str,
     num_groups: int,
     classes: np.ndarray,
     estimand: Estimand,
-) -> dict[str, float | None]:
+) -> Estimate:
     """Return the log of `right` / (1 - `other`) with its interval."""
     hits, errors = rates[right]["value"], rates[other]["value"]
     if hits is None or errors is None or hits == 0 == 1 - errors:
         return {"value": None, "low": None, "high": None}
     errors = 1 - errors
     if hits == 0 or errors == 0:  # an infinite log has one end, which follows from that of both rates
-        end = "high" if hits == 0 else "low"
+        end: Literal["low", "high"] = "high" if hits == 0 else "low"
         first, second = rates[right][end], rates[other][end]
         found = None if not first or second is None or second == 1 else float(np.log(first) - np.log1p(-second))
         limit = -np.inf if hits == 0 else np.inf
         known = limit if found is not None else None
-        return {"value": limit, **({"low": known, "high": found} if hits == 0 else {"low": found, "high": known})}
+        low, high = (known, found) if hits == 0 else (found, known)
+        return {"value": limit, "low": low, "high": high}
 
     def change(weights: np.ndarray) -> dict[str, np.ndarray]:
         """Linear in both rates, so that a resample without errors does not give an infinite ratio."""
@@ -191,16 +192,12 @@ def _log_ratio(
         "log ratio"
     ]
     value = float(np.log(hits / errors))
-    low, high = bounds["low"], bounds["high"]
-    return {
-        "value": value,
-        "low": None if low is None else value + low,
-        "high": None if high is None else value + high,
-    }
+    moved = transformed(bounds, lambda end: value + end)
+    return {"value": value, "low": moved["low"], "high": moved["high"]}
 
 
-def _at(share: float, log_ratio: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else float(expit(logit(share) + value)) for name, value in log_ratio.items()}
+def _at(share: float, log_ratio: Estimate) -> Estimate:
+    return transformed(log_ratio, lambda value: expit(logit(share) + value))
 
 
 def parse_prevalences(text: str) -> tuple[float, ...]:
@@ -224,13 +221,11 @@ def parse_prevalences(text: str) -> tuple[float, ...]:
     return tuple(sorted(set(found)))
 
 
-def per_thousand(prevalence: float, rates: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+def per_thousand(prevalence: float, rates: Mapping[str, Estimate]) -> dict[str, Any]:
     """Return missed cancers and false alarms among 1,000 cases of which `prevalence` are malignant."""
 
-    def errors(name: str, weight: float) -> dict[str, float | None]:
-        ends = {"value": "value", "low": "high", "high": "low"}  # a high sensitivity misses few
-        found = {key: rates[name][other] for key, other in ends.items()}
-        return {key: None if value is None else 1000 * weight * (1 - value) for key, value in found.items()}
+    def errors(name: str, weight: float) -> Estimate:
+        return transformed(rates[name], lambda rate: 1000 * weight * (1 - rate), falls=True)
 
     return {
         "prevalence": prevalence,
