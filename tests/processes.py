@@ -20,8 +20,16 @@ ROOT = Path(__file__).parents[1]
 PRELOAD = [
     "hf_breakhis.cli", "hf_breakhis.training.crossval", "hf_breakhis.results.summary",
     "hf_breakhis.results.report.page", "hf_breakhis.hub.publish", "hf_breakhis.inference.predict",
-    "hf_breakhis.results.study", "transformers.pipelines", "transformers.models.resnet.modeling_resnet",
+    "hf_breakhis.results.study", "hf_breakhis.search.start", "transformers.pipelines",
+    "transformers.models.resnet.modeling_resnet",
 ]  # fmt: skip
+
+
+def fork_server():
+    """The context of processes that are forked from one with the libraries."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
 
 
 class Started:
@@ -29,8 +37,7 @@ class Started:
 
     def __init__(self, arguments, folder, environment=None, cwd=ROOT, together=False):
         """Args: a folder for what it prints, its environment, where it runs, whether errors go where output goes."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
+        context = fork_server()
         self.args = list(map(str, arguments))
         number = len(list(folder.glob("*.out")))
         self._printed = [folder / f"{number}.out", folder / f"{number}.{'out' if together else 'err'}"]
@@ -74,7 +81,7 @@ class Started:
 def take_environment(environment):
     """Set the environment, also where libraries have read it when they were imported."""
     from datasets import config
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
 
     before = {module: dict(vars(module)) for module in (constants, config)}
     os.environ.clear()
@@ -92,6 +99,7 @@ def take_environment(environment):
         for name, (old, new) in changed.items():
             if vars(module).get(name) == old:
                 setattr(module, name, new)
+    hf_api.api.endpoint = constants.ENDPOINT
 
 
 def become(arguments, folder, environment, printed):

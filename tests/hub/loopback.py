@@ -61,7 +61,8 @@ class LoopbackHub:
     `objects` what came that way. `log` lists what was asked, as (route, path).
     """
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, run_python):
+        self.run_python = run_python
         self.home, self.repos, self.refuse, self.log = home, {}, {}, []
         self.times, self.cut, self.large, self.objects = {}, 0, (".safetensors",), {}
         self.tokens = {TOKEN: "user"}
@@ -88,12 +89,14 @@ class LoopbackHub:
         own |= {"HF_DATASETS_CACHE": str(self.home / "datasets"), "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_XET": "1"}
         return kept | own | ({"HF_TOKEN": token} if token else {})
 
-    def run(self, *arguments, token=TOKEN):
-        """Run `python ARGUMENTS` against this server."""
+    def run(self, *arguments, token=TOKEN, forked=True):
+        """Run `python ARGUMENTS` against this server; forked from a process with the libraries, or as users do."""
+        if forked:
+            return self.run_python(*arguments, environment=self.environment(token), timeout=240)
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(command, env=self.environment(token), capture_output=True, text=True, timeout=240)
 
-    def command(self, *arguments, token=TOKEN):
+    def command(self, *arguments, token=TOKEN, forked=True):
         """Run `hf-breakhis ARGUMENTS` against this server."""
         code = "import sys; from hf_breakhis.cli import main; sys.exit(main())"
-        return self.run("-c", code, *arguments, token=token)
+        return self.run("-c", code, *arguments, token=token, forked=forked)

@@ -51,7 +51,7 @@ def refusal(call, *arguments):
 
 
 def test_what_is_pushed_is_what_is_pulled(hub, small_breakhis, tmp_path):
-    """Three processes, as users start them: push, pull, and the lines of the card."""
+    """Push, pull in a process as users start it, and the lines of the card."""
     asked = ("data", "export", tmp_path / "export", "--data_dir", small_breakhis, "--push_to_hub", NAME)
     pushed = hub.command(*asked, "--private")
     assert pushed.returncode == 0, pushed.stderr
@@ -60,7 +60,7 @@ def test_what_is_pushed_is_what_is_pulled(hub, small_breakhis, tmp_path):
     assert repo.private
     assert repo.files == files_of(tmp_path / "export")
 
-    pulled = hub.run("-c", PULL)
+    pulled = hub.run("-c", PULL, forked=False)
     assert pulled.returncode == 0, pulled.stderr
     originals = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in small_breakhis.rglob("*.png")}
     assert json.loads(pulled.stdout) == originals

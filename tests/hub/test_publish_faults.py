@@ -53,11 +53,11 @@ def test_a_malformed_name_is_refused_before_anything_heavy_is_imported(hub, comm
         "import sys; from hf_breakhis.cli import main; code = main(); "
         "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules))); sys.exit(code)"
     )
-    done = hub.run("-c", code, *command, "no name")
+    done = hub.run("-c", code, *command, "no name", forked=False)
     assert (done.returncode, done.stdout) == (2, "[]\n")
     assert "is no name of a repository" in done.stderr
     # with a name that may be, the next thing is looked at
-    assert "There is no run" in hub.run("-c", code, *command, NAME).stderr
+    assert "There is no run" in hub.run("-c", code, *command, NAME, forked=False).stderr
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ def upload(request, hub, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", not request.param)
     monkeypatch.setenv("HF_TOKEN", next(iter(hub.tokens)))
-    monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")
-    monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # the client waits before it tries again
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "model.safetensors").write_bytes(bytes(range(256)) * 1000)

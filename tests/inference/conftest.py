@@ -64,9 +64,9 @@ def write_model(tmp_path):
 
 
 @pytest.fixture
-def hub(tmp_path):
+def hub(tmp_path, run_python):
     """An empty Hub on loopback that knows one user, "user"."""
-    server = loopback.LoopbackHub(tmp_path / "hub-home")
+    server = loopback.LoopbackHub(tmp_path / "hub-home", run_python)
     yield server
     server.close()
 

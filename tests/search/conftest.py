@@ -1,6 +1,5 @@
 """Feature vectors without images for searches of seconds, under names of BreakHis."""
 
-import multiprocessing
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from hf_breakhis.cli import main
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.files import read_json
 from hf_breakhis.search.claims import open_storage
+from tests.conftest import processes
 
 FOLDERS = 40  # slide folders, as many of each class
 IMAGES = 3  # of each
@@ -72,8 +72,7 @@ class Workers:
     """Processes that run a command; a server that has the imports forks them."""
 
     def __init__(self):
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["hf_breakhis.search.start"])
+        self.context = processes.fork_server()
 
     def start(self, command):
         """Start a process; its exit code is 0 whatever the command returns."""

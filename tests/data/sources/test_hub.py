@@ -44,8 +44,8 @@ configs:
 
 
 @pytest.fixture
-def hub(tmp_path):
-    server = loopback.LoopbackHub(tmp_path / "hub-home")
+def hub(tmp_path, run_python):
+    server = loopback.LoopbackHub(tmp_path / "hub-home", run_python)
     yield server
     server.close()
 
@@ -65,8 +65,8 @@ def table(draw_png, tmp_path):
     return build
 
 
-def read(hub, *wanted):
-    run = hub.run("-c", READ, json.dumps(wanted))
+def read(hub, *wanted, forked=True):
+    run = hub.run("-c", READ, json.dumps(wanted), forked=forked)
     assert run.returncode == 0, run.stderr
     return [json.loads(line) for line in run.stdout.splitlines()]
 
@@ -86,7 +86,7 @@ def test_breakhis_and_rcl_are_read_at_a_commit(hub, table):
     here = {"dataset": "user/breakhis"}
     wanted = [here, here | {"dataset_revision": first}, here | {"magnifications": ["200X"]}]
     wanted.append({"dataset": "rcl7500", "dataset_revision": third})
-    newest, pinned, some, rcl = found = read(hub, *wanted)
+    newest, pinned, some, rcl = found = read(hub, *wanted, forked=False)
     assert read(hub, *reversed(wanted)) == list(reversed(found))  # from memory, in another process
     assert (newest["revision"], pinned["revision"]) == (second, first)
     assert (len(newest["names"]), len(pinned["names"])) == (7, 8)
