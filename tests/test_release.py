@@ -1,5 +1,6 @@
 """What is released: the wheel in an environment without the checkout, the version, the header of the script."""
 
+import json
 import os
 import re
 import site
@@ -22,6 +23,18 @@ TINY = [
     "--model_kwargs", '{"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}',
     "--num_train_epochs", "1", "--dataloader_num_workers", "0", "--use_cpu", "true", "--disable_tqdm", "true",
 ]  # fmt: skip
+
+IN_TURN = """
+import contextlib, io, json, sys
+from hf_breakhis.cli import main
+printed = []
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        if code := main(command):
+            sys.exit(code)
+    printed.append(out.getvalue())
+print(json.dumps(printed))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +70,20 @@ def installed(wheel, tmp_path_factory):
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
     work = tmp_path_factory.mktemp("empty")
 
-    def run(*arguments, code=0):
-        command = [str(folder / "bin/python"), "-m", "hf_breakhis", *arguments]
+    def start(*arguments):
+        command = [str(folder / "bin/python"), *arguments]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, env=environment)
-        assert done.returncode == code, done.stderr
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run.python, run.work, run.packages = folder / "bin/python", work, packages
+    def run(*arguments):
+        return start("-m", "hf_breakhis", *arguments)
+
+    def in_turn(commands):
+        return json.loads(start("-c", IN_TURN, json.dumps(commands)).splitlines()[-1])
+
+    run.python, run.work, run.packages, run.in_turn = folder / "bin/python", work, packages, in_turn
     return run
 
 
@@ -96,15 +115,21 @@ def test_files_of_the_package_come_with_it(installed):
 
 
 def test_a_run_goes_from_training_to_a_card_and_a_page(installed):
+    """Training in a process of its own; then one process runs the other commands, so that libraries load once."""
     installed("train", "demo", *TINY)
-    installed("audit", "outputs/demo")
-    assert "Sensitivity" in installed("report", "outputs/demo")
-    assert "prob_malignant" in installed("predict", "outputs/demo", "outputs/demo/fold-0/examples")
-    installed("publish", "outputs/demo", "--repo_id", "user/demo", "--dry_run")
-    installed("space", "outputs/demo", "app")
-    installed("page", "outputs/demo", "site")
-    installed("score", "outputs/demo/predictions.csv", "--output_dir", "outputs/theirs")
-    installed("compare", "outputs/demo", "outputs/theirs")
+    commands = [
+        ["audit", "outputs/demo"],
+        ["report", "outputs/demo"],
+        ["predict", "outputs/demo", "outputs/demo/fold-0/examples"],
+        ["publish", "outputs/demo", "--repo_id", "user/demo", "--dry_run"],
+        ["space", "outputs/demo", "app"],
+        ["page", "outputs/demo", "site"],
+        ["score", "outputs/demo/predictions.csv", "--output_dir", "outputs/theirs"],
+        ["compare", "outputs/demo", "outputs/theirs"],
+    ]
+    printed = dict(zip([command[0] for command in commands], installed.in_turn(commands), strict=True))
+    assert "Sensitivity" in printed["report"]
+    assert "prob_malignant" in printed["predict"]
     for name in ("outputs/demo/report.html", "app/app.py", "site/index.html", "outputs/theirs/report.html"):
         assert (installed.work / name).is_file(), name
 

@@ -15,6 +15,8 @@ from hf_breakhis.cli import main
 from hf_breakhis.results.report import page
 from hf_breakhis.training.lock import held
 
+pytestmark = pytest.mark.usefixtures("few_figures", "few_resamples")
+
 
 @pytest.fixture
 def study(run_fields, tmp_path):
@@ -39,12 +41,8 @@ def ends(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.glob("*/*/metrics.json"))}
 
 
-def start(study, folder, *words):
-    """Train a study in a process of its own."""
-    command = [sys.executable, "-m", "hf_breakhis", "study", str(study), "--output_dir", str(folder), *words]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[1]
-    )
+def command_of(study, folder, *words):
+    return ["-m", "hf_breakhis", "study", str(study), "--output_dir", str(folder), *words]
 
 
 def test_a_study_trains_each_row_once_and_compares_it_with_the_base(study, tmp_path, capsys, no_reports):
@@ -109,9 +107,9 @@ def test_a_row_of_another_process_is_left_to_it(study, tmp_path, capsys, no_repo
     assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["missing"] == []
 
 
-def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest(study, tmp_path):
+def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest(study, tmp_path, start_python):
     folder = tmp_path / "out"
-    first = start(study, folder)
+    first = start_python(*command_of(study, folder), together=True)
     limit = time.monotonic() + 300
     while not (folder / "focal" / "fold-0" / "history.csv").exists():  # the base is finished, the first row is not
         assert first.poll() is None, first.communicate()[0]
@@ -121,7 +119,7 @@ def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest
     first.communicate()
     before = ends(folder)
     assert "base/fold-1/metrics.json" in before
-    both = [start(study, folder) for _ in range(2)]
+    both = [start_python(*command_of(study, folder), together=True) for _ in range(2)]
     outputs = [process.communicate(timeout=400)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     after = ends(folder)
@@ -139,9 +137,10 @@ def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study
     blocked.mkdir(parents=True)
     (blocked / "mine.txt").write_text("mine", encoding="utf-8")
     (folder / "plan.json").write_text(json.dumps({"format": 2, "recipe": {}}), encoding="utf-8")
-    process = start(study, folder, "--jobs", "2", "--restart", "true")
-    output = process.communicate(timeout=400)[0]
-    assert process.returncode == 2
+    command = [sys.executable, *command_of(study, folder, "--jobs", "2", "--restart", "true")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=Path(__file__).parents[1])
+    output = done.stdout + done.stderr
+    assert done.returncode == 2
     assert "row long failed: " in output
     assert "mine.txt" in output.splitlines()[-1]
     found = json.loads((folder / "study.json").read_text(encoding="utf-8"))

@@ -158,12 +158,18 @@ def launch(folder, fields, processes, weighted=False):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_two_processes_train_as_one(name, order, tmp_path):
+def test_two_processes_train_as_one(name, order, tmp_path, run_two):
+    """The first recipe under torchrun, the other in processes that are forked."""
     fields = RECIPES[name]
     weighted = name == "c3"
     weights = toy.balanced_weights(toy.Toy(toy.NUM_TRAIN, 1).labels, 2) if weighted else None
     bare, _ = bare_loop(fields, order, frozen_norm=True, weights=weights)
-    two = launch(tmp_path / "two", fields, 2, weighted)
+    if weighted:
+        (tmp_path / "two").mkdir()
+        run_two(SCRIPT, tmp_path / "two", json.dumps(fields), "true")
+        two = torch.load(tmp_path / "two" / "result.pt", weights_only=False)
+    else:
+        two = launch(tmp_path / "two", fields, 2)
     assert max(largest_difference(a, b) for a, b in zip(two["weights"], bare, strict=True)) < 1e-10
     assert two["steps"] == 4 * toy.NUM_TRAIN // toy.BATCH
 
