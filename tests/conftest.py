@@ -113,6 +113,28 @@ def run_python(start_python):
     return run
 
 
+@pytest.fixture
+def few_figures(monkeypatch):
+    """Draw two of fourteen figures in reports, which takes most of their time: for tests that look at none."""
+    from hf_breakhis.results.report import page
+
+    few = {name: page.FIGURES[name] for name in ("confusion_mean", "magnifications")}
+    monkeypatch.setattr(page, "FIGURES", few)
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Draw 20 instead of 2,000 resamples, which takes half the time of a summary: for tests of no interval."""
+    from hf_breakhis.results import compare
+    from hf_breakhis.results.scores import intervals, paired
+
+    monkeypatch.setitem(intervals.intervals.__kwdefaults__, "resamples", 20)
+    for function in (intervals.draw, paired.paired_scores, compare.compare_tables):
+        first, *rest = function.__defaults__
+        assert first == intervals.RESAMPLES
+        monkeypatch.setattr(function, "__defaults__", (20, *rest))
+
+
 @pytest.fixture(scope="session")
 def run_fields():
     """The fields of a run of seconds."""

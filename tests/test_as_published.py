@@ -11,6 +11,8 @@ from hf_breakhis.cli import main
 from hf_breakhis.data.splits import make_folds
 from hf_breakhis.recipe import load_recipe
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 NAMES = ("c1", "c2", "c3")
 # What differs from the recipe of the same name, which starts each fold afresh on all of BreakHis.

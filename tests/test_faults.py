@@ -9,6 +9,8 @@ import torch
 
 from hf_breakhis.cli import faults, main
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 class KillsItsWorker(torch.utils.data.Dataset):
     def __len__(self):

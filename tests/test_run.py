@@ -42,10 +42,9 @@ def run(trained_run, tmp_path):
 
 
 @pytest.fixture
-def light_report(monkeypatch):
+def light_report(monkeypatch, few_resamples):
     """A report without figures and with few resamples: the files are read as ever."""
     monkeypatch.setattr("hf_breakhis.results.report.page.FIGURES", {})
-    monkeypatch.setattr("hf_breakhis.results.scores.intervals.RESAMPLES", 20)
 
 
 def changes_of(run):

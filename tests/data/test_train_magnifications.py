@@ -62,7 +62,7 @@ def test_a_run_on_some_magnifications_is_resumed(run_fields, tmp_path, part):
     assert set(test["fold"]) == {0, 1}
 
 
-def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys):
+def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys, few_figures):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**run_fields, "num_train_epochs": 1}))
     for name in ("40X", "400X"):

@@ -13,6 +13,8 @@ from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe
 from tests.conftest import RUN_FIELDS
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 NAME = "user/pushed"
 PUSH = ("--push_to_hub", "true", "--hub_model_id", NAME)
 SECRET = "hf_secretontheline"  # noqa: S105 (of the server on loopback)

@@ -12,6 +12,8 @@ from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 SIZE = {"width": 70, "height": 46}
 SIGNAL = {"scale": 0.03, "class_signal": 2, **SIZE}
 

@@ -18,6 +18,8 @@ from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
+pytestmark = pytest.mark.usefixtures("few_figures")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, run_fields):

@@ -8,6 +8,8 @@ import yaml
 from hf_breakhis.cli import main
 from hf_breakhis.results.report import page
 
+pytestmark = pytest.mark.usefixtures("few_figures", "few_resamples")
+
 
 @pytest.fixture
 def write(fields, tmp_path):
