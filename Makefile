@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/hf-breakhis train recipes/demo.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Everything that must pass before a commit lands; continuous integration runs it.
 check: $(READY)
@@ -28,7 +28,7 @@ check: $(READY)
 
 # The tests that take no more than a moment, for the inner loop.
 quick: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" --quiet
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow" --quiet
 
 # The page and the app in Chromium, as a visitor uses them. Needs Debian's chromium, and npm for the runtime.
 browser: $(READY)

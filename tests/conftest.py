@@ -56,12 +56,24 @@ SLOW = (
     "test_start_of_commands.py",
 )  # fmt: skip
 
+# The longest first, so that no worker is left with a long file at the end; then the other slow files, then the rest.
+LONGEST = (
+    "training/test_kill.py", "training/test_machines.py", "training/test_full_disk.py", "test_study_runs.py",
+    "training/test_audit_train.py", "test_run.py", "test_release.py", "inference/test_evaluate.py",
+    "training/test_controls.py", "results/test_compare.py", "hub/test_publish.py", "search/test_searches.py",
+    "training/test_equivalence.py", "inference/test_evaluate_elsewhere.py",
+)  # fmt: skip
+
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests of slow files."""
-    for item in items:
-        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+    """Mark the tests of slow files, and put them first."""
+    places = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
+    for item, place in places.items():
+        if place.startswith(SLOW):
             item.add_marker("slow")
+    order = {place: number for number, place in enumerate(LONGEST)}
+    last = len(order)
+    items.sort(key=lambda item: order.get(places[item], last + (not places[item].startswith(SLOW))))
 
 
 @pytest.fixture(scope="session", autouse=True)
