@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 from scipy.stats import t
 
 from hf_breakhis.results.predictions import known
@@ -128,7 +128,8 @@ def bootstrap_error(replicates: Replicates) -> tuple[float, float]:
     if replicates.is_share:
         scores = logit(np.clip(scores, middle / NEAREST, 1 - (1 - middle) / NEAREST))
         middle = float(logit(middle))
-    half = t.ppf((1 + replicates.level) / 2, replicates.degrees) * scores.std(ddof=1) * np.sqrt(replicates.inflation)
+    quantile = stdtrit(replicates.degrees, (1 + replicates.level) / 2)  # `t.ppf` without its checks
+    half = quantile * scores.std(ddof=1) * np.sqrt(replicates.inflation)
     ends = np.array([middle - half, middle + half])
     ends = expit(ends) if replicates.is_share else np.clip(ends, *replicates.limits)
     return float(ends[0]), float(ends[1])

@@ -10,7 +10,7 @@ from hf_breakhis.results.predictions import classes_of, probabilities_of
 from hf_breakhis.results.scores.intervals import choose_groups
 
 Weights = np.ndarray  # (resamples, groups): how often each group is in each resample
-BLOCK, MANY_IMAGES = 16, 20_000
+BLOCK, MANY_IMAGES, CACHED = 16, 20_000, 12_800
 COVERAGES = tuple(k / 10 for k in range(5, 11))  # shares of cases that are kept
 
 
@@ -165,8 +165,9 @@ def risk_coverage(images: Images, wrong: np.ndarray, sure: np.ndarray) -> Callab
 
     def score(weights: Weights) -> dict[str, np.ndarray]:
         found: dict[str, list[np.ndarray]] = {}
-        for start in range(0, len(weights), BLOCK):
-            own = np.asarray(weights[start : start + BLOCK], dtype=float)[:, groups]
+        step = resamples_at_once(len(groups))
+        for start in range(0, len(weights), step):
+            own = np.asarray(weights[start : start + step], dtype=float)[:, groups]
             kept = own.cumsum(1)[:, ends]
             risk = np.divide((own * errors).cumsum(1)[:, ends], kept, out=np.zeros_like(kept), where=kept > 0)
             total = kept[:, -1]
@@ -179,6 +180,11 @@ def risk_coverage(images: Images, wrong: np.ndarray, sure: np.ndarray) -> Callab
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     return score
+
+
+def resamples_at_once(num_images: int) -> int:
+    """Return a number of resamples whose cumulative sums over the images stay in the cache of the processor."""
+    return 1 if num_images >= MANY_IMAGES else max(BLOCK, CACHED // max(num_images, 1))
 
 
 def _by_fold(images: Images) -> list[Images]:
@@ -214,8 +220,7 @@ def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[n
 
     def rank(weights: Weights) -> tuple[np.ndarray, np.ndarray]:
         area, average = np.empty(len(weights)), np.empty(len(weights))
-        # Few resamples at a time keep the cumulative sums in the cache.
-        step = BLOCK if len(positive) < MANY_IMAGES else 1
+        step = resamples_at_once(len(positive))
         for start in range(0, len(weights), step):
             block = slice(start, start + step)
             own, other = (weights[block][:, group] for group in groups)
