@@ -41,8 +41,17 @@ def ends(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.glob("*/*/metrics.json"))}
 
 
+FEW_FIGURES = """
+import sys
+from hf_breakhis.cli import main
+from hf_breakhis.results.report import page
+page.FIGURES = {"confusion_mean": page.FIGURES["confusion_mean"]}
+sys.exit(main())
+"""
+
+
 def command_of(study, folder, *words):
-    return ["-m", "hf_breakhis", "study", str(study), "--output_dir", str(folder), *words]
+    return ["study", str(study), "--output_dir", str(folder), *words]
 
 
 def test_a_study_trains_each_row_once_and_compares_it_with_the_base(study, tmp_path, capsys, no_reports):
@@ -109,7 +118,7 @@ def test_a_row_of_another_process_is_left_to_it(study, tmp_path, capsys, no_repo
 
 def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest(study, tmp_path, start_python):
     folder = tmp_path / "out"
-    first = start_python(*command_of(study, folder), together=True)
+    first = start_python("-c", FEW_FIGURES, *command_of(study, folder), together=True)
     limit = time.monotonic() + 300
     while not (folder / "focal" / "fold-0" / "history.csv").exists():  # the base is finished, the first row is not
         assert first.poll() is None, first.communicate()[0]
@@ -119,7 +128,7 @@ def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest
     first.communicate()
     before = ends(folder)
     assert "base/fold-1/metrics.json" in before
-    both = [start_python(*command_of(study, folder), together=True) for _ in range(2)]
+    both = [start_python("-c", FEW_FIGURES, *command_of(study, folder), together=True) for _ in range(2)]
     outputs = [process.communicate(timeout=400)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     after = ends(folder)
@@ -137,7 +146,7 @@ def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study
     blocked.mkdir(parents=True)
     (blocked / "mine.txt").write_text("mine", encoding="utf-8")
     (folder / "plan.json").write_text(json.dumps({"format": 2, "recipe": {}}), encoding="utf-8")
-    command = [sys.executable, *command_of(study, folder, "--jobs", "2", "--restart", "true")]
+    command = [sys.executable, "-m", "hf_breakhis", *command_of(study, folder, "--jobs", "2", "--restart", "true")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=Path(__file__).parents[1])
     output = done.stdout + done.stderr
     assert done.returncode == 2
