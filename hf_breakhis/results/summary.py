@@ -197,7 +197,7 @@ def _decisions(
     error = choices.error or (kept.get("zones") or {}).get("error") or ERROR
     zones = describe_zones(test, decision, error, run.is_evaluated)
     if zones["reason"] is not None and choices.error is not None:
-        raise InputError(f"--guarantee does not apply to {run.folder}. {zones['reason']}")
+        raise InputError(f"{run.folder} cannot have zones with this --guarantee. {zones['reason']}")
     units = [unit for unit in UNITS if why_no_decisions(test, unit) is None]
     thresholds = {unit: thresholds_of_cases(test, decision, rule, unit) for unit in units}
     decision |= {"prevalences": list(prevalences), "by_unit": thresholds, "zones": zones}

@@ -111,6 +111,11 @@ def copy_run(run: Path, folder: Path) -> None:
     Raises:
         InputError: `run` is not a run, one folder is within the other, or `folder` contains other files.
     """
+    if Run(run).is_imported:
+        raise InputError(
+            f"--output_dir copies a run that was trained, but {run} has predictions of another program or evaluates a "
+            "model. Leave --output_dir out, or copy the folder."
+        )
     if not RUN.recognises(run):
         raise InputError(f"{run} is not a run. Give the folder that `train` wrote, for example outputs/c3.")
     source, target = run.resolve(), folder.resolve()

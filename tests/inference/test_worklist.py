@@ -168,13 +168,13 @@ def test_refused_zones_give_their_reason(run, twin, capsys, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     decision = json.loads((copy / "decision.json").read_text())
-    decision["zones"] |= {"zones": {}, "reason": "A guarantee of 1 % takes 99 specimens of each class."}
+    decision["zones"] |= {"zones": {}, "reason": "A guarantee of 1 % needs 99 specimens of each class."}
     (copy / "decision.json").write_text(json.dumps(decision))
     Run(copy).seal()
     code, out, err = worklist(capsys, copy, twin, "--by", "patient")
     assert code == 0
     assert "zone" not in read(out).columns
-    assert "no zones: A guarantee of 1 % takes 99 specimens of each class." in err
+    assert "no zones: A guarantee of 1 % needs 99 specimens of each class." in err
     summarise(copy, Choices(error=0.5))
     code, out, err = worklist(capsys, copy, twin, "--by", "patient")
     assert "at most 50 %" in err

@@ -264,6 +264,20 @@ def test_an_imported_run_is_compared_with_a_trained_one(trained_run, reduced, tm
     assert pair["ranks"] is None, "one repeat ranks nothing"
 
 
+def test_the_report_states_on_one_screen_what_the_predictions_may_be_used_for(reduced):
+    page = (reduced / "report.html").read_text(encoding="utf-8")
+    for text in ("May be used to study", "there is no model here", "To be shown before anyone decides with it"):
+        assert text in page
+
+
+def test_a_copy_for_another_report_is_of_trained_runs_only(reduced, tmp_path, capsys):
+    assert main(["report", str(reduced), "--output_dir", str(tmp_path / "copy")]) == 2
+    error = capsys.readouterr().err
+    assert "--output_dir copies a run that was trained" in error
+    assert "is not a run" not in error
+    assert not (tmp_path / "copy").exists()
+
+
 @pytest.mark.parametrize("words", [("predict", "RUN", "x.png"), ("export", "RUN"), ("explain", "RUN"),
                                    ("publish", "RUN", "--repo_id", "a/b"), ("page", "RUN", "DIR"),
                                    ("space", "RUN", "DIR")], ids=lambda words: words[0])  # fmt: skip

@@ -37,7 +37,7 @@ CAPTIONS = {
     ),
     "reliability": (
         "Reliability of the predicted probabilities, pooled test images in bins of equal width. A point on the dashed "
-        "diagonal means what it says; above it the truth is more frequent than stated. ECE: mean distance from the "
+        "diagonal is well calibrated; above it the class is more frequent than predicted. ECE: mean distance from the "
         "diagonal, weighted by images. Brier score: mean squared error of the probability; lower is better. Grey "
         "squares: after dividing the logits by a temperature fitted on the other folds. Bars: 95 % intervals of the "
         "share; bins that rest on fewer than ten {group}s have none."

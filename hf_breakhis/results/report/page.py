@@ -78,7 +78,7 @@ def write_report(folder: str | Path) -> Path:
         examples=choose_examples(run),
         explained=explained,
         shifts=shifts,
-        screen=[] if run.is_imported else one_screen(run.summary, shifts),
+        screen=one_screen(run.summary, shifts),
         twin=texts_of(run.summary, Kind.GENERATED),
         doubts=texts_without(run.summary, Kind.GENERATED),
         leaks=_is_optimistic(run.summary),

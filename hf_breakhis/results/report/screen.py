@@ -15,6 +15,7 @@ SHOWN = (
     "of both classes; decisions of pathologists with and without it (a prospective study); and a net benefit at "
     "thresholds that were named before. This run shows none of it."
 )
+NO_MODEL = "Not measured: there is no model here to which shifted images could be given."
 NO_SHIFTS = "Not measured: `evaluate --shifts all` simulates another stain, focus and file format."
 
 
@@ -29,11 +30,11 @@ def one_screen(summary: Mapping[str, Any], shifts: Mapping[str, Any]) -> list[tu
     rows = [("May be used to study", STUDY)]
     if decisions.get("image"):
         rows.append(("Operating point", _operating_point(summary, decisions)))
-        rows.append(("Net benefit", _net_benefit(decisions)))
+        rows.append(("Net benefit", _net_benefit(decisions, summary["classes"][1])))
         rows.append(("Zones", _zones(summary, decisions)))
     else:
         rows.append(("Operating point", f"Not available. {decisions.get('reason') or 'Write the report again.'}"))
-    rows.append(("Shifts", _shifts(shifts)))
+    rows.append(("Shifts", NO_MODEL if summary["protocol"].get("imported") else _shifts(shifts)))
     rows.append(("To be shown before anyone decides with it", SHOWN))
     return rows
 
@@ -54,20 +55,23 @@ def _operating_point(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -
         first = level["per_thousand"][0]
         rates = [f"{rate_name(key, key, summary['classes'])} {_rate(level[key])}" for key in RATES]
         parts.append(
-            f"By {name}: {', '.join(rates)}; if "
-            f"{100 * first['prevalence']:g} % of 1,000 {name}s are {summary['classes'][1]}, "
-            f"{score(first['missed']['value'], 1)} missed and {score(first['false_alarms']['value'], 0)} false alarms."
+            f"By {name}: {', '.join(rates)}; of 1,000 {name}s of which "
+            f"{100 * first['prevalence']:g} % are {summary['classes'][1]}, {score(first['missed']['value'], 1)} would "
+            f"be missed and {score(first['false_alarms']['value'], 0)} would be false alarms."
         )
     return f"Rule {summary['decision']['rule']}, cross-fitted. {' '.join(parts)}"
 
 
-def _net_benefit(decisions: Mapping[str, Any]) -> str:
+def _net_benefit(decisions: Mapping[str, Any], positive: str) -> str:
     parts = []
     for name, level in _levels(decisions):
         useful = level["useful"]
         where = "at no threshold" if useful is None else f"at thresholds from {useful[0]:g} to {useful[1]:g}"
-        parts.append(f"By {name}: {where} clearly higher than for calling all or no {name}s positive.")
-    return f"{' '.join(parts)} Clearly: the lower ends of two pointwise 95 % intervals are above 0."
+        parts.append(f"By {name}: {where}.")
+    return (
+        f"Clearly higher than if all or no cases were called {positive}: {' '.join(parts)} Clearly: the lower ends of "
+        "two pointwise 95 % intervals are above 0."
+    )
 
 
 def _zones(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
@@ -77,15 +81,22 @@ def _zones(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
     negative, positive = summary["classes"]
     text = f"For an error of at most {100 * zones['error']:g} % of the {zones['group']}s of each class."
     if not zones.get("is_exact"):
-        text += " The model of one fold can exceed it slightly."
+        text += " In simulations the model of one fold exceeded it slightly."
     checked = zones["cross_fitted"].get("mean")
     if checked is None:
         return f"{text} {zones['cross_fitted_reason']}"
-    return (
+    above = [
+        f"The {name} share is above the guarantee, which its interval {'excludes' if excluded else 'includes'}."
+        for name, share in ((positive, checked["positive_in_low"]), (negative, checked["negative_in_high"]))
+        for excluded in [share["low"] > zones["error"]]
+        if share["value"] > zones["error"]
+    ]
+    found = (
         f"{text} Cross-fitted: {_rate(checked['positive_in_low'])} of the {positive} ones in zone low, "
         f"{_rate(checked['negative_in_high'])} of the {negative} ones in zone high, "
         f"{100 * checked['uncertain']:.0f} % of the {zones['unit']}s uncertain."
     )
+    return " ".join([found, *above])
 
 
 def _shifts(shifts: Mapping[str, Any]) -> str:
@@ -98,5 +109,5 @@ def _shifts(shifts: Mapping[str, Any]) -> str:
         f"Simulated on the test images ({names}): ROC AUC {_rate(plain)} without a shift and "
         f"{_rate(worst['scores']['roc_auc'])} at worst ({worst['words']}; "
         f"{signed(worst['difference']['roc_auc']['value'])}). Up to {100 * flipped['flipped']['value']:.0f} % of the "
-        f"decisions flip ({flipped['words']}). No other laboratory was looked at."
+        f"decisions flip ({flipped['words']}). No images of another laboratory were scored."
     )

@@ -1,4 +1,4 @@
-"""Calibration: do probabilities mean what they say, and which threshold and temperature travel with the model."""
+"""Calibration: do probabilities agree with observed shares, and which threshold and temperature are saved."""
 
 from typing import Any
 
@@ -170,11 +170,14 @@ def refusal(test: pd.DataFrame, carry_over: str) -> str | None:
     if carry_over != "none":
         return "The model was carried over from fold to fold and had seen later test images, so no fold is unseen."
     folds = sorted(test["fold"].unique())
+    if test["label"].nunique() < 2:
+        name = classes_of(test)[int(test["label"].iloc[0])]
+        return f"All test images are {name}. A threshold and a temperature need images of both classes."
     if len(folds) < 2:
         return "One fold only: a threshold or temperature fitted on it cannot be judged on another."
     for fold in folds:
         if other_folds(test, fold)["label"].nunique() < 2:
-            return f"Without fold {fold} the test predictions hold fewer than two classes."
+            return f"When fold {fold} is left out, the test images of the other folds are of one class."
     return None
 
 

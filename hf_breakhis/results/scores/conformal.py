@@ -28,7 +28,10 @@ CROSS_VALIDATED = (
     "guarantee of 6 %, and up to 20.2 % for 20 %. A refit stayed below the guarantee (docs/decisions.md). New "
     "specimens have to be exchangeable with these: same laboratory, same selection of patients."
 )
-NO_CHECK = "Without a fold, too few specimens remain for this guarantee, so it was not checked by cross-fitting."
+NO_CHECK = (
+    "The zones were not checked by cross-fitting: when one fold is left out, only {number} {group}s of a class "
+    "remain. A guarantee of {smallest:g} % or more could be checked."
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def require_support(counts: Mapping[str, int], error: float) -> str | None:
         return None
     smallest = 1 / (min(counts.values()) + 1)
     return (
-        f"A guarantee of {100 * error:g} % takes {needed} specimens of each class; there are {' and '.join(few)} "
+        f"A guarantee of {100 * error:g} % needs {needed} specimens of each class; there are {' and '.join(few)} "
         f"ones. The smallest that these support is {100 * smallest:.1f} %: give --guarantee "
         f"{math.ceil(1000 * smallest) / 1000:g} or more."
     )
@@ -166,8 +169,20 @@ def describe_zones(
         "guarantee": FIXED if one_model else CROSS_VALIDATED,
         "zones": {name: vars(one) for name, one in zones.items() if one is not None},
         "cross_fitted": {name: one for name, one in checked.items() if one is not None},
-        "cross_fitted_reason": NO_CHECK if checked["mean"] is None else None,
+        "cross_fitted_reason": None if checked["mean"] is not None else _why_unchecked(test, decision, unit),
     }
+
+
+def _why_unchecked(test: pd.DataFrame, decision: Mapping[str, Any], unit: str) -> str:
+    """Say how many specimens of a class remain when a fold is left out, and which guarantee they support."""
+    remaining = [
+        len(worst_scores(gather_cases(other_folds(test, row["fold"]), 1.0, 0.5, "mean", unit), label))
+        for row in decision["cross_fitted"]["per_fold"]
+        for label in (0, 1)
+    ]
+    number = min(remaining)
+    smallest = math.ceil(1000 / (number + 1)) / 10
+    return NO_CHECK.format(number=number, group=choose_groups(test).level, smallest=smallest)
 
 
 def _not_fitted(decision: Mapping[str, Any]) -> dict[str, Any]:

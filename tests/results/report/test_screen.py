@@ -4,7 +4,7 @@ import json
 
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.report.page import write_report
-from hf_breakhis.results.report.screen import NO_SHIFTS, one_screen
+from hf_breakhis.results.report.screen import NO_MODEL, NO_SHIFTS, one_screen
 from hf_breakhis.results.shifts import describe_shifts
 from hf_breakhis.results.summary import Choices, summarise
 from hf_breakhis.run import Run
@@ -17,13 +17,20 @@ def test_a_run_states_everything_with_its_numbers(write_run, tmp_path):
                           "To be shown before anyone decides with it"]  # fmt: skip
     patient = summary["decisions"]["patient"]
     assert f"By patient: sensitivity (malignant) {patient['sensitivity']['value']:.3f}" in rows["Operating point"]
-    assert "if 2 % of 1,000 patients are malignant" in rows["Operating point"]
+    assert "of 1,000 patients of which 2 % are malignant" in rows["Operating point"]
     assert "For an error of at most 20 % of the specimens of each class." in rows["Zones"]
     assert "Cross-fitted:" in rows["Zones"]
-    assert "The model of one fold can exceed it slightly." in rows["Zones"]
+    assert "In simulations the model of one fold exceeded it slightly." in rows["Zones"]
     summary["decisions"]["zones"]["is_exact"] = True
     assert "exceed" not in dict(one_screen(summary, {}))["Zones"]
+    checked = summary["decisions"]["zones"]["cross_fitted"]["mean"]
+    for share, warned in ((0.25, True), (0.15, False)):
+        checked["negative_in_high"] |= {"value": share, "low": 0.05}
+        text = dict(one_screen(summary, {}))["Zones"]
+        assert ("The benign share is above the guarantee, which its interval includes." in text) == warned
     assert rows["Shifts"] == NO_SHIFTS
+    summary["protocol"]["imported"] = True
+    assert dict(one_screen(summary, {}))["Shifts"] == NO_MODEL
     assert "Not for diagnosis" in rows["May be used to study"]
 
 
@@ -39,7 +46,7 @@ def test_shifts_name_the_worst_and_the_most_flips(write_run, tmp_path):
     text = dict(one_screen(run.summary, found))["Shifts"]
     assert "(stain, blur)" in text
     assert "at worst (blur with a sd of 0.4 % of the width; -" in text
-    assert "No other laboratory was looked at." in text
+    assert "No images of another laboratory were scored." in text
     rows = found["rows"]
     assert rows[0]["flipped"]["value"] == 0
     assert rows[0]["difference"]["roc_auc"]["value"] == 0

@@ -133,7 +133,7 @@ def test_more_classes_have_a_temperature_and_no_threshold():
     [
         ([0, 0], "none", "One fold only"),
         ([0, 1], "model", "carried over from fold to fold"),
-        ([0, 1], "none", "fewer than"),
+        ([0, 1], "none", "When fold 0 is left out, the test images of the other folds are of one class."),
     ],
 )
 def test_where_nothing_can_be_judged_the_reason_is_given(folds, carry_over, reason):
@@ -184,3 +184,10 @@ def test_classes_that_are_separated_have_no_slope():
          "specimen_id": "", "prob_benign": [0.9, 0.8, 0.2, 0.1], "prob_malignant": [0.1, 0.2, 0.8, 0.9]}
     )  # fmt: skip
     assert describe_calibration(table)["slope"] is None
+
+
+def test_one_class_alone_is_named():
+    test = pd.DataFrame(
+        {"file_name": ["a", "b"], "fold": [0, 1], "label": 1, "prob_benign": 0.5, "prob_malignant": 0.5}
+    )
+    assert refusal(test, "none").startswith("All test images are malignant.")

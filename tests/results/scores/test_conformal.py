@@ -147,7 +147,7 @@ def test_specimens_that_a_guarantee_takes(error, needed):
 def test_breakhis_cannot_guarantee_five_percent():
     assert require_support({"benign": 16, "malignant": 54}, 1 / 17) is None
     reason = require_support({"benign": 16, "malignant": 54}, 0.05)
-    assert "takes 19 specimens of each class; there are 16 benign ones" in reason
+    assert "needs 19 specimens of each class; there are 16 benign ones" in reason
     assert "5.9 %: give --guarantee 0.059 or more" in reason
     assert require_support({"benign": 16, "malignant": 54}, 0.059) is None  # what it says to give is accepted
     assert "16 benign and 54 malignant ones" in require_support({"benign": 16, "malignant": 54}, 0.01)
@@ -175,7 +175,7 @@ def test_check_is_absent_where_a_fold_leaves_too_few(write_run, tmp_path):
     zones = summarise(write_run(tmp_path / "run"))["decisions"]["zones"]
     assert zones["zones"]
     assert zones["cross_fitted"] == {}
-    assert "too few specimens remain" in zones["cross_fitted_reason"]
+    assert "only 6 specimens of a class remain" in zones["cross_fitted_reason"]
     wide = summarise(tmp_path / "run", Choices(error=0.2))["decisions"]["zones"]
     assert set(wide["cross_fitted"]) == {"mean", "maximum", "share"}
     counts = wide["cross_fitted"]["mean"]["counts"]
@@ -188,7 +188,7 @@ def test_too_few_specimens_have_no_zones_and_refuse_one_line(write_run, tmp_path
     run = write_run(tmp_path / "run")
     assert main(["report", str(run), "--guarantee", "0.05"]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "A guarantee of 5 % takes 19 specimens of each class" in line
+    assert "A guarantee of 5 % needs 19 specimens of each class" in line
     assert main(["report", str(run), "--guarantee", "1"]) == 2
     assert "allowed is a number above 0 and below 1" in capsys.readouterr().err
     assert main(["report", str(run), "--prevalences", "0"]) == 2
@@ -209,7 +209,7 @@ def test_guarantees_without_patients_of_both_classes_are_refused(write_run, coho
     run = write_run(tmp_path / "run", cohort.assign(**change), split_by="image")
     assert main(["report", str(run), "--guarantee", "0.2"]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "--guarantee does not apply" in line
+    assert "cannot have zones with this --guarantee" in line
     assert message in line
 
 
