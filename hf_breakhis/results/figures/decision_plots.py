@@ -29,6 +29,7 @@ def decision_curves(run: Run) -> Figure | None:
         return None
     figure = new_figure(62 if len(levels) > 1 else 70)
     axes = figure.subplots(1, len(levels), squeeze=False, sharey=True)[0]
+    highest = 0.0
     for ax, (title, level) in zip(axes, levels, strict=True):
         rows = level["net_benefit"]
         at = [row["threshold"] for row in rows]
@@ -41,10 +42,11 @@ def decision_curves(run: Run) -> Figure | None:
         ax.plot(at, [row["treat_all"] for row in rows], color=MALIGNANT, linestyle=(0, (4, 2)), label="call all")
         ax.axhline(0, color=MUTED, linewidth=0.8, label="call none")
         share_axis(ax, "x")
-        ax.set_ylim(-0.12, 1.08 * level["prevalence"] + 0.02)
+        highest = max([highest, level["prevalence"], *(row["high"] for row in bounded if row["threshold"] <= 0.5)])
         ax.set(title=title, xlabel="threshold probability")
+    axes[0].set_ylim(-0.12, min(1.0, 1.05 * highest) + 0.02)
     axes[0].set_ylabel("net benefit")
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc="upper right")
     return figure
 
 
@@ -63,8 +65,9 @@ def referral(run: Run) -> Figure | None:
         low, high = ([row[end] for _, row in bounded] for end in ("low", "high"))
         ax.vlines([x for x, _ in bounded], low, high, color=color, linewidth=0.8)
     ax.set(xlabel="share of cases that is referred", ylabel="error among the others")
-    highest = max(row["value"] for _, level in levels for row in level["referral"]["curve"])
-    ax.set_ylim(0, min(1.0, max(0.5, 1.15 * highest)))
+    ends = ("value", "high")
+    highest = max(row[end] or 0.0 for _, level in levels for row in level["referral"]["curve"] for end in ends)
+    ax.set_ylim(0, min(1.0, max(0.5, 1.25 * highest)))
     ax.legend()
     return figure
 
