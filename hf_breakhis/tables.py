@@ -250,7 +250,7 @@ def _delimited_rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
         return
     length = None
     try:
-        for row in csv.reader(itertools.chain([first], lines), delimiter=separator):
+        for row in csv.reader(itertools.chain([first], lines), delimiter=separator, skipinitialspace=True):
             if not any(cell.strip() for cell in row):  # Excel leaves empty rows below a table
                 continue
             length = length or len(row)

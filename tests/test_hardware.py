@@ -171,7 +171,9 @@ def test_float32_is_not_shortened_and_the_setting_comes_back(before):
 def test_what_is_set_for_all_counts_after_a_full_precision_as_before():
     """As two runs of one process do it on a GPU, the first in TensorFloat-32."""
     default, part = torch.backends.fp32_precision, torch.backends.cuda.matmul
+    own = part.fp32_precision
     try:
+        part.fp32_precision = "none"  # it follows what is set for all, whatever an earlier run of this process set
         torch.backends.fp32_precision = "tf32"
         with full_precision():
             assert part.fp32_precision == "ieee"
@@ -180,6 +182,7 @@ def test_what_is_set_for_all_counts_after_a_full_precision_as_before():
         assert part.fp32_precision == "ieee"
     finally:
         torch.backends.fp32_precision = default
+        part.fp32_precision = own
 
 
 def test_float32_is_not_shortened_on_a_cpu_either():
