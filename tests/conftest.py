@@ -42,18 +42,29 @@ RUN_FIELDS = {
 }  # fmt: skip
 
 
-# Files that take more than ten seconds in all; `make quick` leaves them out.
+# Files that take more than four seconds in all; `make quick` leaves them out.
 SLOW = (
-    "training", "hub", "data/integrity/test_real_copies.py",
-    "data/integrity/test_verify_twin.py", "data/pixels/test_cache.py", "data/sources/test_hub.py",
-    "inference/test_bf16.py", "inference/test_evaluate", "inference/test_preprocessing.py", "data/test_vectors.py",
-    "results/report/test_page_names.py", "results/report/test_sibling.py", "test_doctor.py", "test_docs.py",
-    "test_gpu_benchmark.py", "test_notebook.py", "test_release.py",
-    "results/test_compare.py", "results/test_signature.py", "results/test_split_by_folders.py",
-    "test_as_published.py", "test_cli.py", "test_study_runs.py",
-    "search/test_searches.py", "search/test_workers.py", "search/test_networks.py", "search/test_inner_folds.py",
-    "test_eva.py", "test_folder_commands.py", "test_python_docs.py", "test_run.py", "test_start.py",
-    "test_start_of_commands.py",
+    "data/integrity/test_described.py", "data/integrity/test_memory.py", "data/integrity/test_overlaps.py",
+    "data/integrity/test_real_copies.py", "data/integrity/test_verify.py", "data/integrity/test_verify_twin.py",
+    "data/pixels/test_cache.py", "data/sources/test_hub.py", "data/sources/test_kaggle.py",
+    "data/sources/test_rcl7500.py", "data/sources/test_table.py", "data/test_train_magnifications.py",
+    "data/test_vectors.py", "data/test_walk.py", "hub", "inference/test_activation.py", "inference/test_bf16.py",
+    "inference/test_compile.py", "inference/test_ensembles.py", "inference/test_evaluate",
+    "inference/test_explain.py", "inference/test_export.py", "inference/test_model.py",
+    "inference/test_onnx_classifier.py", "inference/test_predict.py", "inference/test_preprocessing.py",
+    "inference/test_shifts.py", "inference/test_stain_normalization.py", "inference/test_worklist.py",
+    "metrics/test_metric_modules.py", "results/figures/test_contact_sheet.py", "results/figures/test_plots.py",
+    "results/report/test_checklist.py", "results/report/test_page.py", "results/report/test_page_names.py",
+    "results/report/test_screen.py", "results/report/test_sibling.py", "results/scores/test_conformal.py",
+    "results/scores/test_decisions.py", "results/scores/test_doubts.py", "results/scores/test_estimands.py",
+    "results/scores/test_thresholds.py", "results/test_compare.py", "results/test_imported.py",
+    "results/test_signature.py", "results/test_split_by_folders.py", "results/test_splits.py",
+    "results/test_study.py", "results/test_summary.py", "search/test_inner_folds.py", "search/test_networks.py",
+    "search/test_searches.py", "search/test_workers.py", "training", "test_as_published.py", "test_cli.py",
+    "test_docs.py", "test_doctor.py", "test_eight_classes.py", "test_eva.py", "test_extension_points.py",
+    "test_folder_commands.py", "test_gpu_benchmark.py", "test_hardware.py", "test_notebook.py",
+    "test_processes.py", "test_python_docs.py", "test_recipes_run.py", "test_release.py", "test_run.py",
+    "test_start.py", "test_start_of_commands.py", "test_studies.py", "test_study_runs.py",
 )  # fmt: skip
 
 # The longest first, so that no worker is left with a long file at the end; then the other slow files, then the rest.
