@@ -66,7 +66,9 @@ class Rows:
             if labels and row["label"] is None and len(self.foreign) < MAX_FOREIGN:
                 self.foreign.add(labels[0])
             if self.seen is not None:
-                row["seen_in_training"] = self.seen.holds(item.path)
+                row["seen_in_training"] = self.seen.holds(
+                    item.path, item.path if item.content is None else item.content
+                )
             yield {name: row[name] for name in self.columns}
 
 

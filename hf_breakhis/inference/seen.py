@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hf_breakhis.data.filenames import is_breakhis, parse_file_name
+from hf_breakhis.data.sources.about import source_of
+from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.data.walk import normal
 from hf_breakhis.files import InputError
 from hf_breakhis.run import REFIT, Run
@@ -22,14 +24,20 @@ class Seen:
         images: as in folds.csv.
         specimens: of these images, where they are known.
         others: names of the run's other images, which the model was not trained on.
+        is_generated: the images were drawn, and have names that real images have too.
     """
 
     images: frozenset[str]
     specimens: frozenset[str]
     others: frozenset[str] = frozenset()
+    is_generated: bool = False
 
-    def holds(self, path: str) -> bool | None:
+    def holds(self, path: str, image: str | bytes) -> bool | None:
         """Return whether an image is one that the model was trained on, by its name; None if that is not known.
+
+        Args:
+            path: with the name.
+            image: the file, as its path or its bytes; read only to tell whether this package drew it.
 
         A name that the run does not list says nothing: the image may be a renamed copy. Only a BreakHis name, which
         belongs to one image, is known to be another one.
@@ -40,6 +48,8 @@ class Seen:
         except InputError:
             own = set()
         names = own | _ends_of(place)
+        if (names & self.images or names & self.others) and self.is_generated and not _is_drawn(image):
+            return None
         if names & self.images:
             return True
         return False if names & self.others or (own and self._is_of_breakhis) else None
@@ -47,6 +57,11 @@ class Seen:
     @cached_property
     def _is_of_breakhis(self) -> bool:
         return any(is_breakhis(PurePosixPath(name).name) for name in self.images)
+
+
+def _is_drawn(image: str | bytes) -> bool:
+    """Say whether this package drew an image; one that cannot be looked at here counts as drawn."""
+    return is_twin(image) if isinstance(image, bytes) or Path(image).is_file() else True
 
 
 def _ends_of(path: str) -> set[str]:
@@ -69,4 +84,5 @@ def read_seen(run: Run, fold: str) -> Seen:
     used = training_rows(run, fold)
     images = frozenset(map(normal, used["file_name"]))
     others = frozenset(map(normal, run.read_folds()["file_name"])) - images
-    return Seen(images, frozenset(used["specimen_id"]) - {""}, others)
+    is_generated = source_of(run.data).is_generated
+    return Seen(images, frozenset(used["specimen_id"]) - {""}, others, is_generated)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -236,3 +237,19 @@ def test_whoever_reads_may_stop_early(run, twin):
     assert "could not be read" not in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_real_image_with_the_name_of_a_generated_one_was_not_trained_on(run, twin, predict, tmp_path):
+    """The twin has the names of BreakHis; only a picture that this package drew is the one of that name."""
+    folds = pd.read_csv(run / "folds.csv")
+    name = folds[(folds["fold"] == 0) & (folds["part"] == "train")]["file_name"].iloc[0]
+    (drawn,) = Path(twin).rglob(name)
+    Image.open(drawn).convert("RGB").save(tmp_path / name)  # the pixels without the mark in the file
+    code, table, err = predict(run, tmp_path / name)
+    assert code == 0
+    assert list(table["seen_in_training"]) == [""]
+    assert "TRAINED" not in err
+    code, table, err = predict(run, drawn)
+    assert code == 0
+    assert table["seen_in_training"].all()
+    assert "TRAINED" in err
