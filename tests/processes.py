@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# These start no thread: of a process that is forked only the thread that forks goes on.
+# These start no thread. After a fork only the thread that called it exists in the child.
 PRELOAD = [
     "hf_breakhis.cli", "hf_breakhis.training.crossval", "hf_breakhis.results.summary",
     "hf_breakhis.results.report.page", "hf_breakhis.hub.publish", "hf_breakhis.inference.predict",

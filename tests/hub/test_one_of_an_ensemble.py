@@ -2,20 +2,17 @@
 
 import json
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
 from hf_breakhis.cli import main
-from hf_breakhis.data import open_image
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.publish import publications
-from hf_breakhis.inference import heatmap
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.predict import predict_images
+from tests.inference.test_preprocessing import run_app
 
 NOTE = "This is one network of an ensemble of 3. The scores are those of the ensemble."
 
@@ -67,21 +64,11 @@ def test_several_networks_are_not_published(ensemble_run, capsys):
     assert error.count("\n") == 1
 
 
-def load_app(folder, monkeypatch):
-    """Run an app without gradio, which its answers do not need."""
-    gradio = types.SimpleNamespace(Error=RuntimeError, Blocks=object)
-    for name, module in {"gradio": gradio, "heatmap": heatmap, "open_image": open_image}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    scope = {"__file__": str(folder / "app.py"), "__name__": "app"}
-    exec(compile((folder / "app.py").read_text(), "app.py", "exec"), scope)  # noqa: S102
-    return scope
-
-
 @pytest.mark.parametrize("tta", ["none", "dihedral"])
 def test_a_space_answers_with_the_mean_of_all_networks(ensemble_run, tmp_path, monkeypatch, tta):
     assert main(["space", str(ensemble_run), str(tmp_path / "app"), "--tta", tta]) == 0
     assert len(list((tmp_path / "app/members").iterdir())) == 2
-    app = load_app(tmp_path / "app", monkeypatch)
+    app = run_app(tmp_path / "app", monkeypatch)
     location = Path(json.loads((ensemble_run / "data.json").read_text())["location"])
     paths = sorted(location.rglob("*.png"))[:3]
     expected = predict_images(ensemble_run, paths, tta=tta).set_index("path")["prob_malignant"]

@@ -1,6 +1,7 @@
 """The preprocessing of a backbone is the same in training, predict, pipeline, ONNX and Space."""
 
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -14,12 +15,14 @@ from PIL import Image
 from transformers import AutoImageProcessor, ResNetConfig, ResNetForImageClassification, ViTImageProcessor, pipeline
 
 from hf_breakhis.arguments import DataArguments, ModelArguments
+from hf_breakhis.data import open_image
 from hf_breakhis.data.pixels.cache import cache_path, describe_cache
 from hf_breakhis.data.pixels.preprocessing import MEAN, SD, Preprocessing, image_processor, read_processor
 from hf_breakhis.data.pixels.transforms import resize
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.templates import card_text
+from hf_breakhis.inference import heatmap
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.fold_images import FoldImages
 from hf_breakhis.inference.model import find_model, saved_preprocessing
@@ -123,17 +126,18 @@ def test_space_is_predictions_csv(run, images, monkeypatch, tmp_path):
 
 
 def _load_app(run, folder, monkeypatch):
-    """Run the app without gradio, which its answers do not need."""
-    import shutil
-
-    from hf_breakhis.data import open_image
-    from hf_breakhis.inference import heatmap
-
     shutil.copytree(run / "fold-0" / "model", folder / "model")
-    facts = {"labels": ["benign", "malignant"], "positive": "malignant", "tta": "none"}
-    facts |= {"threshold": None, "temperature": None}
+    facts = {
+        "labels": ["benign", "malignant"], "positive": "malignant", "threshold": None, "temperature": None,
+        "tta": "none",
+    }  # fmt: skip
     (folder / "facts.json").write_text(json.dumps(facts))
     (folder / "app.py").write_text(card_text("space/app.py"))
+    return run_app(folder, monkeypatch)
+
+
+def run_app(folder, monkeypatch):
+    """Run an app without gradio, which its answers do not need, and return what it defines."""
     gradio = types.SimpleNamespace(Error=RuntimeError, Blocks=object)
     for name, module in {"gradio": gradio, "heatmap": heatmap, "open_image": open_image}.items():
         monkeypatch.setitem(sys.modules, name, module)

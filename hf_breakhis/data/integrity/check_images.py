@@ -18,12 +18,12 @@ from hf_breakhis.data.integrity.findings import Finding, Findings, those_with_im
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.integrity.memory import (
     NOTHING,
+    SCHEMA,
     as_table,
     positions,
-    recall,
     remember,
 )
-from hf_breakhis.data.sources.datasets_cache import cache_folder
+from hf_breakhis.data.sources.datasets_cache import cache_folder, recall
 from hf_breakhis.hardware import count_cores
 
 __all__ = ["COLORS", "Findings", "check_image", "check_images"]
@@ -65,7 +65,7 @@ def _check_each(images: Images, num_threads: int | None) -> Findings:
     rows = images.dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
     keys = _keys(images, rows)
     memory = _place(images.location)
-    known = recall(memory)
+    known = recall(memory, SCHEMA)
     at = positions(known, keys)
     new = np.flatnonzero(at == NOTHING)
     if len(new):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.features import EMPTY, NUM_BYTES, Features, describe_all
-from hf_breakhis.data.sources.datasets_cache import cache_folder
+from hf_breakhis.data.sources.datasets_cache import cache_folder, recall
 from hf_breakhis.files import write_whole
 
 FORMAT = 1  # raised whenever the features of the same file would be others
@@ -35,7 +35,7 @@ def describe_images(images: Images, files: pd.DataFrame) -> list[Features]:
     content = dict(zip(files["file_name"], files["content_sha256"], strict=True))
     wanted = [content.get(name, "") for name in images.dataset["file_name"]]
     memory = _place(images.location)
-    known = _recall(memory)
+    known = recall(memory, SCHEMA)
     found = _known(known, set(wanted))
     new = [row for row, one in enumerate(wanted) if one not in found]
     if not new:
@@ -65,15 +65,6 @@ def _place(location: str) -> Path:
     """Return the file of the datasets cache with the features of a place, for this version of OpenCV."""
     key = hashlib.sha256(f"{location}|{cv2.__version__}".encode()).hexdigest()[:16]
     return cache_folder() / f"features-{FORMAT}-{key}.arrow"
-
-
-def _recall(path: Path) -> pa.Table:
-    """Return what is remembered, mapped and not read; a damaged file counts as empty."""
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowInvalid):
-        return SCHEMA.empty_table()
-    return table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()
 
 
 def _known(table: pa.Table, wanted: set[str]) -> dict[str, Features]:

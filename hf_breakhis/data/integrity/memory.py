@@ -25,15 +25,6 @@ def as_table(checked: Sequence[Checked]) -> pa.Table:
     return pa.table({name: [getattr(one, name) for one in checked] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def recall(path: Path) -> pa.Table:
-    """Return what is remembered, mapped and not read; a file from elsewhere counts as nothing."""
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowInvalid):
-        return SCHEMA.empty_table()
-    return table if table.schema.equals(SCHEMA) else SCHEMA.empty_table()
-
-
 def remember(path: Path, table: pa.Table) -> None:
     """Write what is to be remembered, whole or not at all."""
 

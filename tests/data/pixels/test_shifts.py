@@ -30,8 +30,8 @@ from hf_breakhis.data.twin.twin import encode, twin_file_names
 RANDOM = np.random.default_rng(0)
 
 
-def twin_pictures(number):
-    settings = TwinSettings(width=280, height=184)
+def twin_pictures(number, width=280, height=184):
+    settings = TwinSettings(width=width, height=height)
     names = [name for name in twin_file_names(settings) if "-200-" in name]
     chosen = names[:: len(names) // number][:number]
     return [np.asarray(Image.open(io.BytesIO(encode(name, settings)))) for name in chosen]

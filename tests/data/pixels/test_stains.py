@@ -1,12 +1,10 @@
 """Stain normalisation: two oracles, and two stainings of one slide that come together."""
 
-import io
 import json
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from hf_breakhis.data.pixels.cache import cache_path, describe_cache, open_cache
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor, read_processor
@@ -14,8 +12,7 @@ from hf_breakhis.data.pixels.shifts import shifted
 from hf_breakhis.data.pixels.stains import STAIN_NORMALIZATIONS, macenko, reinhard
 from hf_breakhis.data.pixels.transforms import DecodedPixels, prepare, read_rgb, resize
 from hf_breakhis.data.sources.table import load_images
-from hf_breakhis.data.twin.traits import TwinSettings
-from hf_breakhis.data.twin.twin import encode, twin_file_names
+from tests.data.pixels.test_shifts import twin_pictures
 
 METHODS = ("macenko", "reinhard")
 GLASS = np.full((40, 40, 3), 236, np.uint8)
@@ -23,9 +20,7 @@ GLASS = np.full((40, 40, 3), 236, np.uint8)
 
 @pytest.fixture(scope="module")
 def pictures():
-    settings = TwinSettings(width=140, height=92)
-    names = [name for name in twin_file_names(settings) if "-200-" in name]
-    return [np.asarray(Image.open(io.BytesIO(encode(name, settings)))) for name in names[:: len(names) // 8][:8]]
+    return twin_pictures(8, width=140, height=92)
 
 
 def test_macenko_is_that_of_torchstain(pictures):

@@ -135,16 +135,16 @@ def test_metadata_of_excel_are_read(folder, args, separator, encoding):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"file_name,patient_id,patient_id\nInSitu/a.png,a,b\n", "2 columns named 'patient_id'"),
         ("file_name,patient_id\nInSitu/a.png,M\xfcller\n".encode("latin-1"), "is not in UTF-8: byte 0xfc"),
         (b"file_name,patient_id\nInSitu/a.png\n", "a row of 1 cells"),
     ],
 )
-def test_metadata_that_cannot_be_read_are_refused(folder, args, content, told):
+def test_metadata_that_cannot_be_read_are_refused(folder, args, content, message):
     (folder / "metadata.csv").write_bytes(content)
-    assert told in refusal(args())
+    assert message in refusal(args())
 
 
 def test_metadata_below_a_class_are_refused(folder, args):
