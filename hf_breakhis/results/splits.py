@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.files import InputError, nearest
 from hf_breakhis.results.foreign.columns import by_plain_name, few_names, first_column
 from hf_breakhis.results.foreign.names import parse_foreign_name
+from hf_breakhis.results.foreign.values import malignancy_of
 from hf_breakhis.results.predictions import by_fold
 from hf_breakhis.run import RECIPE
 from hf_breakhis.tables import foreign_rows
@@ -39,7 +41,6 @@ COLUMNS = {
 }
 ROW = ("file_name", "patient_id", "specimen_id", "class", "fold", "part")
 ON_BOTH_SIDES = {"images": "file_name", "patients": "patient_id", "specimens": "specimen_id"}
-CLASS_OF = {"0": 0, "1": 1, "benign": 0, "malignant": 1, "b": 0, "m": 1}  # of BreakHis, as others write it
 MOST_NAMES = 4
 FOLD_FILE = "dsfold*.txt"
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".json", ".xlsx", ".xls")
@@ -308,10 +309,10 @@ def _classes(rows: pd.DataFrame, from_names: dict[str, str], path: Path) -> pd.S
     Raises:
         InputError: they contradict the file names.
     """
-    numbers = rows["class"].str.lower().map(CLASS_OF)
-    if numbers.isna().any() or "" in from_names.values():
+    numbers = malignancy_of(rows["class"])
+    if numbers is None or "" in from_names.values():
         return rows["class"]
-    classes = numbers.astype(int).map(dict(enumerate(CLASSES)))
+    classes = pd.Series(np.take(CLASSES, numbers), rows.index)
     wrong = classes != rows["file_name"].map(from_names)
     if wrong.any():
         row = rows[wrong].iloc[0]

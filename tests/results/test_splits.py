@@ -276,6 +276,12 @@ def test_classes_are_those_of_the_names_or_refused(tmp_path, capsys, values):
     assert code == 0
     assert "benign" in text
     assert "malignant" in text
+    types = right["file_name"].str.split("[_-]", regex=True).str[2]
+    assert command_of(right.assign(label=types), tmp_path / "c.csv", capsys)[0] == 0
+    wrong = right.assign(label=types.replace("A", "DC"))
+    code, text = command_of(wrong, tmp_path / "d.csv", capsys)
+    assert code == 2
+    assert "the class contradicts the file name in 444 of 7,909 rows" in text
     code, text = command_of(right.assign(label=values[0]), tmp_path / "b.csv", capsys)
     assert code == 2
     assert "the class contradicts the file name in 5,429 of 7,909 rows" in text

@@ -19,11 +19,7 @@ WHOLE = 0.5  # of a percentage printed as a whole number
 
 def map_classes(column: "pd.Series[str]", target: str, path: Path, optional: bool = False) -> np.ndarray:
     """Return the numbers of classes given as numbers, names or letters, (n,); `optional` columns can be left out."""
-    forms = {str(k): k for k in range(len(TARGETS[target]))} | {f"{k}.0": k for k in range(len(TARGETS[target]))}
-    if target == "malignancy":
-        forms |= {form: k for k, name in enumerate(CLASSES) for form in (name, name[0])}
-    else:
-        forms |= _forms_of_types()
+    forms = _forms_of(target)
     plain = _plain_cells(column)
     wrong = ~plain.isin(list(forms))
     if wrong.any():
@@ -39,6 +35,15 @@ def map_classes(column: "pd.Series[str]", target: str, path: Path, optional: boo
     return plain.map(forms).to_numpy(dtype=int)
 
 
+def malignancy_of(column: "pd.Series[str]") -> np.ndarray | None:
+    """Return benign (0) or malignant (1) of each cell, (n,), also of tumour types; None if a cell is another word."""
+    types = tumor_types_of(column)
+    if types is not None:
+        return is_malignant(types)
+    forms, plain = _forms_of("malignancy"), _plain_cells(column)
+    return plain.map(forms).to_numpy(dtype=int) if plain.isin(list(forms)).all() else None
+
+
 def tumor_types_of(column: "pd.Series[str]") -> np.ndarray | None:
     """Return the numbers of tumour types in the order of `TUMOR_TYPES`, (n,); None if a cell is another word."""
     forms, plain = _forms_of_types(), _plain_cells(column)
@@ -49,6 +54,15 @@ def is_malignant(types: np.ndarray) -> np.ndarray:
     """Return the class of tumour types: 0 = benign, 1 = malignant."""
     malignant: np.ndarray = np.array([code in MALIGNANT_TYPES for code in TUMOR_TYPES], dtype=int)
     return np.take(malignant, types)
+
+
+def _forms_of(target: str) -> dict[str, int]:
+    """Return how cells write a class -> its number."""
+    count = len(TARGETS[target])
+    forms = {str(k): k for k in range(count)} | {f"{k}.0": k for k in range(count)}
+    if target == "malignancy":
+        return forms | {form: k for k, name in enumerate(CLASSES) for form in (name, name[0])}
+    return forms | _forms_of_types()
 
 
 def _forms_of_types() -> dict[str, int]:
