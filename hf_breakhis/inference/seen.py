@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hf_breakhis.data.filenames import is_breakhis, parse_file_name
-from hf_breakhis.data.sources.about import source_of
+from hf_breakhis.data.sources.about import find_source
 from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.data.walk import normal
 from hf_breakhis.files import InputError
@@ -84,5 +84,5 @@ def read_seen(run: Run, fold: str) -> Seen:
     used = training_rows(run, fold)
     images = frozenset(map(normal, used["file_name"]))
     others = frozenset(map(normal, run.read_folds()["file_name"])) - images
-    is_generated = source_of(run.data).is_generated
+    is_generated = find_source(str(run.recipe.get("dataset"))).is_generated  # a published model has no data.json
     return Seen(images, frozenset(used["specimen_id"]) - {""}, others, is_generated)
