@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from hf_breakhis.results.formatting import MEASURES, rate_name
@@ -114,5 +115,15 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     absent = {"svg": ("Date", "Creator", "Format", "Type"), "png": ("Software",)}[kind]
     with journal_style():
+        _arrange(figure)
         figure.savefig(buffer, format=kind, metadata=dict.fromkeys(absent))
     return buffer.getvalue()
+
+
+def _arrange(figure: Figure) -> None:
+    """Make room for labels once; `savefig` would do it again for each file, and draw twice to do it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        FigureCanvasSVG(figure)
+        engine.execute(figure)
+        figure.set_layout_engine(None)
