@@ -139,11 +139,13 @@ def predict(
     from hf_breakhis.inference.classifier import default_batch_size, open_classifier
     from hf_breakhis.inference.output import Rows
     from hf_breakhis.inference.predict import Prediction
+    from hf_breakhis.results.formatting import RESEARCH_ONLY
 
     ignore_size_warnings()
     for option, given in {"--compile": compiled, "--bf16": bf16}.items():
         if given and backend is not Backend.TORCH:
             raise InputError(f"{option} needs --backend torch, not {backend}. Remove one of them.")
+    _say(RESEARCH_ONLY)
     batch_size = batch_size or default_batch_size()
     hardware = find_hardware()
     if hardware.device == "cpu" or backend is not Backend.TORCH:  # ONNX Runtime works on the CPU

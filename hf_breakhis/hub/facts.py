@@ -16,7 +16,6 @@ BREAKHIS_FRAME = (
     "200 or 400."
 )
 OWN_FRAME = "It expects images like those that it was trained on: same laboratory, stain, magnification and size."
-RESEARCH_ONLY = "Research software: not for diagnosis."
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from markupsafe import Markup, escape
 from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NOT_IN_BROWSERS
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
-from hf_breakhis.hub.facts import RESEARCH_ONLY, read_facts
+from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.model import Weights
+from hf_breakhis.results.formatting import RESEARCH_ONLY
 
 # The files of the npm package onnxruntime-web at this version, which jsdelivr serves as they are.
 ORT_VERSION = "1.30.0"

@@ -18,7 +18,8 @@ from hf_breakhis.results.scores.decisions import AGGREGATIONS, UNITS
 from hf_breakhis.run import DECISION
 from hf_breakhis.tables import read_mapping, read_table
 
-RESEARCH = "for research, not for diagnosis: nobody has shown that this order or these zones help a patient"
+NO_BENEFIT = "nobody has shown that this order or these zones help a patient"
+USE = "for research, not for diagnosis"  # in each row, because a list is passed on without the terminal
 TYPES = {"rank": pa.int64(), "num_images": pa.int64(), "score": pa.float64(), "seen_in_training": pa.bool_()}
 
 
@@ -97,7 +98,7 @@ class Worklist:
         locked = _read_locked(weights)
         by_unit = (locked.get("by_unit") or {}).get(unit) or {}
         self.threshold, self.zones = by_unit.get(aggregation), zones_of(locked, aggregation)
-        self.notes = [RESEARCH]
+        self.notes = [NO_BENEFIT]
         if self.threshold is None:
             self.notes.append(f"no decision by {unit}: the model has no threshold of {unit}s")
         if self.zones is None:
@@ -116,7 +117,7 @@ class Worklist:
         """Names of the columns."""
         optional = {"decision": self.threshold is not None, "zone": self.zones is not None}
         chosen = [name for name, there in optional.items() if there]
-        return ["rank", f"{self.unit}_id", "num_images", "score", *chosen, "label", "seen_in_training"]
+        return ["rank", f"{self.unit}_id", "num_images", "score", *chosen, "label", "seen_in_training", "use"]
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows of images."""
@@ -150,6 +151,7 @@ class Worklist:
                 row["zone"] = ZONES[int(places[k])]
             row["label"] = labels.pop() if len(labels) == 1 else None
             row["seen_in_training"] = _any([self.seen[position] for position in positions[k]])
+            row["use"] = USE
             found.append(row)
         return found
 

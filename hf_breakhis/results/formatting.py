@@ -7,6 +7,7 @@ from hf_breakhis.data.filenames import MAGNIFICATIONS, TUMOR_TYPES
 from hf_breakhis.data.sources.about import source_of
 
 ABSENT = "\N{EN DASH}"
+RESEARCH_ONLY = "Research software: not for diagnosis."
 PATIENT = "a patient is one of the 82 slide folders of BreakHis, as its authors count patients"
 SPECIMEN = "a specimen is one tissue number; slide folders that differ only in their letters are one specimen"
 MEASURES = {

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
-from hf_breakhis.results.formatting import MEASURES, things
+from hf_breakhis.results.formatting import MEASURES, RESEARCH_ONLY, things
 from hf_breakhis.results.predictions import classes_of
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import estimand_of
@@ -135,7 +135,7 @@ def search_table(search: dict[str, Any]) -> str:
         lines += wrap(f"{one['name']}: {fields} ({one['score']:.3f}{test})", 98, subsequent_indent="    ")
     if source_of(search["data"]).is_generated:
         lines.append("These numbers are about the synthetic twin (generated images), not about BreakHis.")
-    return "\n".join([*lines, "Research software: not for diagnosis."])
+    return "\n".join([*lines, RESEARCH_ONLY])
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hf_breakhis.checksums import checksum
 from hf_breakhis.data.pixels.shifts import SHIFTS
-from hf_breakhis.results.formatting import ABSENT, interval, percent, score, signed
+from hf_breakhis.results.formatting import ABSENT, RESEARCH_ONLY, interval, percent, score, signed
 from hf_breakhis.results.predictions import probabilities_of
 from hf_breakhis.results.scores.calibration import reliability
 from hf_breakhis.results.scores.conformal import place_cases, shares_in_zones
@@ -153,7 +153,7 @@ def shift_table(found: Mapping[str, Any]) -> str:
             f"{row['words'][:43]:<44}{score(area['value']):>8}  {shown:<16}{signed(change):>7}"
             f"{percent(row['flipped']['value']):>9}{score(row['ece']):>7}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", RESEARCH_ONLY])
 
 
 def worst_row(found: Mapping[str, Any]) -> dict[str, Any]:

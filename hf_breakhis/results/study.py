@@ -9,7 +9,7 @@ import numpy as np
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, read_json, write_json, write_text
 from hf_breakhis.results.compare import ALPHA, MIN_REPEATS, compare_tables, rank, tests_of
-from hf_breakhis.results.formatting import MEASURES, things
+from hf_breakhis.results.formatting import MEASURES, RESEARCH_ONLY, things
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores
@@ -237,7 +237,7 @@ def study_table(study: dict[str, Any]) -> str:
         lines += ["", *_needed_lines(study)]
     if source_of(study["data"]).is_generated:
         lines.append("These numbers are about the synthetic twin (generated images), not about BreakHis.")
-    return "\n".join([*lines, "Research software: not for diagnosis."])
+    return "\n".join([*lines, RESEARCH_ONLY])
 
 
 def _needed_lines(study: dict[str, Any]) -> list[str]:

@@ -67,6 +67,7 @@ def test_scores_are_those_of_the_run(run, twin, predict):
     patients = of_run["patient_id"].nunique()
     assert f"recognition rate {scores['recognition_rate']:.4f} of {patients} patients" in err
     assert "TRAINED" in err
+    assert err.splitlines()[0] == "Research software: not for diagnosis."
 
 
 def test_another_fold_gives_other_scores(run, twin, predict):

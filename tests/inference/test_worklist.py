@@ -51,7 +51,8 @@ def test_scores_are_those_of_pandas_and_sorted(run, twin, rows, capsys, unit, ag
     assert (table["decision"] == np.where(table["score"] >= threshold, "malignant", "benign")).all()
     zones = Zones(**decision["zones"]["zones"][aggregation])
     assert (table["zone"] == np.array(["low", "uncertain", "high"])[zones.place(table["score"].to_numpy())]).all()
-    assert "not for diagnosis" in err
+    assert err.splitlines()[0] == "Research software: not for diagnosis."
+    assert set(table["use"]) == {"for research, not for diagnosis"}
     assert "zones for an error of at most 10 %" in err
 
 
@@ -66,6 +67,7 @@ def test_files_hold_the_same_list(run, twin, capsys, tmp_path):
     for table in tables.values():
         assert list(table.columns) == list(first.columns)
         assert table["patient_id"].tolist() == first["patient_id"].tolist()
+        assert (table["use"] == "for research, not for diagnosis").all()
         assert table["score"].tolist() == pytest.approx(first["score"].tolist())
 
 
@@ -136,7 +138,8 @@ def test_a_model_without_a_decision_sorts_by_its_probability(write_model, twin, 
     model = write_model()
     code, out, err = worklist(capsys, model, twin, "--by", "patient")
     assert code == 0
-    assert list(read(out).columns) == ["rank", "patient_id", "num_images", "score", "label", "seen_in_training"]
+    columns = ["rank", "patient_id", "num_images", "score", "label", "seen_in_training", "use"]
+    assert list(read(out).columns) == columns
     assert "no zones: the model has none" in err
     assert "no decision by patient" in err
     code, _, err = worklist(capsys, model, twin, "--by", "patient", "--aggregation", "share")

@@ -5,7 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 from hf_breakhis.files import read_json, write_json, write_text
-from hf_breakhis.results.formatting import ABSENT, count, interval, score, signed, value_of
+from hf_breakhis.results.formatting import ABSENT, RESEARCH_ONLY, count, interval, score, signed, value_of
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.warnings import Kind, texts_of, texts_without
 from hf_breakhis.run import Run
@@ -63,7 +63,7 @@ def comparison_table(comparison: dict[str, Any]) -> str:
     if comparison["tested_magnifications"]:
         lines += _matrix(comparison["runs"], comparison["tested_magnifications"])
     lines += _published(comparison["anchors"])
-    text = "\n".join([*lines, "", "Research software: not for diagnosis."])
+    text = "\n".join([*lines, "", RESEARCH_ONLY])
     return text.replace(ABSENT, "-")
 
 

@@ -7,6 +7,7 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.results.formatting import (
     ABSENT,
     MEASURES,
+    RESEARCH_ONLY,
     count,
     interval,
     percent,
@@ -51,7 +52,7 @@ def terminal_table(summary: dict[str, Any]) -> str:
     parts = [_wrapped(f"WARNING: {caution['text']}") for caution in summary["warnings"]]
     parts += [_wrapped(summary["headline"]["sentence"]), _folds(summary), _averages(summary), _baselines(summary)]
     parts += [_external(summary), _decisions(summary)] if "evaluation" in summary else []
-    parts.append(["Research software: not for diagnosis."])
+    parts.append([RESEARCH_ONLY])
     return _ascii("\n\n".join("\n".join(lines) for lines in parts if lines))
 
 
@@ -182,7 +183,7 @@ def _repeats(summary: dict[str, Any]) -> list[str]:
         lines.append(f"{seeds}{score(row['accuracy']):>18}{score(row.get('recognition_rate')):>20}")
     mean, sd = summary.get("mean") or {}, summary.get("sd") or {}
     both = [f"{score(mean.get(key))} +- {score(sd.get(key))}" for key in ("accuracy", "recognition_rate")]
-    return [*lines, f"{'Mean +- sd':<32}{both[0]:>18}{both[1]:>20}", "", "Research software: not for diagnosis."]
+    return [*lines, f"{'Mean +- sd':<32}{both[0]:>18}{both[1]:>20}", "", RESEARCH_ONLY]
 
 
 def _ascii(text: str) -> str:
