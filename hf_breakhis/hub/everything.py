@@ -73,7 +73,13 @@ def links(repos: dict[str, tuple[str, str]], own: str, collection: str | None) -
 
 
 def publish_everything(
-    run: Path, which: str, target: Target, folder: Path, evaluated: Sequence[Path] = (), dry_run: bool = False
+    run: Path,
+    which: str,
+    target: Target,
+    folder: Path,
+    members: str | None = None,
+    evaluated: Sequence[Path] = (),
+    dry_run: bool = False,
 ) -> Iterator[str]:
     """Write all parts, upload them, and put them into a collection; yield one line for each step.
 
@@ -85,6 +91,7 @@ def publish_everything(
         which: `fold:0` (a number) or `refit`.
         target: where it goes up.
         folder: will hold `model/`, `app/`, `page/` and, of generated images, `images/`.
+        members: of an ensemble: "all", or the number of one from 0; None for the first.
         evaluated: evaluated runs of these weights, which the model card cites.
         dry_run: write the folders only.
 
@@ -92,7 +99,7 @@ def publish_everything(
         InputError: the run cannot be published, or the Hub refuses.
     """
     require_exporter()
-    (weights,) = choose_weights(run, which)
+    (weights,) = choose_weights(run, which, members)
     repos = target.repos(weights.require_run())
     collection = None
     if not dry_run:
@@ -105,7 +112,14 @@ def publish_everything(
     where = None if collection is None else collection.url
     text = {name: links(repos, name, where) for name in repos}
     (publication,) = publications(
-        run, target.repo_id, which, folder / MODEL, evaluated=evaluated, parts=text[MODEL], with_onnx=True
+        run,
+        target.repo_id,
+        which,
+        folder / MODEL,
+        members=members,
+        evaluated=evaluated,
+        parts=text[MODEL],
+        with_onnx=True,
     )
     yield f"model: {publication.folder}"
     app = write_space(weights, folder / APP, parts=text[APP])

@@ -21,20 +21,24 @@ from hf_breakhis.hub.facts import decision_of, public_name
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, hub_errors_in_one_line, propose_folder, push_folder
 from hf_breakhis.inference.export import export_model
-from hf_breakhis.inference.hub_model import ONNX, ONNX_FILES
-from hf_breakhis.inference.model import Weights, find_model, load_classifier, saved_preprocessing
+from hf_breakhis.inference.hub_model import MEMBERS, MODEL_FILES, ONNX, ONNX_FILES, copy_network
+from hf_breakhis.inference.model import ALL, Weights, find_model, load_classifier, saved_preprocessing
 from hf_breakhis.results.figures.plots import draw
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import DECISION, EXAMPLES, EXPLAINED, FOLD_PREFIX, FOLDS, INDEX, RECIPE, REFIT, SUMMARY, Run
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
 
-MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 RECORDS = (SUMMARY, DECISION, FOLDS)
 FIGURES = ("confusion_mean", "roc_mean", "learning_curves", "reliability", "magnifications", "patients", "tumor_types")
-FOLDERS = tuple(f"{name}/" for name in (FIGURES_FOLDER, EXAMPLES, EXPLAINED, ONNX))
+FOLDERS = tuple(f"{name}/" for name in (FIGURES_FOLDER, EXAMPLES, EXPLAINED, ONNX, MEMBERS))
 STALE = [f"{folder}*" for folder in FOLDERS]
 FILES = {".gitattributes", "README.md", RECIPE, *MODEL_FILES, *RECORDS}
-_NAMES = (*sorted(FILES), *(f"{folder}*.png" for folder in FOLDERS), *(f"{ONNX}/{name}" for name in ONNX_FILES))
+_NAMES = (
+    *sorted(FILES),
+    *(f"{folder}*.png" for folder in FOLDERS),
+    *(f"{ONNX}/{name}" for name in ONNX_FILES),
+    *(f"{MEMBERS}/[0-9]*/{name}" for name in MODEL_FILES),
+)
 # `--weights all` writes a folder for each branch
 PUBLICATION = FolderKind(
     "publication",
@@ -69,22 +73,28 @@ class Publication:
         return [(path.relative_to(self.folder).as_posix(), path.stat().st_size) for path in paths]
 
 
-def choose_weights(run: Path, which: str) -> list[Weights]:
+def choose_weights(run: Path, which: str, members: str | None = None) -> list[Weights]:
     """Return the weights that `--weights` names: `fold:0`, `refit`, or `all`, named before any score is seen.
+
+    Args:
+        run: a finished run.
+        which: `fold:0` (a number), `refit`, or `all`.
+        members: of an ensemble: "all", or the number of one from 0; None for the first.
 
     Raises:
         InputError: it names none, or the run is not finished.
     """
     if which == "all":
         find_model(run, local=True)  # says what is wrong with the run
-        return [_of_run(run, fold.name) for fold in Run(run).folds()]
+        return [_of_run(run, fold.name, members) for fold in Run(run).folds()]
     if which != REFIT and not which.startswith("fold:"):
         raise InputError(f"--weights is {which!r}, but has to be fold:0 (a number), refit or all.")
-    return [_of_run(run, which.removeprefix("fold:"))]
+    return [_of_run(run, which.removeprefix("fold:"), members)]
 
 
-def _of_run(run: Path, fold: str) -> Weights:
-    weights = find_model(run, fold if Run(run).exists else None, local=True).one_network
+def _of_run(run: Path, fold: str, members: str | None) -> Weights:
+    weights = find_model(run, fold if Run(run).exists else None, local=True, members=members)
+    weights = weights if members == ALL else weights.one_network
     if not weights.require_run().is_finished:  # refitted weights may be there before the folds are
         raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / RECIPE}` continues it.")
     require_portable(saved_preprocessing(weights))
@@ -133,8 +143,8 @@ def write_publication(
 
 def _fill(weights: Weights, place: Place, folder: Path, evaluations: list[dict[str, Any]]) -> None:
     run = weights.require_run()
-    for name in MODEL_FILES:
-        shutil.copyfile(weights.folder / name, folder / name)
+    for number, network in enumerate(weights.networks):
+        copy_network(network, folder / MEMBERS / f"{number:03d}" if number else folder)
     for name in RECORDS:
         shutil.copyfile(run.folder / name, folder / name)
     if not weights.is_scored:
@@ -278,14 +288,15 @@ def publications(
     evaluated: Sequence[Path] = (),
     parts: str = "",
     with_onnx: bool = False,
+    members: str | None = None,
 ) -> Iterator[Publication]:
     """Write and yield what `--weights` names, one after the other.
 
     With `all` these are fold 0 on the main branch, so that the repository's plain name works, then a branch `fold-i`
-    for each fold. `evaluated` are evaluated runs of these weights, which their cards cite. The others are of
-    `write_publication` and `Place`.
+    for each fold. `members` is of `choose_weights`. `evaluated` are evaluated runs of these weights, which their cards
+    cite. The others are of `write_publication` and `Place`.
     """
-    chosen = choose_weights(run, which)
+    chosen = choose_weights(run, which, members)
     evaluations = evaluations_of(evaluated, chosen)
     if which != "all":
         yield write_publication(chosen[0], Place(repo_id, revision, parts=parts), folder, evaluations, with_onnx)

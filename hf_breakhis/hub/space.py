@@ -17,6 +17,7 @@ from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference import heatmap
+from hf_breakhis.inference.hub_model import MEMBERS, MODEL_FILES, copy_network
 from hf_breakhis.inference.model import Weights, load_classifier, saved_preprocessing
 from hf_breakhis.run import MODEL
 
@@ -24,9 +25,7 @@ GRADIO = "6.31.0"  # what the app was tried with
 # Pillow, numpy and huggingface_hub come with gradio, which bounds them: a pin of ours could contradict it.
 NEEDED = ("torch", "torchvision", "transformers", "safetensors")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # Spaces take 3.10 where a card names none
-MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 FILES = {".gitattributes", "README.md", "app.py", "heatmap.py", "open_image.py", "facts.json", "requirements.txt"}
-MEMBERS = "members"  # the other networks of an ensemble
 # Python leaves the compiled module there when the app has run.
 SPACE = FolderKind(
     "Space",
@@ -64,10 +63,7 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
 
     def fill(beside: Path) -> None:
         for number, network in enumerate(weights.networks):
-            own = beside / MODEL if number == 0 else beside / MEMBERS / f"{number:03d}"
-            own.mkdir(parents=True)
-            for name in MODEL_FILES:
-                shutil.copyfile(network / name, own / name)
+            copy_network(network, beside / MODEL if number == 0 else beside / MEMBERS / f"{number:03d}")
         write_text(beside / "app.py", card_text("space/app.py"))
         for module in (heatmap, open_image):
             shutil.copyfile(str(module.__file__), beside / f"{module.__name__.rpartition('.')[2]}.py")

@@ -1,5 +1,6 @@
 """Models on the Hub: fetched into its cache, and refused unless they are image classifiers that run no code."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars, logging, validate_repo_id
 
 from hf_breakhis.files import InputError, read_json
-from hf_breakhis.run import DECISION, FOLDS, RECIPE, SUMMARY
+from hf_breakhis.run import DECISION, FOLDS, RECIPE, SUMMARY, Run
 
 RECORDS = [FOLDS, RECIPE, SUMMARY]  # of a published run: what its model was trained on
 DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", DECISION]
 ONNX = "onnx"  # folder of an export next to the weights
 ONNX_FILES = ("model.onnx", "export.json")  # of it, in a repository
+MEMBERS = "members"  # folder of the further networks of a published ensemble, `members/001` and so on
+MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")  # of each network
 KINDS = "a run (outputs/c3), a model folder (outputs/c3/fold-0/model) or a Hub id (OWNER/NAME)"
 MAX_CLASSES = 100_000  # ImageNet-22k has 21,841; transformers writes a name for each
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
@@ -57,7 +60,11 @@ def fetch_model(model: str, revision: str | None) -> Path:
         require_classifier(folder, at)
         # From the same commit, which is the folder's name, should the branch move in between.
         wanted = [*DESCRIPTION, *RECORDS, "*.safetensors", "model.safetensors.index.json"]
-        return Path(snapshot_download(model, revision=folder.name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+        snapshot_download(model, revision=folder.name, allow_patterns=wanted, ignore_patterns=["*/*"])
+        if not (folder / RECIPE).is_file() or Run(folder).recipe.get("members", 1) == 1:
+            return folder
+        further = [f"{MEMBERS}/[0-9][0-9][0-9]/{name}" for name in MODEL_FILES]
+        return Path(snapshot_download(model, revision=folder.name, allow_patterns=further))
     except GatedRepoError as error:
         raise InputError(f"The model {at} asks for consent; give it on its page, then `hf auth login`.") from error
     except RepositoryNotFoundError as error:
@@ -142,3 +149,10 @@ def _asks_for_code(said: Any) -> str:
         if name == "auto_map" or (name in _KERNELS and "/" in str(value)):
             return str(name)
     return next(filter(None, map(_asks_for_code, said.values())), "")
+
+
+def copy_network(network: Path, folder: Path) -> None:
+    """Copy the files of a network, `MODEL_FILES`, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MODEL_FILES:
+        shutil.copyfile(network / name, folder / name)

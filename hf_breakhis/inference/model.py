@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_breakhis.checksums import checksum
 from hf_breakhis.files import InputError, expand_home, nearest, read_json
-from hf_breakhis.inference.hub_model import KINDS, RECORDS, fetch_model, require_classifier
+from hf_breakhis.inference.hub_model import KINDS, MEMBERS, RECORDS, fetch_model, require_classifier
 from hf_breakhis.inference.seen import Seen, read_seen
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
 from hf_breakhis.tables import read_mapping
@@ -75,8 +75,8 @@ class Weights:
     def is_scored(self) -> bool:
         """Whether the scores of the run, and so its threshold, are those of these networks with this augmentation."""
         recipe = _recipe_of(self.folder) if self.run is None else self.run.recipe
-        several = self.run is not None and recipe.get("members", 1) > 1
-        return bool(self.members) == several and self.tta == recipe.get("tta", "none")
+        several: bool = recipe.get("members", 1) > 1
+        return bool(self.members) == several and self.tta == str(recipe.get("tta", "none"))
 
     @cached_property
     def classes(self) -> list[str]:
@@ -128,9 +128,10 @@ class Weights:
         """The run that says what the model was trained on, and the fold of the model in it; None if there is none."""
         if self.run is not None:
             return self.run, self.fold
-        if not all((self.folder / name).is_file() for name in RECORDS):
+        folder = _publication_of(self.folder)
+        if folder is None:
             return None
-        published = Run(self.folder)  # a publication has the files of its run next to the weights
+        published = Run(folder)
         fold = published.summary.get("published_fold")
         return (published, fold) if isinstance(fold, str) else None
 
@@ -210,13 +211,32 @@ def _find_one(model: str | Path, fold: str | None, revision: str | None, local: 
 
 
 def _without_run(folder: Path) -> Weights:
-    """Return the weights of a model folder; a publication has the recipe of its run next to them."""
-    return Weights(folder, tta=str(_recipe_of(folder).get("tta", "none")))
+    """Return the weights of a model folder; a publication has the recipe of its run, and maybe all its members."""
+    further = sorted(place.parent for place in (folder / MEMBERS).glob(f"[0-9][0-9][0-9]/{CONFIG}"))
+    members = (folder, *further) if further and _recipe_of(folder).get("members", 1) > 1 else ()
+    _require_same_classes(members)
+    return Weights(folder, members=members, tta=str(_recipe_of(folder).get("tta", "none")))
+
+
+def _publication_of(folder: Path) -> Path | None:
+    """Return the publication that a model folder belongs to: itself, or that of a further network; None without one.
+
+    It has the files of its run next to the weights of its first network.
+    """
+    place = folder.parent.parent if folder.parent.name == MEMBERS else folder
+    return place if all((place / name).is_file() for name in RECORDS) else None
 
 
 def _recipe_of(folder: Path) -> dict[str, Any]:
-    """Return the fields of the recipe next to the weights of a publication; empty for other model folders."""
-    return Run(folder).recipe if all((folder / name).is_file() for name in RECORDS) else {}
+    """Return the fields of the recipe of a publication; empty for other model folders."""
+    place = _publication_of(folder)
+    return {} if place is None else Run(place).recipe
+
+
+def _require_same_classes(members: tuple[Path, ...]) -> None:
+    for member in members[1:]:
+        if Weights(member).classes != Weights(members[0]).classes:
+            raise InputError(f"{member} has other classes than {members[0]}; train the fold again with --restart.")
 
 
 def _choose_members(weights: Weights, members: str) -> Weights:
@@ -264,9 +284,7 @@ def _of_run(run: Run, fold: str | None) -> Weights:
         )
     run.require_unchanged(folds=[name])
     members = tuple(member.model for member in run.fold(name).members())
-    for member in members[1:]:
-        if Weights(member).classes != Weights(members[0]).classes:
-            raise InputError(f"{member} has other classes than {members[0]}; train the fold again with --restart.")
+    _require_same_classes(members)
     return Weights(run.fold(name).model, run, name, members=members, tta=str(run.recipe.get("tta", "none")))
 
 

@@ -1,4 +1,4 @@
-"""An ensemble: `publish` uploads one network and says so, a Space averages all."""
+"""An ensemble: `publish` uploads one network by default and says so, a Space averages all."""
 
 import json
 import shutil
@@ -56,12 +56,14 @@ def test_facts_of_the_whole_ensemble_have_its_threshold_and_no_note(ensemble_run
     assert any(text.startswith(NOTE) for text in facts.warnings)
 
 
-def test_several_networks_are_not_published(ensemble_run, capsys):
-    argv = ["publish", str(ensemble_run), "--repo_id", "user/tiny", "--dry_run", "--members", "all"]
-    assert main(argv) == 2
-    error = capsys.readouterr().err
-    assert "--members is all, but a repository holds one network" in error
-    assert error.count("\n") == 1
+def test_another_network_is_published_by_its_number(ensemble_run, tmp_path):
+    folder = tmp_path / "second"
+    argv = ["publish", str(ensemble_run), "--repo_id", "user/tiny", "--dry_run", "--folder", str(folder)]
+    assert main([*argv, "--members", "2"]) == 0
+    own = (ensemble_run / "fold-0/member-2/model/model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == own
+    assert not (folder / "members").exists()
+    assert NOTE in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("tta", ["none", "dihedral"])

@@ -16,8 +16,9 @@ def publish(
         str, typer.Option(help="Weights to publish: fold:0, refit, or all (one branch per fold).")
     ] = "fold:0",
     members: Annotated[
-        str, typer.Option(help="Network of an ensemble to publish: 0. Several networks cannot be published.")
-    ] = "0",
+        str | None,
+        typer.Option(help="Networks of an ensemble to publish: all, or the number of one. Default: 0."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry_run", help="Write the folder and list its files, without uploading.")
     ] = False,
@@ -51,11 +52,6 @@ def publish(
     from hf_breakhis.hub.remote import require_login, require_repo_id, using_token
 
     require_repo_id(repo_id)
-    if members != "0":
-        raise InputError(
-            f"--members is {members}, but a repository holds one network, which `pipeline` of transformers loads. "
-            "Leave --members out, or share the ONNX file of `hf-breakhis export --members all`."
-        )
     if weights == "all" and (revision or create_pr):
         raise InputError("--weights all creates one branch per fold. Remove --revision and --create_pr.")
     if create_pr and revision:
@@ -74,21 +70,23 @@ def publish(
     from hf_breakhis.run import Run
 
     context.with_resource(using_token(token))
-    chosen = choose_weights(run, weights)
+    chosen = choose_weights(run, weights, members)
     if not dry_run:
         require_login()
     if everything:
         from hf_breakhis.hub.everything import FOLDER, Target, publish_everything
 
         target = Target(repo_id, private, collection, commit_message)
-        for line in publish_everything(run, weights, target, folder or run / FOLDER, evaluated or (), dry_run):
+        place = folder or run / FOLDER
+        for line in publish_everything(run, weights, target, place, members, evaluated or (), dry_run):
             typer.echo(line)
         if not are_names_public(Run(run)):
             typer.echo(RENAMED)
         return
     if not dry_run:
         claim_model(repo_id, private, [branch_of(one) for one in chosen] if weights == "all" else [revision or ""])
-    for publication in publications(run, repo_id, weights, folder or run / "publish", revision, evaluated or ()):
+    place = folder or run / "publish"
+    for publication in publications(run, repo_id, weights, place, revision, evaluated or (), members=members):
         for name, size in publication.files:
             typer.echo(f"{size:>12,}  {name}")
         typer.echo(

@@ -62,7 +62,7 @@ def publish_trained(recipe: "Recipe") -> None:
     training = recipe.training
     run, repo_id = Path(training.output_dir), str(training.hub_model_id)
     with using_token(training.hub_token):
-        for publication in publications(run, repo_id, WEIGHTS, run / "publish", training.hub_revision):
+        for publication in publications(run, repo_id, WEIGHTS, run / "publish", revision=training.hub_revision):
             typer.echo(f"pushed: {push(publication, repo_id)}")
     if not are_names_public(Run(run)):
         typer.echo(RENAMED)

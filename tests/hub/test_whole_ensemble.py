@@ -1,0 +1,140 @@
+"""`publish --members all` uploads all networks of an ensemble, and `predict USER/NAME` averages them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hf_breakhis.cli import main
+from hf_breakhis.inference.model import find_model
+from hf_breakhis.inference.predict import predict_images
+
+NAME = "user/tiny"
+
+
+def publish(run, folder, *options):
+    argv = ["publish", str(run), "--repo_id", NAME, "--dry_run", "--members", "all", "--folder", str(folder)]
+    return main([*argv, *options])
+
+
+@pytest.fixture(scope="module")
+def published(ensemble_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "publish"
+    assert publish(ensemble_run, folder, "--weights", "fold:1") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(ensemble_run):
+    location = Path(json.loads((ensemble_run / "data.json").read_text())["location"])
+    return sorted(location.rglob("*.png"))[:4]
+
+
+def probabilities(model, images, **options):
+    return list(predict_images(model, images, **options)["prob_malignant"])
+
+
+def test_every_network_is_there_and_the_first_is_the_model_of_the_repository(published, ensemble_run):
+    places = {0: "", 1: "members/001", 2: "members/002"}
+    for number, place in places.items():
+        own = (ensemble_run / f"fold-1/member-{number}/model/model.safetensors").read_bytes()
+        assert (published / place / "model.safetensors").read_bytes() == own
+    assert len(list((published / "members").iterdir())) == 2
+
+
+def test_a_folder_that_was_fetched_predicts_what_the_run_predicts(published, ensemble_run, images):
+    whole = probabilities(ensemble_run, images, fold="1")
+    assert probabilities(published, images) == whole
+    alone = [probabilities(ensemble_run, images, fold="1", members=str(number)) for number in range(3)]
+    assert [probabilities(published, images, members=str(number)) for number in range(3)] == alone
+    assert probabilities(published / "members/002", images) == alone[2]
+    assert len({*map(tuple, alone), tuple(whole)}) == 4
+    assert whole == pytest.approx([sum(values) / 3 for values in zip(*alone, strict=True)], abs=1e-6)
+
+
+def test_the_threshold_is_that_of_all_networks(published, ensemble_run):
+    own = find_model(ensemble_run, "1")
+    assert own.decision is not None
+    assert find_model(published).decision == own.decision
+    assert find_model(published).sha256 == own.sha256
+    for number in ("0", "2"):
+        one = find_model(published, members=number)
+        assert one.decision is None
+        assert "which has other members" in one.reason
+
+
+def test_each_network_knows_what_it_was_trained_on(published, ensemble_run):
+    own = find_model(ensemble_run, "1").seen
+    for found in (find_model(published), find_model(published, members="2"), find_model(published / "members/001")):
+        assert found.seen == own
+
+
+def test_the_card_has_the_scores_of_the_ensemble_and_says_what_pipeline_loads(published, ensemble_run):
+    card = ModelCard.load(published / "README.md")
+    summary = json.loads((ensemble_run / "summary.json").read_text())
+    (accuracy,) = [
+        one.metric_value
+        for one in card.data.eval_results
+        if (one.metric_type, one.dataset_config) == ("accuracy", "default")
+    ]
+    assert accuracy == round(summary["image"]["pooled"]["accuracy"]["value"], 4)
+    assert "an ensemble of 3 networks, each with" in card.text
+    assert "`pipeline` and the widget use the first of the 3 networks." in card.text
+    assert "This is one network of an ensemble" not in card.text
+    assert "Locked threshold" in card.text
+
+
+def test_from_the_hub_all_networks_are_fetched_and_averaged(hub, published, ensemble_run, images, tmp_path):
+    hub.repos["model", NAME] = hub.new_repo()
+    files = (path for path in published.rglob("*") if path.is_file())
+    hub.repos["model", NAME].commit({path.relative_to(published).as_posix(): path.read_bytes() for path in files})
+    expected = probabilities(ensemble_run, images, fold="1")
+    done = hub.command("predict", NAME, *images)
+    assert done.returncode == 0, done.stderr
+    found = [float(row["prob_malignant"]) for row in csv.DictReader(done.stdout.splitlines())]
+    assert found == pytest.approx(expected, abs=1e-6)
+    done = hub.command("predict", NAME, *images, "--members", "1")
+    found = [float(row["prob_malignant"]) for row in csv.DictReader(done.stdout.splitlines())]
+    assert found == pytest.approx(probabilities(ensemble_run, images, fold="1", members="1"), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnx and onnxscript, about themselves
+def test_the_onnx_file_beside_it_has_all_networks(ensemble_run, images, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    assert publish(ensemble_run, tmp_path / "all", "--everything") == 0
+    about = json.loads((tmp_path / "all/model/onnx/export.json").read_text())
+    assert about["members"] == 3
+    argv = ["predict", str(tmp_path / "all/model"), *map(str, images), "--backend", "onnx"]
+    assert main([*argv, "--output", str(tmp_path / "scores.csv")]) == 0
+    found = [
+        float(row["prob_malignant"]) for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())
+    ]
+    assert found == pytest.approx(probabilities(ensemble_run, images), abs=1e-5)
+
+
+def test_a_folder_of_all_networks_is_replaced_by_one_of_one(ensemble_run, tmp_path, capsys):
+    folder = tmp_path / "publish"
+    assert publish(ensemble_run, folder) == 0
+    assert publish(ensemble_run, folder, "--members", "0") == 0
+    assert not (folder / "members").exists()
+    assert publish(ensemble_run, folder) == 0
+    (folder / "members/001/notes.txt").write_text("mine")
+    assert publish(ensemble_run, folder) == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert (folder / "members/001/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("options", [["--members", "7"], ["--members", "al"]])
+def test_a_network_that_is_not_there_is_refused(options, ensemble_run, tmp_path, capsys):
+    assert publish(ensemble_run, tmp_path / "publish", *options) == 2
+    said = capsys.readouterr().err
+    assert f"--members is {options[1]}, but has to be all or a number from 0 to 2" in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_of_one_network_per_fold_has_no_members(trained_run, tmp_path, capsys):
+    assert publish(trained_run, tmp_path / "publish") == 2
+    assert "--members is all, but fold 0 of" in capsys.readouterr().err
