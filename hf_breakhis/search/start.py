@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.arguments import require
 from hf_breakhis.data.counts import describe_data
-from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.pixels.checked import check_and_cache
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import split_images
 from hf_breakhis.data.vectors import read_vectors, vectors_of
@@ -35,6 +35,7 @@ from hf_breakhis.training.crossval import use_hardware, warn_of_thin_parts
 from hf_breakhis.training.environment import changed_fields, few_changes, require_writable
 from hf_breakhis.training.fold import Job
 from hf_breakhis.training.lock import preparing
+from hf_breakhis.training.modeling import cached_preprocessing
 from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
 
@@ -114,7 +115,7 @@ def run_search(searched: Searched, options: Options, helpers: AbstractContextMan
     if recipe.training.disable_tqdm:
         disable_progress_bars()
     images = load_images(recipe.data)
-    findings = check_images(images)
+    findings = check_and_cache(images, cached_preprocessing(recipe.data, recipe.model))
     findings.raise_if_unusable()
     for message in images.cautions:
         say(f"warning: {message}")

@@ -17,7 +17,8 @@ from hf_breakhis.averaging import transforms_of
 from hf_breakhis.data.counts import describe_data
 from hf_breakhis.data.dealing import MIN_GROUPS
 from hf_breakhis.data.groups import groups_of
-from hf_breakhis.data.integrity.check_images import Findings, check_images
+from hf_breakhis.data.integrity.check_images import Findings
+from hf_breakhis.data.pixels.checked import check_and_cache
 from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images, thin_parts
@@ -40,7 +41,7 @@ from hf_breakhis.training.fold import Job
 from hf_breakhis.training.lock import held, preparing, require_free
 from hf_breakhis.training.losses import LOSSES
 from hf_breakhis.training.members import train_members
-from hf_breakhis.training.modeling import check_network, preprocessing_of
+from hf_breakhis.training.modeling import cached_preprocessing, check_network, preprocessing_of
 from hf_breakhis.training.optim import check_optim, lookup
 from hf_breakhis.training.progress import say
 from hf_breakhis.training.stopping import StopRequest
@@ -97,7 +98,7 @@ def cross_validate(recipe: Recipe) -> bool:
     require_writable(whole)
     images = load_images(data)
     with prepare_once():  # one process decodes, the others read its cached findings
-        findings = check_images(images)
+        findings = check_and_cache(images, cached_preprocessing(data, recipe.model))
     findings.raise_if_unusable()
     for message in images.cautions:
         say(f"warning: {message}")

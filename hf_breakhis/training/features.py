@@ -19,6 +19,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.pixels.cache import describe_cache, is_intact, lock_cache, lost, open_cache, write_about
+from hf_breakhis.data.pixels.checked import check_and_cache
 from hf_breakhis.data.pixels.preprocessing import Preprocessing
 from hf_breakhis.data.pixels.transforms import ImageDataset, WholeBatches, normalize
 from hf_breakhis.data.sources.table import Images, cache_folder, prepare_once
@@ -258,7 +259,7 @@ def backbone_vectors(args: ModelArguments, how: Preprocessing, images: Images) -
         InputError: the network or the images cannot be used, or the head cannot be separated.
     """
     check_network(args, how.image_size)
-    checked = check_images(images)
+    checked = check_and_cache(images, how)
     checked.raise_if_unusable()
     pixels = open_cache(images.dataset, how, checked.manifest_sha256)
     source = WholeBatches(images.dataset, how, "none", 0, pixels)

@@ -134,6 +134,11 @@ def _missing_package(args: ModelArguments, error: ImportError) -> str:
     return f"`{name}` needs a package that is not installed ({_short(error).partition('. ')[0]}). {remedy}"
 
 
+def cached_preprocessing(data: DataArguments, model: ModelArguments) -> Preprocessing | None:
+    """Return how the images in the pixel cache of a recipe are prepared; None if it uses no such cache."""
+    return preprocessing_of(data, model) if data.cache and not data.features else None
+
+
 def preprocessing_of(data: DataArguments, model: ModelArguments) -> Preprocessing:
     """Return size, crop, interpolation, mean and standard deviation that the recipe asks for.
 

@@ -5,6 +5,7 @@ code of the shape that finds near copies.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,11 @@ class Checked:
     sd_b: float = 0.0
 
 
-def check_image(key: int, image: dict[str, Any]) -> Checked:
-    """Decode one image, given as `{"bytes": ...}` or `{"path": ...}`, and measure it."""
+def check_image(key: int, image: dict[str, Any], use: Callable[[Image.Image], object] | None = None) -> Checked:
+    """Decode one image, given as `{"bytes": ...}` or `{"path": ...}`, and measure it.
+
+    `use` is called with the picture, if it can be used.
+    """
     try:
         content = Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
     except OSError as error:
@@ -92,6 +96,8 @@ def check_image(key: int, image: dict[str, Any]) -> Checked:
         picture.load()
     except PILLOW_ERRORS as error:
         return replace(nothing, problem=in_words(error))
+    if use is not None:
+        use(picture)
     return _measure(replace(opened, generated=is_twin(picture)), picture)
 
 

@@ -2,14 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 from tqdm import tqdm
 
 from hf_breakhis.data.images import Images
@@ -29,9 +31,10 @@ from hf_breakhis.hardware import count_cores
 __all__ = ["COLORS", "Findings", "check_image", "check_images"]
 
 CHUNK = 1_000  # images checked before what they showed is packed
+Use = Callable[[int, Image.Image], object]
 
 
-def check_images(images: Images, num_threads: int | None = None) -> Findings:
+def check_images(images: Images, num_threads: int | None = None, use: Use | None = None) -> Findings:
     """Decode each image that was not checked before, and compare all with each other.
 
     The result of an unchanged file (path, size, modification time) is kept in the datasets cache. A thousand images
@@ -40,8 +43,9 @@ def check_images(images: Images, num_threads: int | None = None) -> Findings:
     Args:
         images: what `load_images` returned.
         num_threads: images decoded at a time; by default one for each core of this process.
+        use: called with row and picture of each image that is decoded and can be used, in any order and thread.
     """
-    return _check_each(images, num_threads) if images.has_files else _unchecked(images)
+    return _check_each(images, num_threads, use) if images.has_files else _unchecked(images)
 
 
 def _unchecked(images: Images) -> Findings:
@@ -60,7 +64,7 @@ def _place(location: str) -> Path:
     return cache_folder() / f"checked-{FORMAT}-{hashlib.sha256(location.encode()).hexdigest()[:16]}.arrow"
 
 
-def _check_each(images: Images, num_threads: int | None) -> Findings:
+def _check_each(images: Images, num_threads: int | None, use: Use | None) -> Findings:
     """Ask the memory for every file, and look at those it does not know."""
     rows = images.dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
     keys = _keys(images, rows)
@@ -69,7 +73,7 @@ def _check_each(images: Images, num_threads: int | None) -> Findings:
     at = positions(known, keys)
     new = np.flatnonzero(at == NOTHING)
     if len(new):
-        known = pa.concat_tables([known, *_check(rows, keys, new, num_threads)])
+        known = pa.concat_tables([known, *_check(rows, keys, new, num_threads, use)])
         # Processes of one run write the same rows, whole each time, so that none can read a mixture.
         remember(memory, known.filter(pc.invert(_unread(known))))
         at = positions(known, keys)
@@ -95,11 +99,13 @@ class _Texts:
             yield from self.column.slice(start, 10 * CHUNK).to_pylist()
 
 
-def _check(rows: datasets.Dataset, keys: np.ndarray, new: np.ndarray, num_threads: int | None) -> Iterator[pa.Table]:
+def _check(
+    rows: datasets.Dataset, keys: np.ndarray, new: np.ndarray, num_threads: int | None, use: Use | None
+) -> Iterator[pa.Table]:
     """Yield what the new rows show, packed a chunk at a time."""
 
     def check(row: int) -> Checked:
-        return check_image(int(keys[row]), rows[row]["image"])
+        return check_image(int(keys[row]), rows[row]["image"], None if use is None else partial(use, row))
 
     with (
         ThreadPoolExecutor(num_threads or count_cores()) as pool,

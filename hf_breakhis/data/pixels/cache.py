@@ -237,6 +237,12 @@ def _require_room(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise InputError(f"The pixel cache {path} needs {_size(needed)}, but only {_size(free)} are free. {_ADVICE}")
+    say_size(path, needed)
+
+
+def say_size(path: Path, needed: int) -> None:
+    """Print where a cache is, how large it is, and how much space is free there."""
+    free = shutil.disk_usage(path.parent).free
     print(f"Pixel cache: {_size(needed)} of {_size(free)} free at {path}", file=sys.stderr, flush=True)  # noqa: T201
 
 
