@@ -110,7 +110,7 @@ def test_no_file_is_read_again_until_it_changes(small_breakhis, data_args, monke
     from hf_breakhis.data.integrity import check_images as integrity
 
     whole = integrity.check_image
-    monkeypatch.setattr(check_image, lambda key, image: read.append(image["path"]) or whole(key, image))
+    monkeypatch.setattr(check_image, lambda key, image, use: read.append(image["path"]) or whole(key, image, use))
     assert check_images(images, 1).manifest_sha256 == before
     assert read == []
     path = min(small_breakhis.rglob("*.png"))
@@ -125,7 +125,9 @@ def test_a_hash_made_of_digits_is_remembered_as_text(small_breakhis, data_args, 
     whole = integrity.check_image
     digits = "0" * 63 + "1"
     monkeypatch.setattr(
-        integrity, "check_image", lambda key, image: replace(whole(key, image), content_sha256=digits, shape="0" * 64)
+        integrity,
+        "check_image",
+        lambda key, image, use: replace(whole(key, image, use), content_sha256=digits, shape="0" * 64),
     )
     images = load_images(data_args(small_breakhis))
     first, again = check_images(images, 1), check_images(images, 1)
