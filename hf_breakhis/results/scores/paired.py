@@ -62,7 +62,14 @@ def paired_scores(pairs: Sequence[tuple[pd.DataFrame, pd.DataFrame]], resamples:
         each = {f"{name} {k}": one[name] - other[name] for k, (one, other) in enumerate(both) for name in PAIRED}
         return each | {name: np.mean([each[f"{name} {k}"] for k in range(len(both))], axis=0) for name in PAIRED}
 
-    found = intervals(differences, images[0].num_groups, classes=classes, shares=False, estimand=Estimand.RECIPE)
+    found = intervals(
+        differences,
+        images[0].num_groups,
+        classes=classes,
+        shares=False,
+        resamples=resamples,
+        estimand=Estimand.RECIPE,
+    )
     return {
         **{
             name: found[name] | {"repeats": [found[f"{name} {k}"]["value"] for k in range(len(pairs))]}
