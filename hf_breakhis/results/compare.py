@@ -20,7 +20,7 @@ from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import RESAMPLES
 from hf_breakhis.results.scores.paired import PAIRED, NothingInCommonError, mean_interval, mean_scores, paired_scores
 from hf_breakhis.results.scores.warnings import GENERATED, Caution, Kind, design, to_json
-from hf_breakhis.results.summary import summarise
+from hf_breakhis.results.summary import summary_of
 from hf_breakhis.run import Run
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def compare(runs: Sequence[str | Path], margin: float | None = None) -> dict[str
     folders = [Path(run) for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("One run is given twice; give each run once.")
-    summaries = [summarise(folder) for folder in folders]
+    summaries = [summary_of(folder) for folder in folders]
     _require_same(folders, summaries)
     tables = [tests_of(folder) for folder in folders]
     names = _names(folders)

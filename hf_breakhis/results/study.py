@@ -13,7 +13,7 @@ from hf_breakhis.results.formatting import MEASURES, RESEARCH_ONLY, things
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores
-from hf_breakhis.results.summary import summarise
+from hf_breakhis.results.summary import summary_of
 from hf_breakhis.run import Run
 
 PLAN, STUDY, PAGE = "plan.json", "study.json", "study.html"
@@ -67,7 +67,7 @@ def compare_rows(folder: str | Path) -> dict[str, Any]:
     if not finished:
         raise InputError(f"No row of the study in {folder} has finished. Run the command of the study again.")
     score = plan["score"]
-    summaries = {name: summarise(run) for name, run in finished.items()}
+    summaries = {name: summary_of(run) for name, run in finished.items()}
     tests = {name: tests_of(run) for name, run in finished.items()}
     rows = [
         row | {"run": row["name"], "ended": row["name"] in finished, "difference": None, "verdict": None}

@@ -1,7 +1,9 @@
 """Aggregate: from the files of a run to its summary, the only place where its numbers are written."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import pandas as pd
@@ -32,7 +34,7 @@ from hf_breakhis.results.scores.paired import mean_scores
 from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import STATED, Rule, parse_rule
 from hf_breakhis.results.scores.warnings import headline, to_json, warnings
-from hf_breakhis.run import COLORS, DECISION, SUMMARY, Run
+from hf_breakhis.run import COLORS, DECISION, FIGURES, REPORT, SUMMARY, Run
 
 DATA_FIELDS = (
     "source title is_generated names_are_public num_images num_patients num_specimens counts manifest_sha256 warnings "
@@ -75,6 +77,39 @@ def summarise(run: str | Path, choices: Choices | None = None) -> dict[str, Any]
     if not above.folder.is_dir():
         raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
     choices = choices or Choices()
+    summary = _summarise(above, choices)
+    _summarised[above.folder.resolve()] = _state(above.folder)
+    return summary
+
+
+def summary_of(run: str | Path) -> dict[str, Any]:
+    """Return the summary of a run, which is computed unless this process has done so and no file has changed since.
+
+    Raises:
+        InputError: no fold has ended, or a file is missing or damaged.
+    """
+    folder = Path(run)
+    place = folder.resolve()
+    if place in _summarised and _summarised[place] == _state(folder):
+        return Run(folder).summary
+    return summarise(folder)
+
+
+_summarised: dict[Path, int] = {}  # by folder of a run, the state of its files after it was last summarised
+
+
+def _state(run: Path) -> int:
+    """Return a hash of the files of a run without its report and figures, which follow from the others."""
+    found = set()
+    for path in run.rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary file of another process
+            one = path.stat()
+            if S_ISREG(one.st_mode) and path.name != REPORT and path.parent.name != FIGURES:
+                found.add((path.relative_to(run), one.st_size, one.st_mtime_ns, one.st_ctime_ns))
+    return hash(frozenset(found))
+
+
+def _summarise(above: Run, choices: Choices) -> dict[str, Any]:
     repeats = above.repeats()
     if not repeats:
         return _summarise_one(above, choices)

@@ -9,10 +9,11 @@ import pytest
 from sklearn import metrics
 
 from hf_breakhis.files import InputError
+from hf_breakhis.results import summary as summaries
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores import warnings as sentences
 from hf_breakhis.results.scores.warnings import GENERATED, Kind, texts_of
-from hf_breakhis.results.summary import summarise
+from hf_breakhis.results.summary import Choices, summarise, summary_of
 from hf_breakhis.run import Run
 
 SPECIMEN_SPLIT_SEED = 1  # puts the two patients of one specimen on two sides
@@ -39,6 +40,37 @@ def test_equal_files_give_equal_bytes(run, summary, tmp_path):
     summarise(again)
     for name in ("predictions.csv", "summary.json", "decision.json"):
         assert (run / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_a_run_is_summarised_for_a_comparison_only_after_a_change(run, summary, tmp_path, monkeypatch):
+    copy = shutil.copytree(run, tmp_path / "c3")
+    computed = []
+    whole = summaries._summarise_one
+    monkeypatch.setattr(summaries, "_summarise_one", lambda *given: computed.append(given) or whole(*given))
+
+    def times(function, *given):
+        computed.clear()
+        assert function(copy, *given) == json.loads((copy / "summary.json").read_text())
+        return len(computed)
+
+    assert times(summary_of) == 1, "another process wrote the summary"
+    (copy / "report.html").write_text("a report follows from the other files")
+    assert times(summary_of) == 0
+    assert times(summarise) == 1
+    assert times(summarise, Choices(error=0.2)) == 1
+    assert times(summary_of) == 0
+    assert summary_of(copy)["decisions"]["zones"]["error"] == 0.2
+    predictions = copy / "fold-1" / "predictions.csv"
+    table = pd.read_csv(predictions)
+    for kind in ("logit", "prob"):
+        sides = [f"{kind}_benign", f"{kind}_malignant"]
+        table.loc[0, sides] = table.loc[0, sides[::-1]].to_numpy()
+    table.loc[0, "predicted"] = 1 - table.loc[0, "predicted"]
+    table.to_csv(predictions, index=False)
+    assert times(summary_of) == 1
+    assert summary_of(copy)["image"]["pooled"]["accuracy"] != summary["image"]["pooled"]["accuracy"]
+    shutil.rmtree(copy / "fold-1")
+    assert times(summary_of) == 1
 
 
 def test_numbers_are_scikit_learns(run, summary):
