@@ -9,6 +9,7 @@ import yaml
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
+from hf_breakhis.results import summary
 from hf_breakhis.results.compare import compare, rank
 from hf_breakhis.results.formatting import signed
 from hf_breakhis.results.paper import CLASSIFIERS
@@ -19,7 +20,7 @@ from tests.results.test_study import worse
 REPEATS = 3
 
 
-def repeated(write_run, folder, share=0.0, seeds=range(REPEATS)):
+def write_repeats(write_run, folder, share=0.0, seeds=range(REPEATS)):
     """Write a run of several repeats, in each of which `share` of the images, other ones, is turned round."""
     for repeat, seed in enumerate(seeds):
         run = write_run(folder / f"repeat-{repeat}", seed=seed, split_seed=42 + repeat)
@@ -29,6 +30,25 @@ def repeated(write_run, folder, share=0.0, seeds=range(REPEATS)):
     recipe = yaml.safe_load((folder / "repeat-0" / "recipe.yaml").read_text())
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"repeats": len(list(seeds))}, sort_keys=False))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def scores_only(monkeypatch):
+    """Leave decisions and baselines out of summaries: a comparison reads neither, and they take half the time."""
+    monkeypatch.setattr(summary, "refusal", lambda *_: "This test is about scores.")
+    monkeypatch.setattr(summary, "_baselines", lambda *_: {"majority": None, "mean_color": None})
+
+
+@pytest.fixture(scope="module")
+def good(write_run, tmp_path_factory):
+    """A run of three repeats; copy it before a change."""
+    return write_repeats(write_run, tmp_path_factory.mktemp("runs") / "good")
+
+
+@pytest.fixture(scope="module")
+def bad(write_run, tmp_path_factory):
+    """The same run with other predictions of 40 % of its images; copy it before a change."""
+    return write_repeats(write_run, tmp_path_factory.mktemp("runs") / "bad", 0.4)
 
 
 def test_one_seed_ranks_nothing_however_far_apart(write_run, tmp_path):
@@ -44,8 +64,7 @@ def test_one_seed_ranks_nothing_however_far_apart(write_run, tmp_path):
     assert "cannot be ranked: a ranking needs 3 repeats" in found["sentence"]
 
 
-def test_a_planted_difference_over_three_seeds_ranks(write_run, tmp_path):
-    good, bad = repeated(write_run, tmp_path / "good"), repeated(write_run, tmp_path / "bad", 0.4)
+def test_a_planted_difference_over_three_seeds_ranks(good, bad):
     found = compare([good, bad])
     (pair,) = found["pairs"]
     assert pair["ranks"] == 1
@@ -55,9 +74,8 @@ def test_a_planted_difference_over_three_seeds_ranks(write_run, tmp_path):
     assert compare([bad, good])["pairs"][0]["ranks"] == -1
 
 
-def test_equal_runs_are_not_ranked(write_run, tmp_path):
-    one, other = (repeated(write_run, tmp_path / name) for name in ("one", "other"))
-    found = compare([one, other])
+def test_equal_runs_are_not_ranked(good, tmp_path):
+    found = compare([good, shutil.copytree(good, tmp_path / "other")])
     assert found["pairs"][0]["ranks"] == 0
     assert "No run is ranked above another" in found["sentence"]
 
@@ -74,8 +92,8 @@ def test_holms_correction_over_the_pairs():
     assert [pair["ranks"] for pair in doubtful] == [0, 0], "each alone would rank"
 
 
-def test_a_margin_answers_non_inferiority(write_run, tmp_path):
-    runs = [repeated(write_run, tmp_path / name, share) for name, share in (("good", 0.0), ("bad", 0.4))]
+def test_a_margin_answers_non_inferiority(good, bad):
+    runs = [good, bad]
     found = compare(runs, margin=0.02)
     assert found["pairs"][0]["non_inferior"] == {"one": True, "other": False}
     text = comparison_table(found)
@@ -85,13 +103,12 @@ def test_a_margin_answers_non_inferiority(write_run, tmp_path):
         compare(runs, margin=2)
 
 
-def test_seeds_that_disagree_are_not_ranked(write_run, tmp_path):
+def test_seeds_that_disagree_are_not_ranked(good, tmp_path):
     """Specimens alone would rank; the spread over seeds is as large as the difference."""
-    one, other = (repeated(write_run, tmp_path / name) for name in ("one", "other"))
-    for repeat, share in enumerate((0.0, 0.0, 0.45)):
-        for path in (other / f"repeat-{repeat}").glob("fold-*/predictions.csv"):
-            worse(pd.read_csv(path), share).to_csv(path, index=False)
-    (pair,) = compare([one, other])["pairs"]
+    other = shutil.copytree(good, tmp_path / "other")
+    for path in (other / "repeat-2").glob("fold-*/predictions.csv"):
+        worse(pd.read_csv(path), 0.45).to_csv(path, index=False)
+    (pair,) = compare([good, other])["pairs"]
     told = pair["scores"]["accuracy"]
     assert told["low"] > 0 > told["seeds_low"]
     assert pair["ranks"] == 0
@@ -165,8 +182,8 @@ def test_runs_of_other_data_or_targets_are_refused(write_run, tmp_path):
 
 def test_errors_on_other_images_but_as_many_are_not_ranked(write_run, tmp_path):
     """The negative control of the planted difference: both runs err as often, on different images."""
-    one = repeated(write_run, tmp_path / "one", 0.25)
-    other = repeated(write_run, tmp_path / "other", 0.25)
+    one = write_repeats(write_run, tmp_path / "one", 0.25)
+    other = write_repeats(write_run, tmp_path / "other", 0.25)
     for repeat in range(REPEATS):
         for path in (other / f"repeat-{repeat}").glob("fold-*/predictions.csv"):
             fresh = pd.read_csv(write_run(tmp_path / f"fresh-{repeat}", seed=repeat, split_seed=42 + repeat)
@@ -184,7 +201,7 @@ def test_runs_without_specimens_are_never_ranked(write_run, tmp_path, cohort):
     def nameless(folder, **fields):
         return write_run(folder, images, split_by="image", **fields)
 
-    good, bad = repeated(nameless, tmp_path / "good"), repeated(nameless, tmp_path / "bad", 0.4)
+    good, bad = write_repeats(nameless, tmp_path / "good"), write_repeats(nameless, tmp_path / "bad", 0.4)
     found = compare([good, bad])
     assert found["pairs"][0]["scores"]["accuracy"]["low"] > 0
     assert found["pairs"][0]["ranks"] is None
@@ -193,7 +210,7 @@ def test_runs_without_specimens_are_never_ranked(write_run, tmp_path, cohort):
 
 
 def test_repeats_are_paired_by_their_number(write_run, tmp_path):
-    one, other = (repeated(write_run, tmp_path / name, seeds=range(4)) for name in ("one", "other"))
+    one, other = (write_repeats(write_run, tmp_path / name, seeds=range(4)) for name in ("one", "other"))
     shutil.rmtree(one / "repeat-1")
     found = compare([one, other])
     (pair,) = found["pairs"]
@@ -208,13 +225,13 @@ def test_hold_outs_are_compared_repeat_by_repeat(write_run, tmp_path):
     def hold_out(folder, **fields):
         return write_run(folder, num_folds=1, split_by="image", **fields)
 
-    one, other = repeated(hold_out, tmp_path / "one"), repeated(hold_out, tmp_path / "other", 0.4)
+    one, other = write_repeats(hold_out, tmp_path / "one"), write_repeats(hold_out, tmp_path / "other", 0.4)
     (pair,) = compare([one, other])["pairs"]
     assert pair["num_images"] == pair["num_tested"] > 30
     assert pair["ranks"] == 1
 
 
-def test_a_fold_missing_in_a_later_repeat_is_named(write_run, tmp_path):
-    one = repeated(write_run, tmp_path / "one")
+def test_a_fold_missing_in_a_later_repeat_is_named(good, tmp_path):
+    one = shutil.copytree(good, tmp_path / "one")
     shutil.rmtree(one / "repeat-2" / "fold-1")
     assert any("one: fold 1 of repeat 2 did not finish" in text for text in texts_of(compare([one]), Kind.INCOMPLETE))
