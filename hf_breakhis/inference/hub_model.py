@@ -61,7 +61,8 @@ def fetch_model(model: str, revision: str | None) -> Path:
         # From the same commit, which is the folder's name, should the branch move in between.
         wanted = [*DESCRIPTION, *RECORDS, "*.safetensors", "model.safetensors.index.json"]
         snapshot_download(model, revision=folder.name, allow_patterns=wanted, ignore_patterns=["*/*"])
-        if not (folder / RECIPE).is_file() or Run(folder).recipe.get("members", 1) == 1:
+        is_published = all((folder / name).is_file() for name in RECORDS)  # else its recipe may be of another program
+        if not is_published or Run(folder).recipe.get("members", 1) == 1:
             return folder
         further = [f"{MEMBERS}/[0-9][0-9][0-9]/{name}" for name in MODEL_FILES]
         return Path(snapshot_download(model, revision=folder.name, allow_patterns=further))

@@ -75,7 +75,7 @@ class Weights:
     def is_scored(self) -> bool:
         """Whether the scores of the run, and so its threshold, are those of these networks with this augmentation."""
         recipe = _recipe_of(self.folder) if self.run is None else self.run.recipe
-        several: bool = recipe.get("members", 1) > 1
+        several = _number_of_members(self.folder, recipe) > 1
         return bool(self.members) == several and self.tta == str(recipe.get("tta", "none"))
 
     @cached_property
@@ -212,10 +212,23 @@ def _find_one(model: str | Path, fold: str | None, revision: str | None, local: 
 
 def _without_run(folder: Path) -> Weights:
     """Return the weights of a model folder; a publication has the recipe of its run, and maybe all its members."""
-    further = sorted(place.parent for place in (folder / MEMBERS).glob(f"[0-9][0-9][0-9]/{CONFIG}"))
-    members = (folder, *further) if further and _recipe_of(folder).get("members", 1) > 1 else ()
-    _require_same_classes(members)
-    return Weights(folder, members=members, tta=str(_recipe_of(folder).get("tta", "none")))
+    recipe = _recipe_of(folder)
+    count = _number_of_members(folder, recipe)
+    further = tuple(sorted((folder / MEMBERS).glob("[0-9][0-9][0-9]"))) if count > 1 else ()
+    for member in further:
+        require_classifier(member, str(member))
+    if further and len(further) + 1 != count:
+        has = f"{folder} has {len(further) + 1} networks, but its recipe has `members: {count}`"
+        raise InputError(f"{has}. Fetch or publish the model again.")
+    return Weights(folder, members=(folder, *further) if further else (), tta=str(recipe.get("tta", "none")))
+
+
+def _number_of_members(folder: Path, recipe: dict[str, Any]) -> int:
+    count = recipe.get("members", 1)
+    if type(count) is not int or count < 1:
+        wrong = f"The recipe of {folder} has `members: {count!r}`, but it has to be a whole number of at least 1"
+        raise InputError(f"{wrong}. Fetch or publish the model again.")
+    return count
 
 
 def _publication_of(folder: Path) -> Path | None:
@@ -231,12 +244,6 @@ def _recipe_of(folder: Path) -> dict[str, Any]:
     """Return the fields of the recipe of a publication; empty for other model folders."""
     place = _publication_of(folder)
     return {} if place is None else Run(place).recipe
-
-
-def _require_same_classes(members: tuple[Path, ...]) -> None:
-    for member in members[1:]:
-        if Weights(member).classes != Weights(members[0]).classes:
-            raise InputError(f"{member} has other classes than {members[0]}; train the fold again with --restart.")
 
 
 def _choose_members(weights: Weights, members: str) -> Weights:
@@ -284,7 +291,9 @@ def _of_run(run: Run, fold: str | None) -> Weights:
         )
     run.require_unchanged(folds=[name])
     members = tuple(member.model for member in run.fold(name).members())
-    _require_same_classes(members)
+    for member in members[1:]:
+        if Weights(member).classes != Weights(members[0]).classes:
+            raise InputError(f"{member} has other classes than {members[0]}; train the fold again with --restart.")
     return Weights(run.fold(name).model, run, name, members=members, tta=str(run.recipe.get("tta", "none")))
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
 from hf_breakhis.cli import main
+from hf_breakhis.files import InputError
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.predict import predict_images
 
@@ -69,6 +71,39 @@ def test_each_network_knows_what_it_was_trained_on(published, ensemble_run):
     own = find_model(ensemble_run, "1").seen
     for found in (find_model(published), find_model(published, members="2"), find_model(published / "members/001")):
         assert found.seen == own
+
+
+def lose_a_network(folder):
+    shutil.rmtree(folder / "members/002")
+    return "has 2 networks, but its recipe has `members: 3`"
+
+
+def lose_a_config(folder):
+    (folder / "members/002/config.json").unlink()
+    return "members/002 has no config.json"
+
+
+def name_a_kernel(folder):
+    path = folder / "members/001/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"attn_implementation": "evil/kernel"}))
+    return "members/001 wants to run code of its own"
+
+
+def write_no_number(folder):
+    path = folder / "recipe.yaml"
+    path.write_text(path.read_text().replace("\nmembers: 3\n", "\nmembers: many\n"))
+    return "has `members: 'many'`"
+
+
+@pytest.mark.parametrize("damage", [lose_a_network, lose_a_config, name_a_kernel, write_no_number])
+def test_an_incomplete_or_hostile_ensemble_is_refused(damage, published, tmp_path):
+    folder = tmp_path / "publish"
+    shutil.copytree(published, folder)
+    assert len(find_model(folder).networks) == 3
+    words = damage(folder)
+    with pytest.raises(InputError) as refused:
+        find_model(folder)
+    assert words in str(refused.value)
 
 
 def test_the_card_has_the_scores_of_the_ensemble_and_says_what_pipeline_loads(published, ensemble_run):

@@ -190,6 +190,15 @@ def test_a_revision_is_taken(put_model, write_model):
     assert "has no revision v9" in refusal("user/small", revision="v9")
 
 
+def test_a_recipe_of_another_program_on_the_hub_is_not_read(at_loopback, put_model, write_model):
+    folder = write_model()
+    (folder / "recipe.yaml").write_text("modifiers:\n  - !EpochRangeModifier\n    end_epoch: 10\n")
+    put_model(folder)
+    found = find_model("user/small")
+    assert found.networks == (found.folder,)
+    assert found.seen is None
+
+
 def test_code_on_the_hub_is_refused_before_weights_are_fetched(at_loopback, put_model, write_model):
     folder = write_model()
     config = json.loads((folder / "config.json").read_text())
