@@ -25,9 +25,10 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, find_copies, near_pairs, shape_code
+from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, find_copies
 from hf_breakhis.data.integrity.features import Features, describe
 from hf_breakhis.data.integrity.overlaps import find_overlaps
+from hf_breakhis.data.integrity.waves import near_pairs, shape_code
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import write_json
 

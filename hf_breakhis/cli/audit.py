@@ -225,7 +225,7 @@ def _vectors_of_run(
 
 def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tuple[pd.DataFrame | None, str | None]":
     """Return the copies among a run's images, or the reason why they were not searched."""
-    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.described import check_and_describe
     from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
@@ -249,7 +249,7 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
             None,
             f"Copies were not searched: the images could not be read ({error}) Give their place with --data_dir.",
         )
-    checked = check_images(images)
+    checked = check_and_describe(images)
     if run.is_imported:
         missing = sorted(set(run.read_folds()["file_name"]) - set(images.dataset["file_name"]))
         if missing:
@@ -269,7 +269,7 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
 def _audit_recipe(words: list[str], train: bool) -> None:
     from accelerate import PartialState
 
-    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.described import check_and_describe
     from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images, prepare_once
     from hf_breakhis.data.splits import folds_table, split_images
@@ -281,7 +281,7 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     folder = Path(f"{training.output_dir.rstrip('/')}-audit")
     images = load_images(data)
     with prepare_once():
-        checked = check_images(images)
+        checked = check_and_describe(images)
     checked.raise_if_unusable()
     folds = folds_table(split_images(images.dataset, data), images.dataset).fillna("")
     state = PartialState()

@@ -175,7 +175,7 @@ def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
         InputError: the images cannot be read, or are not those of the split.
     """
     from hf_breakhis.arguments import DataArguments
-    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.described import check_and_describe
     from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images
 
@@ -186,7 +186,7 @@ def copies_in_data(split: Split, data_dir: str) -> pd.DataFrame:
             f"{data_dir} lacks {len(lacking):,} images of the split, such as {lacking[0]}. Give all of them, or leave "
             "--data_dir out."
         )
-    return find_image_copies(images, check_images(images).files)
+    return find_image_copies(images, check_and_describe(images).files)
 
 
 def _read_file(path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hf_breakhis.data.integrity.duplicates import shape_code
+from hf_breakhis.data.integrity.waves import shape_code
 from hf_breakhis.data.open_image import (
     PILLOW_ERRORS,
     bits_per_channel,

@@ -10,9 +10,12 @@ import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from PIL import Image
 
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.integrity.features import EMPTY, NUM_BYTES, Features, describe_all
+from hf_breakhis.data.integrity.check_images import check_images
+from hf_breakhis.data.integrity.features import EMPTY, NUM_BYTES, Features, describe, describe_all
+from hf_breakhis.data.integrity.findings import Findings
 from hf_breakhis.data.sources.datasets_cache import cache_folder, recall
 from hf_breakhis.files import write_whole
 
@@ -23,6 +26,25 @@ SCHEMA = pa.schema(
     | dict.fromkeys(("places", "angles", "signs", "frame"), pa.binary())
     | {"filled": pa.float64()}
 )
+
+
+def check_and_describe(images: Images) -> Findings:
+    """Check images as `check_images` does, and keep the features of those that are decoded for it.
+
+    Call it before `describe_images`, which then decodes no image a second time.
+    """
+    features: dict[int, Features] = {}
+
+    def use(row: int, picture: Image.Image) -> None:
+        features[row] = describe(picture)
+
+    findings = check_images(images, use=use)
+    content = findings.files["content_sha256"].to_numpy()
+    memory = _place(images.location)
+    known = recall(memory, SCHEMA)
+    old = set(known["content_sha256"].to_pylist())
+    _remember(memory, known, {content[row]: one for row, one in features.items() if content[row] not in old})
+    return findings
 
 
 def describe_images(images: Images, files: pd.DataFrame) -> list[Features]:

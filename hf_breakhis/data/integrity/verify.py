@@ -15,11 +15,11 @@ from hf_breakhis.data.integrity.duplicates import (
     LIMITS,
     NEAR,
     OVERLAP,
-    THRESHOLD,
     copies_across_parts,
     find_image_copies,
 )
 from hf_breakhis.data.integrity.findings import Finding, those_with_images
+from hf_breakhis.data.integrity.waves import THRESHOLD
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import BITS, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names

@@ -10,7 +10,7 @@ from PIL import Image
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.integrity import described
 from hf_breakhis.data.integrity.check_images import check_images
-from hf_breakhis.data.integrity.described import describe_images
+from hf_breakhis.data.integrity.described import check_and_describe, describe_images
 from hf_breakhis.data.integrity.duplicates import copies_between, find_image_copies
 from hf_breakhis.data.integrity.features import describe
 from hf_breakhis.data.integrity.overlaps import find_overlaps
@@ -72,6 +72,23 @@ def test_an_image_is_described_once(twins, tmp_path, counted, datasets_cache):
     pictures = dict(zip(("benign/0.png", "malignant/1.png", "benign/2.png"), twins, strict=False))
     by_name = dict(zip(images.dataset["file_name"], first, strict=True))
     assert all(equal([by_name[name]], [describe(picture)]) for name, picture in pictures.items())
+
+
+def test_checked_images_are_described_from_the_pictures_of_the_check(twins, tmp_path, counted):
+    pictures = [*twins[:3], Image.new("RGB", (200, 200), "pink")]
+    names = [f"{('benign', 'malignant')[k % 2]}/{k}.png" for k in range(4)]
+    for name, picture in zip(names, pictures, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture.save(tmp_path / name)
+    (tmp_path / "benign/damaged.png").write_bytes((tmp_path / names[0]).read_bytes()[:300])
+    images = load_images(DataArguments(dataset="imagefolder", data_dir=str(tmp_path)))
+    findings = check_and_describe(images)
+    assert list(findings.unusable) == ["benign/damaged.png"]
+    found = dict(zip(images.dataset["file_name"], describe_images(images, findings.files), strict=True))
+    assert counted == [1], "the damaged image alone, which nobody could describe"
+    assert all(equal([found[name]], [describe(picture)]) for name, picture in zip(names, pictures, strict=True))
+    assert findings == check_images(images)
+    assert findings == check_and_describe(images)
 
 
 def test_only_a_changed_file_is_described_again(twins, tmp_path, counted):

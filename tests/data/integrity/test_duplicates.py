@@ -9,15 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from hf_breakhis.data.integrity import duplicates
-from hf_breakhis.data.integrity.duplicates import (
-    THRESHOLD,
-    TURNS,
-    copies_across_parts,
-    find_copies,
-    near_pairs,
-    shape_code,
-)
+from hf_breakhis.data.integrity import waves
+from hf_breakhis.data.integrity.duplicates import copies_across_parts, find_copies
+from hf_breakhis.data.integrity.waves import THRESHOLD, TURNS, near_pairs, shape_code
 from hf_breakhis.files import InputError
 
 
@@ -114,8 +108,8 @@ def test_blocks_change_nothing(monkeypatch):
     codes = [rng.bytes(32).hex() for _ in range(60)] + [""] + [shape_code(picture(1))] * 2
     codes = [code and f"{int(code[0], 16) & 7:x}{code[1:]}" for code in codes]
     whole = near_pairs(codes, 105)
-    monkeypatch.setattr(duplicates, "_ROWS", 7)
-    monkeypatch.setattr(duplicates, "_COLUMNS", 5)
+    monkeypatch.setattr(waves, "_ROWS", 7)
+    monkeypatch.setattr(waves, "_COLUMNS", 5)
     assert sorted(near_pairs(codes, 105)) == sorted(whole)
     assert (61, 62, 0, 0) in whole
     assert len(whole) > 20
@@ -176,6 +170,6 @@ def test_a_pair_counts_for_each_fold_that_divides_it(files):
 
 
 def test_too_many_pairs_end_in_one_line(files, monkeypatch):
-    monkeypatch.setattr(duplicates, "MAX_PAIRS", 3)
+    monkeypatch.setattr(waves, "MAX_PAIRS", 3)
     with pytest.raises(InputError, match=r"^More than 3 pairs of images are copies of each other"):
         find_copies(files)

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from hf_breakhis.data.integrity.duplicates import find_copies, shape_code
+from hf_breakhis.data.integrity.duplicates import find_copies
 from hf_breakhis.data.integrity.features import EMPTY, describe, describe_all
 from hf_breakhis.data.integrity.overlaps import find_overlaps, fit_pair
+from hf_breakhis.data.integrity.waves import shape_code
 from hf_breakhis.data.twin.twin import TwinSettings, encode, twin_file_names
 
 NUM_TWINS = 12
