@@ -6,6 +6,7 @@ Derived from the file names and the fold files that the authors publish (Spanhol
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS, BreakHisName, parse_file_name
@@ -49,7 +50,12 @@ class SlideFolder:
 
 def expected_file_names() -> list[str]:
     """Return the 7,909 file names, sorted."""
-    return sorted(str(name) for folder in INVENTORY for name in folder.names())
+    return list(_every_name())
+
+
+@cache
+def _every_name() -> tuple[str, ...]:
+    return tuple(sorted(str(name) for folder in INVENTORY for name in folder.names()))
 
 
 def official_folds() -> dict[str, tuple[str, ...]]:

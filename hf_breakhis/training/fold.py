@@ -19,6 +19,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from hf_breakhis.averaging import DIHEDRAL, mean_logits, softmax, transforms_of, with_scores
 from hf_breakhis.data.pixels.cache import PixelCache, open_cache
+from hf_breakhis.data.pixels.draws import image_keys
 from hf_breakhis.data.pixels.mixing import Mixing
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor
 from hf_breakhis.data.pixels.transforms import PixelSource, WholeBatches, whole_batch
@@ -109,6 +110,14 @@ class Job:
         build = partial(build_model, model, self.classes)
         return open_features(images, self.dataset, self.manifest_sha256, build)
 
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        return self.table["label"].to_numpy(dtype=np.int64)
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return image_keys(self.table["file_name"])
+
     def images(self, rows: np.ndarray, augmentation: str = "none", transform: str = "identity") -> WholeBatches:
         """Return the inputs of the network for `rows`: pixels that the Trainer normalizes, or features.
 
@@ -120,8 +129,10 @@ class Job:
         training = self.recipe.training
         source: Any = Rows(self.vectors) if self.vectors is not None else self.features or self.pixels
         pixels = None if source is None else source.select(rows)
+        dataset = self.dataset.select(rows) if source is None else self.dataset
         seed = training.data_seed or training.seed
-        images = WholeBatches(self.dataset.select(rows), self.preprocessing, augmentation, seed, pixels)
+        known = self._labels[rows], self._keys[rows]
+        images = WholeBatches(dataset, self.preprocessing, augmentation, seed, pixels, known)
         if transform != "identity":
             images.source = Transformed(images.source, transform)
         return images

@@ -130,6 +130,7 @@ class ImageDataset(torch.utils.data.Dataset[Any]):
         augmentation: a key of `AUGMENTATIONS`.
         seed: of the augmentation.
         source: where the pixels of `dataset` come from, such as a cache; decoded from `image` by default.
+        known: labels and `image_keys` of the images, (n,) each; read from `dataset` by default.
     """
 
     def __init__(
@@ -139,13 +140,16 @@ class ImageDataset(torch.utils.data.Dataset[Any]):
         augmentation: str = "none",
         seed: int = 0,
         source: PixelSource | None = None,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         if augmentation not in AUGMENTATIONS:
             raise InputError(f"`augmentation` is {augmentation!r}, but has to be one of {sorted(AUGMENTATIONS)}.")
         self.how = as_preprocessing(to)
         self.source = DecodedPixels(dataset, self.how) if source is None else source
-        self.labels = np.fromiter(stream(dataset, "label"), np.int64, len(dataset))
-        self.keys = image_keys(stream(dataset, "file_name"))
+        if known is None:
+            labels = np.fromiter(stream(dataset, "label"), np.int64, len(dataset))
+            known = labels, image_keys(stream(dataset, "file_name"))
+        self.labels, self.keys = known
         self.augmentation = augmentation
         self.seed = seed
         # In shared memory, so that workers that live through all epochs see a new one too.
