@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hf_breakhis.cli import main
 from hf_breakhis.results.report import page
+from hf_breakhis.results.scores.intervals import intervals
 
 FEW = ("confusion_mean", "roc_mean")  # of fourteen figures, all written by the same lines; so most kills hit training
 
@@ -125,6 +126,7 @@ def fill_the_disk(recipe, folder, limits):
 
 if __name__ == "__main__":
     recipe, folder, what, *numbers = sys.argv[1], Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:])
+    intervals.__kwdefaults__["resamples"] = 20  # of 2,000, for the same reason
     if what != "full":  # there the report has to be large
         page.FIGURES = {name: page.FIGURES[name] for name in FEW}
     # Draws the twin, and imports what libraries import at first use; one thread, since others do not survive a fork.
