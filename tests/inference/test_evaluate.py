@@ -287,6 +287,7 @@ def test_a_card_cites_evaluations_of_its_weights(run, elsewhere, of_fold, tmp_pa
     assert "nobody has looked" in (tmp_path / "publish" / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_trained_imported_and_evaluated_runs_are_compared_together(run, of_fold, tmp_path, capsys):
     theirs = predictions_of(run)[["file_name", "patient_id", "label", "prob_malignant", "fold"]]
     theirs.to_csv(tmp_path / "theirs.csv", index=False)

@@ -171,6 +171,7 @@ def test_a_swin_is_exported_and_says_what_torch_says(swin):
     assert abs(found[0, 1] - found[1, 1]) > 1e-3
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_run_with_a_swin_has_an_export_and_a_page(swin, run_fields, tmp_path):
     """Trained by the command; the export and the page say what `predict` says of the same images."""
     fields = run_fields | {"model_name_or_path": str(swin), "model_kwargs": None, "init": "pretrained"}

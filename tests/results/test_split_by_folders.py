@@ -1,12 +1,14 @@
 """A copy of BreakHis in folders train/ and test/: trained on that split, reported and audited with what it leaks."""
 
 import pandas as pd
+import pytest
 import yaml
 
 from hf_breakhis.cli import main
 from hf_breakhis.run import Run
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_run_uses_the_split_of_the_folders_and_counts_its_leakage(small_breakhis, run_fields, tmp_path, capsys):
     paths = sorted(small_breakhis.rglob("*.png"))
     part_of = {path.name: "train" if i % 4 else "test" for i, path in enumerate(paths)}

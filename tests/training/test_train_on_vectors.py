@@ -104,6 +104,7 @@ def test_other_vectors_under_the_same_names_are_refused(vectors, tmp_path):
         cross_validate(recipe)
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_with_images_the_color_baseline_and_the_examples_are_there(vectors, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     more = {"dataset": "twin", "twin_kwargs": TWIN, "data_dir": str(vectors[1])}

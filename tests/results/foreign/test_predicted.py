@@ -31,6 +31,7 @@ def test_classes_of_the_highest_score_need_no_note(tmp_path):
     assert notes_on([read]) == []
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_another_threshold_is_reported_with_its_accuracy(tmp_path, capsys):
     predicted = ["malignant" if p >= 0.3 else "benign" for p in PROB]
     path = with_classes(tmp_path, predicted)

@@ -7,6 +7,8 @@ from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
+pytestmark = pytest.mark.usefixtures("few_figures", "few_resamples")
+
 
 def of(run):
     return sibling(Run(run), tuple(MAIN_FIELDS))

@@ -136,6 +136,7 @@ def test_without_false_alarms_the_lower_end_follows_from_both_rates():
     assert found[0.5]["npv"]["high"] < 1
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_report_keeps_the_rule_until_another_is_asked_for(write_run, tmp_path):
     run = write_run(tmp_path / "run")
     assert summarise(run)["decision"]["rule"] == "youden"
@@ -146,6 +147,7 @@ def test_a_report_keeps_the_rule_until_another_is_asked_for(write_run, tmp_path)
     assert "sensitivity&gt;=0.9" in (run / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_hold_out_has_no_threshold_to_choose(write_run, tmp_path, capsys):
     run = write_run(tmp_path / "run", num_folds=1)
     assert main(["report", str(run), "--threshold_rule", "youden"]) == 2
