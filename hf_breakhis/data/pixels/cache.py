@@ -28,7 +28,7 @@ from hf_breakhis.data.sources.table import cache_folder
 from hf_breakhis.files import InputError, write_json, write_whole
 from hf_breakhis.hardware import count_cores
 
-FORMAT = 1  # raised whenever the same images would be written otherwise
+FORMAT = 2  # raised whenever the same images would be written otherwise
 _CHUNK = 16  # images a process decodes and writes at a time
 _FEW = 64  # images up to which starting processes takes longer than decoding
 _FAULT = 2**16  # bytes that Linux maps around one that is read

@@ -29,6 +29,12 @@ def density(pixels: np.ndarray) -> np.ndarray:
     return result
 
 
+def is_tissue(found: np.ndarray) -> np.ndarray:
+    """Return which optical densities (n, 3) are those of tissue, (n,) bool."""
+    result: np.ndarray = (found >= LEAST_DENSITY).all(1)
+    return result
+
+
 def stain_matrix(pixels: np.ndarray) -> np.ndarray | None:
     """Return the stain vectors of an image, (3, 2): haematoxylin and eosin; None if it has too little tissue.
 
@@ -38,7 +44,7 @@ def stain_matrix(pixels: np.ndarray) -> np.ndarray | None:
     found = density(pixels)
     step = -(-len(found) // MAX_PIXELS)
     found = found[::step]
-    tissue = found[(found >= LEAST_DENSITY).all(1)]
+    tissue = found[is_tissue(found)]
     if len(tissue) < MIN_TISSUE or np.ptp(tissue, axis=0).max() == 0:
         return None
     plane = np.linalg.eigh(np.cov(tissue.T))[1][:, 1:]
@@ -73,12 +79,16 @@ def macenko(pixels: np.ndarray) -> np.ndarray:
 def reinhard(pixels: np.ndarray) -> np.ndarray:
     """Give the colours of an image the mean and the spread of a reference image, on axes that hardly correlate.
 
+    An image without tissue stays as it is: otherwise glass would get the mean colour of tissue.
+
     Args:
         pixels: (height, width, 3) uint8.
 
     Source:
         Reinhard et al. 2001, Color transfer between images, IEEE Computer Graphics and Applications 21(5).
     """
+    if not is_tissue(density(pixels)).any():
+        return pixels
     colors = np.log(np.maximum(pixels.reshape(-1, 3) @ _CONES.T, _LEAST_LIGHT)) @ _AXES.T
     spread = colors.std(0)
     scaled = (colors - colors.mean(0)) * (_SD / np.where(spread < 1e-9, 1, spread)) + _MEAN

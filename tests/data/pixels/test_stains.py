@@ -87,7 +87,15 @@ def test_what_comes_out_is_an_image_and_the_same_each_time(pictures, method):
         assert (found.shape, found.dtype) == (picture.shape, np.uint8)
         assert (normalize(picture) == found).all()
         assert (picture == before).all()
-    assert macenko(GLASS) is GLASS, "an image without tissue stays as it is"
+    assert normalize(GLASS) is GLASS, "an image without tissue stays as it is"
+
+
+def test_reinhard_needs_some_tissue_only(pictures):
+    """The control: a corner of tissue on glass is normalised, for Macenko too little."""
+    picture = GLASS.copy()
+    picture[:3, :3] = pictures[0][40:43, 60:63]
+    assert (reinhard(picture) != picture).any()
+    assert macenko(picture) is picture
 
 
 def test_the_network_sees_the_normalised_image(pictures):
