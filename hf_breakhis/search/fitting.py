@@ -18,7 +18,6 @@ from hf_breakhis.recipe import Recipe
 from hf_breakhis.results.scores.paired import scores_of
 from hf_breakhis.training.fold import Job, make_trainer, predict_part
 from hf_breakhis.training.progress import PlainLines, TitledBars
-from hf_breakhis.training.trackers import end_tracker_runs
 
 # What a trial may end with: contradicting fields, or a network that does not fit into the memory.
 FAILURES = (InputError, torch.OutOfMemoryError)
@@ -64,7 +63,6 @@ def fit(job: Job, fold: Fold, work: Path) -> pd.DataFrame:
         trainer.compute_metrics = _checked(trainer.compute_metrics if is_watched(job.recipe) else None)
         try:
             trainer.train()
-            end_tracker_runs(trainer)
             job.stop.raise_if_requested()
             table = predict_part(trainer, job, fold, "test", np.zeros(len(job.table), dtype=bool))
         finally:  # also after an error, so that the next trial has the memory of the GPU

@@ -37,7 +37,7 @@ from hf_breakhis.training.losses import balanced_weights, build_loss
 from hf_breakhis.training.modeling import build_model, preprocessing_of
 from hf_breakhis.training.progress import PlainLines, TitledBars, history, say
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
-from hf_breakhis.training.trackers import end_tracker_runs, name_in_trackers, place_trackers
+from hf_breakhis.training.trackers import name_in_trackers, place_trackers, tracker_runs
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,
     EpochOfAugmentation,
@@ -172,11 +172,13 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
         checkpoint = last_whole_checkpoint(checkpoints, say)
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    end_tracker_runs(trainer)
-    job.stop.raise_if_requested()
-    trained = time.perf_counter()
-    tables = [predict_part(trainer, job, fold, part, seen) for part in PARTS if len(getattr(fold, part))]
-    predicted = time.perf_counter()
+    with tracker_runs(trainer) as log_scores:
+        job.stop.raise_if_requested()
+        trained = time.perf_counter()
+        tables = [predict_part(trainer, job, fold, part, seen) for part in PARTS if len(getattr(fold, part))]
+        predicted = time.perf_counter()
+        reports = {part: report_part(table, job.classes) for part, table in zip(_parts(fold), tables, strict=True)}
+        log_scores(reports.get("test", {}))
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         how = None if job.vectors is not None else job.preprocessing
@@ -200,7 +202,6 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
                 "train_images_per_second": round(len(fold.train) * trainer.state.epoch / (trained - begin), 2),
             },
         )
-        reports = {part: report_part(table, job.classes) for part, table in zip(_parts(fold), tables, strict=True)}
         write_json(folder / METRICS, {**reports, "selected_on": selected_on(trainer, fold)})
         FoldFolder(folder).seal()
         shutil.rmtree(checkpoints, ignore_errors=True)

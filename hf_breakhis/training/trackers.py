@@ -2,6 +2,8 @@
 
 import importlib
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +45,44 @@ def place_trackers(trainer: BreakHisTrainer, folder: Path, group: str) -> None:
 
     The Trainer's own place for event files is the folder of the checkpoints, which is deleted at the end of a fold.
     """
-    for callback in trainer.callback_handler.callbacks:
+    for callback in _trackers_of(trainer):
+        setattr(callback, "on_train_end", _stay_open)  # noqa: B010 (mypy refuses the assignment)
         if isinstance(callback, TensorBoardCallback):
             callback.logging_dir = str(folder / TENSORBOARD)
     if "wandb" in (trainer.args.report_to or []):
         os.environ[_GROUP] = group
 
 
-def end_tracker_runs(trainer: BreakHisTrainer) -> None:
-    """End the tracker runs of a fold, so that the next fold begins its own and predictions begin none."""
-    callbacks: list[type[TrainerCallback]] = get_reporting_integration_callbacks(trainer.args.report_to)
+@contextmanager
+def tracker_runs(trainer: BreakHisTrainer) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Keep the tracker runs of a trained fold open, and end them at the end, so that the next fold begins its own.
+
+    Meanwhile no tracker notices predictions. Yields a function that logs the scores of the test set as `test/NAME`.
+    """
+    callbacks = _trackers_of(trainer)
     for callback in callbacks:
         trainer.remove_callback(callback)
-    if "wandb" in (trainer.args.report_to or []) and trainer.is_world_process_zero():
-        wandb: Any = importlib.import_module("wandb")  # the other trackers end their run with the training
-        wandb.finish()
+    at = trainer.args, trainer.state, trainer.control
+
+    def log_scores(scores: Mapping[str, Any]) -> None:
+        numbers = {name: value for name, value in scores.items() if type(value) in (int, float)}
+        for callback in callbacks:
+            callback.on_log(*at, model=trainer.model, logs={f"test_{name}": value for name, value in numbers.items()})
+
+    try:
+        yield log_scores
+    finally:
+        for callback in callbacks:
+            type(callback).on_train_end(callback, *at, model=trainer.model, processing_class=trainer.processing_class)
+        if "wandb" in (trainer.args.report_to or []) and trainer.is_world_process_zero():
+            wandb: Any = importlib.import_module("wandb")  # the other trackers end their run with the training
+            wandb.finish()
+
+
+def _trackers_of(trainer: BreakHisTrainer) -> list[TrainerCallback]:
+    kinds = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
+    return [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, kinds)]
+
+
+def _stay_open(*_args: Any, **_fields: Any) -> None:
+    """Take the place of a tracker's `on_train_end`, which `tracker_runs` calls later."""

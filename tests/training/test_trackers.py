@@ -1,6 +1,9 @@
 """Each fold is one run of an experiment tracker, and what TensorBoard wrote stays in the run folder."""
 
+import json
 import os
+import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,54 @@ def scalars(folder):
     return {tag: len(events.Scalars(tag)) for tag in events.Tags()["scalars"]}
 
 
+def in_trackio(folder, name):
+    """The values of each scalar in the database of trackio."""
+    with sqlite3.connect(folder / "huggingface.db") as database:
+        rows = database.execute("select metrics from metrics where run_name = ?", [name]).fetchall()
+    database.close()
+    return collected(json.loads(row[0]) for row in rows)
+
+
+def in_wandb(folder, name):
+    """The values of each scalar in the files that wandb wrote offline."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for path in folder.glob("wandb/offline-run-*/*.wandb"):
+        records = [Record.FromString(content) for content in log_records(path.read_bytes())]
+        if any(record.run.display_name == name for record in records):
+            rows = [record.history.item for record in records if record.HasField("history")]
+            return collected(
+                {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in row} for row in rows
+            )
+    raise AssertionError(f"wandb has no run {name}")
+
+
+def log_records(content, block=2**15):
+    """Yield the records of a file in the log format of LevelDB, which wandb begins with seven bytes of its own."""
+    at, record = 7, b""
+    while at + 7 <= len(content):
+        if block - at % block < 7:  # no room for a header at the end of a block
+            at += block - at % block
+            continue
+        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
+def collected(rows):
+    values = {}
+    for row in rows:
+        for key, value in row.items():
+            values.setdefault(key, []).append(value)
+    return values
+
+
+LOGGED = {"trackio": in_trackio, "wandb": in_wandb}
+
+
 def test_event_files_stay_in_the_folder_of_their_fold_until_restart(recipe, tmp_path):
     pytest.importorskip("tensorboard")
     run = tmp_path / "run"
@@ -25,6 +76,7 @@ def test_event_files_stay_in_the_folder_of_their_fold_until_restart(recipe, tmp_
     for fold in ("fold-0", "fold-1"):
         found = scalars(run / fold / "tensorboard")
         assert found["train/loss"] == found["eval/loss"] == 2, "one for each epoch"
+        assert found["test/accuracy"] == found["test/roc_auc"] == 1, "of the finished fold"
     files = set(run.rglob("*tfevents*"))
     assert {path.parent.name for path in files} == {"tensorboard"}
     assert not cross_validate(recipe(run)), "a finished run, whatever it reports to"
@@ -75,3 +127,9 @@ def test_each_fold_is_one_run_of_a_tracker(name, recipe, tmp_path, monkeypatch):
     assert cross_validate(recipe(tmp_path / "c3", report_to=name, num_train_epochs=1))
     group = "c3" if name == "wandb" else None
     assert calls == [("c3-fold-0", group), "finish", ("c3-fold-1", group), "finish"]
+    for fold in ("fold-0", "fold-1"):
+        logged = LOGGED[name](tmp_path, f"c3-{fold}")
+        own = json.loads((tmp_path / "c3" / fold / "metrics.json").read_text())["test"]
+        assert logged["test/accuracy"] == [pytest.approx(own["accuracy"])]
+        assert logged["test/roc_auc"] == [pytest.approx(own["roc_auc"])]
+        assert len(logged["train/loss"]) == 1

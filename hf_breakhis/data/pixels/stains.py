@@ -31,7 +31,7 @@ def density(pixels: np.ndarray) -> np.ndarray:
 
 def is_tissue(found: np.ndarray) -> np.ndarray:
     """Return which optical densities (n, 3) are those of tissue, (n,) bool."""
-    result: np.ndarray = (found >= LEAST_DENSITY).all(1)
+    result: np.ndarray = np.asarray((found >= LEAST_DENSITY).all(1))
     return result
 
 

@@ -147,7 +147,7 @@ class ImageDataset(torch.utils.data.Dataset[Any]):
         self.how = as_preprocessing(to)
         self.source = DecodedPixels(dataset, self.how) if source is None else source
         if known is None:
-            labels = np.fromiter(stream(dataset, "label"), np.int64, len(dataset))
+            labels: np.ndarray = np.fromiter(stream(dataset, "label"), np.int64, len(dataset))
             known = labels, image_keys(stream(dataset, "file_name"))
         self.labels, self.keys = known
         self.augmentation = augmentation
