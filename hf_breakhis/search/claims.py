@@ -272,11 +272,19 @@ class Board:
                 slots.add(trial.user_attrs[SLOT])
         return slots
 
+    def is_working(self, worker: str) -> bool:
+        """Return whether the process of a worker exists."""
+        with self._lock:
+            return self._exists(worker)
+
     def _is_alive(self, trial: FrozenTrial) -> bool:
         """Return whether the process of a running trial exists."""
-        worker = trial.user_attrs.get(WORKER)
-        if worker is None or worker == self.worker:  # killed while it claimed, or stopped before
-            return worker is not None
+        worker = trial.user_attrs.get(WORKER)  # None if it was killed while it claimed
+        return worker is not None and self._exists(worker)
+
+    def _exists(self, worker: str) -> bool:
+        if worker == self.worker:
+            return True
         path = self._locks / f"worker-{worker}.lock"
         if not path.exists():
             return False

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import shutil
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,7 +244,10 @@ def _write_best(search: Search, slot: int) -> None:
 
 
 def remove_work(search: Search) -> None:
-    """Remove the temporary files of this process."""
-    for folder in (search.work, search.folder / WORK):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    """Remove the temporary files of this process, and of processes that were killed."""
+    folder = search.folder / WORK
+    for own in list(folder.glob("*")):
+        if own == search.work or not search.board.is_working(own.name):
+            shutil.rmtree(own, ignore_errors=True)  # another process may remove it too
+    with suppress(OSError):  # it has folders of other processes, or is gone
+        folder.rmdir()

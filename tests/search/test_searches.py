@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from filelock import FileLock
 from sklearn.metrics import balanced_accuracy_score
 
 from hf_breakhis.cli import main
@@ -186,6 +187,21 @@ def test_a_killed_search_resumes_with_the_digits_of_one_that_was_not(tmp_path, n
     assert main([*command, "--trials", "5", "--output_dir", str(whole)]) == 0
     lines = capsys.readouterr().err
     assert sorted(re.findall(r"(\S+), trial (\d+):", lines)) == [("final", "4"), ("outer-0", "4"), ("outer-1", "4")]
+
+
+def test_the_files_of_a_killed_process_are_removed_and_those_of_others_kept(tmp_path, noise, space, fields):
+    folder, command = searched(tmp_path, noise, space, fields, 1)
+    command += ["--output_dir", str(folder)]
+    for worker in ("killed", "working"):
+        checkpoint = folder / ".work" / worker / "checkpoint-1" / "model.safetensors"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"weights")
+    (folder / ".locks" / "worker-killed.lock").touch()
+    with FileLock(folder / ".locks" / "worker-working.lock"):
+        assert main(command) == 0
+    assert [path.name for path in (folder / ".work").iterdir()] == ["working"]
+    assert main(command) == 0
+    assert not (folder / ".work").exists()
 
 
 def test_a_stopped_search_exits_with_the_code_of_the_signal(tmp_path, noise, space, fields):
