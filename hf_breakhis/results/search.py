@@ -108,9 +108,10 @@ def _sentence(search: dict[str, Any]) -> str:
     gap = search["difference"][metric]
     first = f"The best of {things(search['selected'][-1]['num_trials'], 'trial')} has a {text} of {best['value']:.3f}."
     bounds = "" if nested["low"] is None else f" ({nested['low']:.3f} to {nested['high']:.3f})"
-    second = f"On specimens that no selection has seen, the search scores {nested['value']:.3f}{bounds}."
+    where = f"On {search['recipe']['split_by']}s that no selection has seen"
     if search["leaks"]:
-        second = f"In nested cross-validation by image, which leaks, the search scores {nested['value']:.3f}{bounds}."
+        where = "In nested cross-validation by image, which leaks"
+    second = f"{where}, the search scores {nested['value']:.3f}{bounds}."
     ends = "" if gap["low"] is None else f" ({gap['low']:+.3f} to {gap['high']:+.3f})"
     return f"{first} {second} The difference is {gap['value']:+.3f}{ends}."
 

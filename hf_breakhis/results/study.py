@@ -180,7 +180,7 @@ def _sentence(rows: list[dict[str, Any]], plan: dict[str, Any]) -> str:
     them = "it helps" if len(unknown) == 1 else "they help"
     open_rows = f"For {things(len(unknown), 'row')} the study cannot tell whether {them}." if unknown else ""
     corrected = f"p-values are corrected for {things(len(judged), 'comparison')} (Holm, {100 * ALPHA:g} %)"
-    first = "; ".join(named) if named else f"No row changes {score} by more than other seeds or specimens may"
+    first = "; ".join(named) if named else f"No row has a significant difference in {score}"
     return f"{first[0].upper()}{first[1:]}; {corrected}. {open_rows}".strip()
 
 

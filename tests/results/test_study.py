@@ -169,6 +169,16 @@ def test_planted_rows_help_and_hurt_and_an_equal_one_does_neither(write_run, tmp
     assert "For 1 row the study cannot tell whether it helps" in found["sentence"]
 
 
+def test_a_study_whose_rows_are_all_equal_says_that_none_differs(write_run, tmp_path):
+    folder = plan(tmp_path / "s", {"base": ({}, None), "equal": ({"loss": "equal"}, "base")}, repeats=3)
+    for name in ("base", "equal"):
+        repeated(write_run, folder / name, lambda table, repeat: worse(table, 0.2, seed=repeat))
+    sentence = compare_rows(folder)["sentence"]
+    assert sentence.startswith(
+        "No row has a significant difference in accuracy; p-values are corrected for 1 comparison"
+    )
+
+
 def holm(p_values):
     """Holm's correction, written out again."""
     order = np.argsort(p_values)

@@ -4,6 +4,7 @@ import builtins
 import html
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from filelock import FileLock
 from sklearn.metrics import balanced_accuracy_score
 
 from hf_breakhis.cli import main
+from hf_breakhis.results.search import score_search
 
 SPACE = """# Four fields of a head.
 learning_rate: {low: 1.0e-3, high: 1.0, log: true}
@@ -148,10 +150,31 @@ def test_the_page_has_the_three_numbers_the_selections_and_the_command(of_noise)
     for which in ("best", "nested"):
         assert f"{found['scores'][which]['balanced_accuracy']['value']:.3f}" in page
     for words in ("Best trial (optimistic)", "Nested score (what to expect)", "outer fold 1", "final search",
-                  "figure-importance", "figure-trials", "weight_decay", found["command"]):  # fmt: skip
+                  "figure-importance", "figure-trials", "weight_decay", "selected by balanced accuracy",
+                  found["command"]):  # fmt: skip
         assert words in page
     assert found["parts"][-1]["importance"].keys() == found["space"].keys()
     assert sum(found["parts"][-1]["importance"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ("specimen", "On specimens that no selection has seen"),
+        ("patient", "On patients that no selection has seen"),
+        ("image", "In nested cross-validation by image, which leaks"),
+    ],
+)
+def test_the_sentence_names_what_no_selection_has_seen(of_signal, tmp_path, unit, words):
+    folder = shutil.copytree(of_signal[0], tmp_path / "copy")
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["recipe"]["split_by"] = unit
+    (folder / "plan.json").write_text(json.dumps(plan))
+    found = score_search(folder)
+    assert (
+        f"{words}, the search scores {found['scores']['nested']['balanced_accuracy']['value']:.3f}"
+        in found["sentence"]
+    )
 
 
 def test_the_folder_alone_writes_the_same_page_again(of_noise, capsys):
