@@ -15,10 +15,14 @@ from hf_breakhis.inference.model import Weights
 from hf_breakhis.inference.output import csv_lines, json_lines
 from hf_breakhis.results.scores.conformal import ZONES, zones_of
 from hf_breakhis.results.scores.decisions import AGGREGATIONS, UNITS
-from hf_breakhis.run import DECISION
+from hf_breakhis.run import DECISION, REFIT
 from hf_breakhis.tables import read_mapping, read_table
 
 NO_BENEFIT = "nobody has shown that this order or these zones help a patient"
+REFIT_ONLY = (
+    "they are those of a refit, a model trained on all images of the run. The model of one fold may exceed the "
+    "guarantee. Run `hf-breakhis train RECIPE --fold refit` and `predict --fold refit`"
+)
 USE = "for research, not for diagnosis"  # in each row, because a list is passed on without the terminal
 TYPES = {"rank": pa.int64(), "num_images": pa.int64(), "score": pa.float64(), "seen_in_training": pa.bool_()}
 
@@ -98,10 +102,14 @@ class Worklist:
         locked = _read_locked(weights)
         by_unit = (locked.get("by_unit") or {}).get(unit) or {}
         self.threshold, self.zones = by_unit.get(aggregation), zones_of(locked, aggregation)
+        is_refit = weights.records is not None and weights.records[1] == REFIT
         self.notes = [NO_BENEFIT]
         if self.threshold is None:
             self.notes.append(f"no decision by {unit}: the model has no threshold of {unit}s")
-        if self.zones is None:
+        if self.zones is not None and not is_refit:
+            self.zones = None
+            self.notes.append(f"no zones: {REFIT_ONLY}")
+        elif self.zones is None:
             reason = (locked.get("zones") or {}).get("reason") or "the model has none"
             self.notes.append(f"no zones: {reason}")
         else:

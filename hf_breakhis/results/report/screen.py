@@ -81,7 +81,7 @@ def _zones(summary: Mapping[str, Any], decisions: Mapping[str, Any]) -> str:
     negative, positive = summary["classes"]
     text = f"For an error of at most {100 * zones['error']:g} % of the {zones['group']}s of each class."
     if not zones.get("is_exact"):
-        text += " In simulations the model of one fold exceeded it slightly."
+        text += " It holds in simulations for a model trained on all folds (refit); it is not proven."
     checked = zones["cross_fitted"].get("mean")
     if checked is None:
         return f"{text} {zones['cross_fitted_reason']}"

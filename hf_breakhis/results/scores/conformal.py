@@ -22,11 +22,12 @@ FIXED = (
     "specimens that are exchangeable with them: same laboratory, same selection of patients."
 )
 CROSS_VALIDATED = (
-    "Models of several folds scored these specimens, and one of them or a refit will score new ones. The theorem of "
-    "split conformal prediction is about one fixed model, so it does not hold exactly. In simulations with 16 benign "
-    "and 54 malignant specimens, the model of one fold put up to 7.1 % of the benign ones in zone high for a "
-    "guarantee of 6 %, and up to 20.2 % for 20 %. A refit stayed below the guarantee (docs/decisions.md). New "
-    "specimens have to be exchangeable with these: same laboratory, same selection of patients."
+    "Models of several folds scored these specimens. The zones are those of a refit, a model trained on all of them. "
+    "The theorem of split conformal prediction is about one fixed model, so it does not prove them. In simulations "
+    "with 16 benign and 54 malignant specimens a refit kept the guarantee within the error of the simulation; the "
+    "model of one fold put up to 7.7 % of the benign ones in zone high for a guarantee of 6 % (docs/decisions.md). So "
+    "`predict` gives zones with a refit only. New specimens have to be exchangeable with these: same laboratory, same "
+    "selection of patients."
 )
 NO_CHECK = (
     "The zones were not checked by cross-fitting: when one fold is left out, only {number} {group}s of a class "
