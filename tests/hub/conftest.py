@@ -1,7 +1,9 @@
 """A Hub of its own for each test, and a small export."""
 
+import dataclasses
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,19 @@ def hub(tmp_path, run_python):
     server = loopback.LoopbackHub(tmp_path / "hub-home", run_python)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def published(trained_run, tmp_path_factory):
+    """The folder of fold 0 of `trained_run`, ready to go up as "user/breakhis-tiny"; tests do not change it."""
+    from hf_breakhis.hub.publish import publications
+
+    folder = tmp_path_factory.mktemp("published") / "publish"
+    (publication,) = publications(trained_run, "user/breakhis-tiny", "fold:0", folder)
+    return publication
+
+
+@pytest.fixture
+def ready(published, tmp_path):
+    """A copy of `published`."""
+    return dataclasses.replace(published, folder=shutil.copytree(published.folder, tmp_path / "publish"))

@@ -28,13 +28,6 @@ def card_of(run, folder, which="fold:0"):
     return ModelCard.load(publication.folder / "README.md")
 
 
-@pytest.fixture
-def ready(trained_run, tmp_path):
-    """The folder of fold 0, ready to go up."""
-    (publication,) = publications(trained_run, NAME, "fold:0", tmp_path / "publish")
-    return publication
-
-
 def test_the_card_is_valid_and_complete(ready, trained_run):
     card = ModelCard.load(ready.folder / "README.md")
     summary = json.loads((trained_run / "summary.json").read_text())

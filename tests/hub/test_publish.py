@@ -54,13 +54,6 @@ def at_loopback(hub, monkeypatch):
     close_session()
 
 
-@pytest.fixture
-def ready(trained_run, tmp_path):
-    """The folder of fold 0, ready to go up."""
-    (publication,) = publications(trained_run, NAME, "fold:0", tmp_path / "publish")
-    return publication
-
-
 def files_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
