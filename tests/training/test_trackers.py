@@ -133,3 +133,18 @@ def test_each_fold_is_one_run_of_a_tracker(name, recipe, tmp_path, monkeypatch):
         assert logged["test/accuracy"] == [pytest.approx(own["accuracy"])]
         assert logged["test/roc_auc"] == [pytest.approx(own["roc_auc"])]
         assert len(logged["train/loss"]) == 1
+
+
+def test_each_fold_is_one_run_of_mlflow(recipe, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    assert cross_validate(recipe(tmp_path / "c3", report_to="mlflow", num_train_epochs=1))
+    runs = mlflow.MlflowClient().search_runs(["0"])
+    assert sorted((run.info.run_name, run.info.status) for run in runs) == [
+        ("c3-fold-0", "FINISHED"), ("c3-fold-1", "FINISHED")
+    ]  # fmt: skip
+    for run in runs:
+        fold = run.info.run_name.removeprefix("c3-")
+        own = json.loads((tmp_path / "c3" / fold / "metrics.json").read_text())["test"]
+        assert run.data.metrics["test_accuracy"] == pytest.approx(own["accuracy"])
