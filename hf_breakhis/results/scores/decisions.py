@@ -23,7 +23,7 @@ NO_PATIENTS = (
     "The source names no patients and no specimens. Decisions by patient and zones are absent. Decisions by image are "
     "reported; images of one patient may be among them."
 )
-ONE_CLASS = "All {number} {unit}s are {name}. Decisions by {unit} need {unit}s of both classes."
+ONE_CLASS = "All {number} {unit}s{whose} are {name}. Decisions by {unit} need {unit}s of both classes."
 
 
 def mean(score: np.ndarray, positive: np.ndarray, case: np.ndarray) -> np.ndarray:
@@ -237,7 +237,9 @@ def why_no_decisions(test: pd.DataFrame, unit: str) -> str | None:
     if classes.empty:
         return f"Each {unit} has images of both classes. Decisions by {unit} need one class for each."
     if classes.nunique() < 2:
-        return ONE_CLASS.format(number=len(classes), unit=unit, name=classes_of(test)[int(classes.iloc[0])])
+        whose = " whose images are of one class" if len(classes) < len(labels) else ""
+        name = classes_of(test)[int(classes.iloc[0])]
+        return ONE_CLASS.format(number=len(classes), unit=unit, whose=whose, name=name)
     return None
 
 

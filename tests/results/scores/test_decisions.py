@@ -198,6 +198,8 @@ def test_one_class_among_the_patients_is_named():
     unit, reason = unit_of(rows)
     assert unit is None
     assert reason == "All 2 patients are malignant. Decisions by patient need patients of both classes."
+    mixed = pd.concat([rows, rows.assign(patient_id="c", label=[0, 1, 1])])
+    assert "All 2 patients whose images are of one class are malignant." in str(unit_of(mixed)[1])
 
 
 def test_specimens_of_both_classes_have_no_thresholds_and_patients_keep_theirs(write_run, cohort, tmp_path):
