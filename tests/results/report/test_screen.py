@@ -52,7 +52,9 @@ def test_shifts_name_the_worst_and_the_most_flips(write_run, tmp_path):
     assert rows[0]["difference"]["roc_auc"]["value"] == 0
     assert rows[1]["scores"]["roc_auc"]["value"] < 0.3
     (run.folder / "shifts.json").write_text(json.dumps(found))
-    assert "blur with a sd of 0.4 % of the width" in write_report(run.folder).read_text()
+    page = write_report(run.folder).read_text()
+    assert "blur with a sd of 0.4 % of the width" in page
+    assert "So <code>predict</code> gives zones with a refit only." in page
 
 
 def test_a_hold_out_says_why_it_has_no_operating_point(write_run, tmp_path):
