@@ -216,8 +216,8 @@ def measure(source: str, contents: dict[str, bytes], specimens: dict[str, str]) 
     sample = np.linspace(0, len(contents) - 1, min(MOST_CHANGED, len(contents)), dtype=int)
     names = [list(contents)[row] for row in sample]
     pictures = {name: Image.open(io.BytesIO(contents[name])).convert("RGB") for name in names}
-    # the search decodes the images once more
-    cost = 1 + (sum(seconds.values()) - seconds["decoding"]) / seconds["decoding"]
+    # The check of the images decodes them for the search too.
+    cost = (sum(seconds.values()) - seconds["decoding"]) / seconds["decoding"]
     near = pairs[pairs["kind"] == NEAR]
     return {
         "source": source,
