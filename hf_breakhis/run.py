@@ -23,15 +23,13 @@ PREDICTIONS = "predictions.csv"
 SUMMARY = "summary.json"
 DECISION = "decision.json"
 COST = "cost.json"
+PLAN = "plan.json"  # of a study or a search, which has runs in its folder
 AUDIT, SHIFTS = "audit.json", "shifts.json"
-FINISHED = "finished.json"
-CHECKSUMS = "checksums.json"
+FINISHED, CHECKSUMS = "finished.json", "checksums.json"
 REPORT = "report.html"
 FIGURES = "figures"
-METRICS = "metrics.json"
-HISTORY = "history.csv"
-MODEL = "model"
-WEIGHTS = "model.safetensors"
+METRICS, HISTORY = "metrics.json", "history.csv"
+MODEL, WEIGHTS = "model", "model.safetensors"
 EXAMPLES = "examples"
 EXPLAINED = "explain"
 TENSORBOARD = "tensorboard"
@@ -216,6 +214,8 @@ class Run:
         advice = "Give the folder that `train` wrote, for example outputs/c3."
         if not self.folder.is_dir():
             raise InputError(f"No run at {self.folder}. {advice}")
+        if (self.folder / PLAN).is_file():
+            advice = "It is the folder of a study or a search: use `hf-breakhis study` or `search`, or a run in it."
         if not self.exists:
             raise InputError(f"{self.folder} has no {RECIPE}, so it is not a run. {advice}")
         return read_yaml_mapping(self.folder / RECIPE, {"environment": dict}, _RESTORE)

@@ -44,7 +44,7 @@ def find_backbone(
     """Return a frozen network and the preprocessing of its images.
 
     Args:
-        model: a run, a model folder or a Hub id.
+        model: a run, of an ensemble its first network; a folder of a fold, of a member or of a model; a Hub id.
         revision: of a Hub id.
         fold: of a run.
         given: fields of the preprocessing that differ from those of the model.
@@ -53,11 +53,11 @@ def find_backbone(
 
     from hf_breakhis.arguments import DataArguments, ModelArguments
     from hf_breakhis.inference.model import find_model, saved_preprocessing
-    from hf_breakhis.run import MODEL, Run
+    from hf_breakhis.run import MODEL, FoldFolder, Run
     from hf_breakhis.training.modeling import preprocessing_of
 
     place = Path(model)
-    if Run(place).exists or (place / MODEL).is_dir():
+    if Run(place).exists or (place / MODEL).is_dir() or FoldFolder(place).members():
         weights = find_model(model, fold, local=True)
         args = ModelArguments(model_name_or_path=str(weights.folder), freeze_backbone=True)
         return args, dataclasses.replace(saved_preprocessing(weights), **given)

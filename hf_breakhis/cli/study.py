@@ -142,8 +142,8 @@ def _write_plan(study: "Study", left_out: dict[str, str]) -> None:
     """
     from hf_breakhis.files import write_json
     from hf_breakhis.recipe import resolved_fields
-    from hf_breakhis.results.study import FORMAT, PLAN, read_plan
-    from hf_breakhis.run import AUDIT
+    from hf_breakhis.results.study import FORMAT, read_plan
+    from hf_breakhis.run import AUDIT, PLAN
     from hf_breakhis.training.environment import changed_fields, few_changes
     from hf_breakhis.training.lock import preparing
 

@@ -14,9 +14,9 @@ from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores
 from hf_breakhis.results.summary import summary_of
-from hf_breakhis.run import Run
+from hf_breakhis.run import PLAN, Run
 
-PLAN, STUDY, PAGE = "plan.json", "study.json", "study.html"
+STUDY, PAGE = "study.json", "study.html"
 BASE = "base"
 FORMAT = 2
 # Kinds of plans: a key that only this kind has, the version of its form, and what begins one.

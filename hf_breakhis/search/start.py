@@ -23,8 +23,9 @@ from hf_breakhis.data.vectors import read_vectors, vectors_of
 from hf_breakhis.files import InputError, nearest, write_json
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.results.search import FORMAT
-from hf_breakhis.results.study import PLAN, read_plan
+from hf_breakhis.results.study import read_plan
 from hf_breakhis.results.summary import DATA_FIELDS
+from hf_breakhis.run import PLAN
 from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan, open_storage
 from hf_breakhis.search.inner_folds import check_split, parts_of
 from hf_breakhis.search.nested_search import WORK, Search, finish, remove_work, train_trials

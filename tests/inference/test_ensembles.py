@@ -10,6 +10,7 @@ import torch
 from scipy.special import softmax
 
 from hf_breakhis.cli import main
+from hf_breakhis.cli.embed import find_backbone
 from hf_breakhis.data.pixels.transforms import read_rgb
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.classifier import AveragedClassifier, Classifier, open_classifier
@@ -54,6 +55,12 @@ def test_a_member_is_found_by_its_folder(ensemble_run, images):
     for place in ("fold-0/member-2", "fold-0/member-2/model"):
         pd.testing.assert_frame_equal(predicted(ensemble_run / place, images), by_number)
     pd.testing.assert_frame_equal(predicted(ensemble_run / "fold-0", images), predicted(ensemble_run, images))
+
+
+def test_the_vectors_of_an_ensemble_are_those_of_its_first_network_or_of_the_one_given(ensemble_run):
+    for place, number in (("", 0), ("fold-0", 0), ("fold-0/member-2", 2)):
+        found, _ = find_backbone(str(ensemble_run / place))
+        assert found.model_name_or_path == str(ensemble_run / f"fold-0/member-{number}/model")
 
 
 def test_test_time_augmentation_is_the_mean_of_turned_images(ensemble_run, images):

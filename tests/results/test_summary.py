@@ -277,6 +277,12 @@ def test_a_missing_file_is_named(write_run, tmp_path, name, message):
         summarise(run)
 
 
+def test_the_folder_of_a_study_is_named_as_such(tmp_path):
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match=r"so it is not a run\. It is the folder of a study or a search"):
+        summarise(tmp_path)
+
+
 def test_no_such_run_is_said(tmp_path):
     with pytest.raises(InputError, match=r"No run at .*c9"):
         summarise(tmp_path / "c9")
