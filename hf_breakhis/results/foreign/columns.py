@@ -15,6 +15,7 @@ COLUMNS = {
     "part": "part",
     "patient_id": "patient_id patient",
     "specimen_id": "specimen_id specimen",
+    "seen": "seen_in_training",
 }
 PREFIXES = {
     "prob": "probability", "probability": "probability", "p": "probability", "": "auto", "score": "auto",

@@ -9,14 +9,24 @@ from hf_breakhis.results.foreign.values import TARGETS
 
 
 def notes_on(read: Sequence[Foreign]) -> list[str]:
-    """Return a sentence or more for ties, mapped tumour types, votes and another threshold."""
+    """Return a sentence or more for training images, ties, mapped tumour types, votes and another threshold."""
     total = sum(len(one.rows) for one in read)
-    notes = [_ties(read, total), _difference(read, total), _votes(read)]
+    notes = [_seen(read, total), _ties(read, total), _difference(read, total), _votes(read)]
     if any(one.has_types for one in read):
         notes.append("The predicted classes are tumour types. They are scored as benign and malignant.")
     if read[0].scores == ONLY_CLASSES:
         notes.append(NO_PROBABILITIES)
     return [note for note in notes if note]
+
+
+def _seen(read: Sequence[Foreign], total: int) -> str:
+    seen = sum(one.seen for one in read)
+    if not seen:
+        return ""
+    return (
+        f"{seen:,} of {total:,} images were training images of the model, as the file says. So the scores are higher "
+        "than on new images. Leave these rows out."
+    )
 
 
 def _ties(read: Sequence[Foreign], total: int) -> str:

@@ -46,6 +46,7 @@ class Foreign:
         scores: what the numbers are; "classes" if there are only predicted classes.
         ties: images whose highest score belongs to several classes.
         is_breakhis: every image is one of BreakHis.
+        seen: images that the file itself calls training images of the model, as a table of `predict` does.
         has_types: the predicted classes are tumour types, and were mapped to benign and malignant.
         votes: the smallest and the largest sum of the votes of a row; None if the scores are no votes.
         difference: how predicted classes of the file differ from the classes with the highest score; None if they do
@@ -59,6 +60,7 @@ class Foreign:
     scores: str
     ties: int
     is_breakhis: bool
+    seen: int = 0
     has_types: bool = False
     votes: tuple[float, float] | None = None
     difference: Difference | None = None
@@ -94,6 +96,7 @@ def read_foreign(path: Path, given: Mapping[str, str], scores: str = "auto") -> 
     rows["label"] = _labels(table, rows, target, path, is_breakhis, optional=True)
     rows["fold"] = table.get("fold", "")
     own, has_types = _predicted_classes(table, target, path, is_breakhis, has_scores=bool(by_class))
+    seen = int(table["seen"].str.lower().isin(("true", "1", "yes")).sum()) if "seen" in table else 0
     votes, difference = None, None
     if by_class:
         values = np.stack([numbers(table[f"prob_{name}"], path, kind) for name in by_class], axis=1)
@@ -111,7 +114,7 @@ def read_foreign(path: Path, given: Mapping[str, str], scores: str = "auto") -> 
     logits = np.log(np.where(prob > 0, prob, SMALLEST))
     rows = rows.assign(**{f"logit_{name}": logits[:, k] for k, name in enumerate(classes)})
     rows = rows.assign(**{f"prob_{name}": prob[:, k] for k, name in enumerate(classes)}, predicted=predicted)
-    return Foreign(path, rows, found | by_class, target, kind, ties, is_breakhis, has_types, votes, difference)
+    return Foreign(path, rows, found | by_class, target, kind, ties, is_breakhis, seen, has_types, votes, difference)
 
 
 def _predicted_classes(

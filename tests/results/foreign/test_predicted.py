@@ -132,3 +132,17 @@ def test_true_tumour_types_are_compared_with_the_names(tmp_path):
     path = written(tmp_path, "file_name,malignant,label", zip(NAMES, PROB, wrong, strict=True))
     with pytest.raises(InputError, match=f"the true class of {types.count('ductal carcinoma')} of {len(NAMES)} rows"):
         read_foreign(path, {})
+
+
+@pytest.mark.parametrize(("words", "count"), [(["True", "False", ""], 2), (["false", "False", ""], 0)])
+def test_images_that_the_file_calls_training_images_are_counted(tmp_path, words, count):
+    cells = (words * len(NAMES))[: len(NAMES)]
+    cells = [word if k < 6 else "" for k, word in enumerate(cells)]
+    read = read_foreign(
+        written(tmp_path, "file_name,malignant,seen_in_training", zip(NAMES, PROB, cells, strict=True)), {}
+    )
+    assert read.seen == count
+    notes = [note for note in notes_on([read]) if "training images" in note]
+    assert len(notes) == bool(count)
+    if notes:
+        assert notes[0].startswith(f"{count} of {len(NAMES)} images were training images of the model")
