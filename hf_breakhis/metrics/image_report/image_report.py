@@ -85,22 +85,18 @@ def class_scores(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str
     The averages run over the classes that occur in the truth. One of them that is never predicted counts there with
     precision 0, as in scikit-learn; left out, it would flatter a model that ignores it.
     """
-    size = len(classes)
-    matrix = np.bincount(truth * size + predicted, minlength=size**2).reshape(size, size)
-    right, support, drawn = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    scores = {
-        "precision": _ratio(right, drawn),
-        "recall": _ratio(right, support),
-        "f1": _ratio(2 * right, support + drawn),
-    }
+    numbers = range(len(classes))
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        truth, predicted, labels=numbers, zero_division=np.nan
+    )
+    scores = {"precision": precision, "recall": recall, "f1": f1}
     occurs = support > 0
     several = occurs.sum() > 1
-    recall = scores["recall"]
     averaged = {name: np.nan_to_num(values[occurs]) for name, values in scores.items()}
     report: dict[str, Any] = {
-        "accuracy": right.sum() / len(truth),
+        "accuracy": metrics.accuracy_score(truth, predicted),
         "balanced_accuracy": recall[occurs].mean() if several else None,
-        "mcc": _matthews(right, support, drawn) if several else None,
+        "mcc": metrics.matthews_corrcoef(truth, predicted) if several else None,
     }
     if len(classes) == 2:
         report |= {"sensitivity": recall[1], "specificity": recall[0]}
@@ -111,23 +107,11 @@ def class_scores(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str
         },
         "macro": {name: values.mean() for name, values in averaged.items()},
         "weighted": {name: np.average(values, weights=support[occurs]) for name, values in averaged.items()},
-        "confusion_matrix": matrix,
+        "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=numbers),
         "num_images": len(truth),
     }
     result: dict[str, Any] = plain(report)
     return result
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-    return result
-
-
-def _matthews(right: np.ndarray, support: np.ndarray, drawn: np.ndarray) -> float:
-    """Return the Matthews correlation; 0, as in scikit-learn, where all images are predicted to be of one class."""
-    total = float(support.sum())
-    spread = (total**2 - float(drawn @ drawn)) * (total**2 - float(support @ support))
-    return (float(right.sum()) * total - float(support @ drawn)) / float(np.sqrt(spread)) if spread else 0.0
 
 
 def probability_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit, stdtr, stdtrit
+from scipy.special import expit, logit, stdtrit
+from scipy.stats import t
 
 from hf_breakhis.results.predictions import known
 from hf_breakhis.results.scores.estimands import INFLATION, Estimand, Estimate
@@ -223,7 +224,7 @@ def p_value(replicates: Replicates) -> float:
     error = np.nanstd(replicates.scores, ddof=1) * np.sqrt(replicates.inflation)
     if error < TINY:
         return float(abs(replicates.value) < TINY)
-    return float(2 * stdtr(replicates.degrees, -abs(replicates.value) / error))  # `t.sf` without its checks
+    return float(2 * t.sf(abs(replicates.value) / error, replicates.degrees))
 
 
 def weigh(value: float, left_out: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
