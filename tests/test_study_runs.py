@@ -3,10 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -140,14 +137,15 @@ def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest
         assert max(trained) <= 1, f"{row} was trained twice: {text}"
 
 
-def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study, tmp_path):
+def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study, tmp_path, run_python):
+    """The command starts a Python from nothing for each row."""
     folder = tmp_path / "out"
     blocked = folder / "long"
     blocked.mkdir(parents=True)
     (blocked / "mine.txt").write_text("mine", encoding="utf-8")
     (folder / "plan.json").write_text(json.dumps({"format": 2, "recipe": {}}), encoding="utf-8")
-    command = [sys.executable, "-m", "hf_breakhis", *command_of(study, folder, "--jobs", "2", "--restart", "true")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=Path(__file__).parents[1])
+    words = command_of(study, folder, "--jobs", "2", "--restart", "true")
+    done = run_python("-m", "hf_breakhis", *words, timeout=400)
     output = done.stdout + done.stderr
     assert done.returncode == 2
     assert "row long failed: " in output

@@ -57,7 +57,7 @@ def test_a_malformed_name_is_refused_before_anything_heavy_is_imported(hub, comm
     assert (done.returncode, done.stdout) == (2, "[]\n")
     assert "is no name of a repository" in done.stderr
     # with a name that may be, the next thing is looked at
-    assert "There is no run" in hub.run("-c", code, *command, NAME, forked=False).stderr
+    assert "There is no run" in hub.run("-c", code, *command, NAME).stderr
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def trainer_of(machine):
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the launcher's child")
 def test_a_lost_machine_ends_the_other_and_both_continue(launch, run_two, tmp_path, same_run):
     """Launchers start the run that is interrupted; the processes that follow are forked, with what launchers set."""
-    fold = {"num_folds": 1, "num_train_epochs": 30}
+    fold = {"num_folds": 1, "num_train_epochs": 15}
     machines = launch("lost", **fold)
     until = time.monotonic() + 120
     while not list((tmp_path / "lost").glob("fold-0/checkpoints/*/checksums.json")):
