@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -307,14 +308,16 @@ def _is_generated(dataset: datasets.Dataset) -> bool:
     return False
 
 
+@cache
+def _expected_patients(magnifications: frozenset[str]) -> dict[str, str]:
+    """Return the patient of each image of BreakHis at these magnifications, by file name."""
+    names = (name for folder in INVENTORY for name in folder.names() if name.magnification in magnifications)
+    return {str(name): name.patient_id for name in names}
+
+
 def warn_of_subset(file_names: Iterable[str], magnifications: Sequence[str]) -> list[str]:
     """Say how much of BreakHis is here, and which slide folders miss most."""
-    expected = {
-        str(name): name.patient_id
-        for folder in INVENTORY
-        for name in folder.names()
-        if name.magnification in magnifications
-    }
+    expected = _expected_patients(frozenset(magnifications))
     missing = expected.keys() - set(file_names)
     if not missing:
         return []

@@ -227,10 +227,13 @@ def _words(features: Sequence[Features]) -> tuple[sparse.csr_matrix, sparse.csr_
             rows[way].append(_words_of(signs))
     lengths = [[len(words) for words in part] for part in rows]
     parts = [np.concatenate(part) for part in rows]
+    occurs = np.zeros(_TABLES << _BITS, bool)
+    for part in parts:
+        occurs[part] = True
+    columns = np.cumsum(occurs, dtype=np.int32) - 1  # most words occur in no image
+    shape = len(features), int(occurs.sum())
     matrices = [
-        sparse.csr_matrix(
-            (np.ones(len(part), np.float32), part, np.cumsum([0, *length])), shape=(len(features), _TABLES << _BITS)
-        )
+        sparse.csr_matrix((np.ones(len(part), np.float32), columns[part], np.cumsum([0, *length])), shape=shape)
         for part, length in zip(parts, lengths, strict=True)
     ]
     number = np.asarray((matrices[0] + matrices[1]).sum(0)).ravel() / 2
