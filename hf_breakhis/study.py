@@ -93,7 +93,8 @@ def read_study(given: str | Path, flags: Mapping[str, Any], base: str | None = N
         require(key in KEYS, f"{path}: unknown key `{key}`.{nearest(str(key), KEYS)} Allowed are {', '.join(KEYS)}.")
     may_change = _may_change(path, values.get("may_change") or [])
     score = values.get("score", "accuracy")
-    require(score in SCORES, f"{path}: `score` is {score}, but has to be one of {', '.join(SCORES)}.")
+    unknown = f"{path}: `score` is {score}, but has to be one of {', '.join(SCORES)}.{nearest(str(score), SCORES)}"
+    require(score in SCORES, unknown)
     given_base = base or values.get("base")
     require(isinstance(given_base, str), f"{path} has no base recipe. Add `base: c3_tuned`, or another recipe.")
     own = _mapping(path, "fields", values.get("fields"))
@@ -118,7 +119,12 @@ def read_study(given: str | Path, flags: Mapping[str, Any], base: str | None = N
         changed = _multiplied(path, name, change, recipe)
         _check_changes(path, name, changed, may_change)
         merged = {**above, **shared, "output_dir": str(folder / name)}
-        rows[name] = Row(name, build_recipe(merged, changed, f"{path}: row {name}"), changed, reference)
+        where = f"{path}: row {name}"
+        try:
+            one = build_recipe(merged, changed, where)
+        except InputError as error:  # fields that contradict each other do not name the row
+            raise InputError(str(error) if where in str(error) else f"{where}: {error}") from error
+        rows[name] = Row(name, one, changed, reference)
     pushed = "`push_to_hub` has no effect in a study. Leave it out, and publish the run of a row."
     require(not any(row.recipe.training.push_to_hub for row in rows.values()), pushed)
     rows = _without_base(path, rows, set(_mapping(path, "rows", values.get("rows"))))

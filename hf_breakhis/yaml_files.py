@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, nearest
 
 
 class OneOfEachKey(yaml.SafeLoader):
@@ -85,8 +85,10 @@ def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
         example = f"{folder}/{next(iter(packed), 'NAME')}.yaml"
         raise InputError(f"Cannot read {given}: {error.strerror}. Give a YAML file like {example}.") from error
     if str(given) not in packed:
-        names = ", ".join(packed)
-        raise InputError(f"No {kind} at {given}. Give a YAML file, or a {kind} of this package: {names}.")
+        names = list(packed)
+        hint = nearest(str(given).removeprefix(f"{folder}/").removesuffix(".yaml"), names)
+        how = f"Give a YAML file, or a {kind} of this package: {', '.join(names)}."
+        raise InputError(f"No {kind} at {given}.{hint} {how}")
     return packed[str(given)]
 
 

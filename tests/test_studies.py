@@ -117,6 +117,8 @@ TWO = {"a": {"learning_rate": 0.1}, "b": {"learning_rate": 0.2}}
         ({"rows": {"../a": {"learning_rate": 0.1}}}, "a row is named '../a', but a name has to consist of letters"),
         ({"rows": {"base": {"learning_rate": 0.1}}}, "cannot be base"),
         ({"rows": ["a"]}, "`rows` is .*, but has to be lines of `name: value`"),
+        ({"rows": {"a": {"focal_gamma": 1.0}}}, "row a: `focal_gamma` has no effect, since `loss` is cross_entropy"),
+        ({"rows": TWO, "score": "acuracy"}, r"has to be one of accuracy, .* Did you mean `accuracy`\?"),
         ({"rows": TWO, "score": "auc"}, "`score` is auc, but has to be one of accuracy, "),
         ({"rows": TWO, "may_change": ["seed"]}, "`may_change` is .*, but has to be a list of split_by"),
         ({"rows": TWO, "fields": {"lr": 1}}, "fields has the unknown field `lr`"),
@@ -143,5 +145,7 @@ def test_the_split_of_a_study_on_splits_is_its_own(write):
 
 
 def test_a_study_that_is_absent_names_those_of_the_package():
-    with pytest.raises(InputError, match=r"No study at whishes\. .*classifiers, ensemble, leakage, "):
+    with pytest.raises(
+        InputError, match=r"No study at whishes\. Did you mean `wishes`\? .*classifiers, ensemble, leakage, "
+    ):
         read_study("whishes", {})

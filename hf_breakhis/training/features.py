@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.utils import logging as transformers_logging
 
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.data.integrity.check_images import check_images
@@ -294,6 +295,7 @@ def embed_images(args: ModelArguments, how: Preprocessing, images: Images, outpu
     """
     if output.suffix not in (".parquet", ".csv"):
         raise InputError(f"--output is {output}, but has to end in .parquet or .csv. Change the name.")
+    transformers_logging.disable_progress_bar()
     check_network(args, how.image_size)
     check_images(images).raise_if_unusable()
     source = WholeBatches(images.dataset, how)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import ResNetConfig, ResNetForImageClassification
+from transformers.utils import logging
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
@@ -34,6 +35,15 @@ def vectors(backbone, tmp_path_factory):
     command = ["embed", str(backbone), str(folder / "twin"), "--output", str(folder / "v.parquet")]
     assert main([*command, "--image_size", "32"]) == 0
     return folder / "v.parquet", folder / "twin"
+
+
+def test_embed_shows_no_progress_bar_where_no_terminal_is(backbone, vectors, tmp_path, capsys):
+    logging.enable_progress_bar()
+    command = ["embed", str(backbone), str(vectors[1]), "--output", str(tmp_path / "v.csv"), "--image_size", "32"]
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("vectors: ")
+    assert "%" not in shown.err
 
 
 def fields(vectors, run, **more):
