@@ -1,6 +1,8 @@
 """What tests of several folders share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
+import hashlib
 import importlib.util
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -101,6 +103,30 @@ def datasets_cache(tmp_path_factory):
 def quick_collections():
     """Keep what was imported out of garbage collections, of which the Trainer asks for several a fold."""
     with frozen_objects():
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_exports():
+    """Convert equal networks to ONNX once, which takes torch a second or more; whatever checks the file runs anew."""
+    import torch
+
+    real, kept = torch.onnx.export, {}
+
+    def export(model, inputs, stream, **named):
+        tensors = hashlib.sha256()
+        for name, tensor in model.state_dict().items():
+            tensors.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
+        configs = tuple((one.config.to_json_string(), one.config._attn_implementation) for one in model.classifiers)
+        key = tensors.digest(), configs, tuple(model.transforms), inputs[0].shape, named["opset_version"]
+        if key not in kept:
+            content = io.BytesIO()
+            real(model, inputs, content, **named)
+            kept[key] = content.getvalue()
+        stream.write(kept[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export)
         yield
 
 

@@ -17,6 +17,11 @@ loopback = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(loopback)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports(shared_exports):
+    """Here many tests export or publish the same network."""
+
+
 @pytest.fixture
 def hub(tmp_path, run_python):
     """An empty Hub on loopback that knows one user, "user", by the token "hf_loopback"."""

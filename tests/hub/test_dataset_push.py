@@ -60,7 +60,7 @@ def test_what_is_pushed_is_what_is_pulled(hub, small_breakhis, tmp_path):
     assert repo.private
     assert repo.files == files_of(tmp_path / "export")
 
-    pulled = hub.run("-c", PULL, forked=False)
+    pulled = hub.run("-c", PULL)
     assert pulled.returncode == 0, pulled.stderr
     originals = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in small_breakhis.rglob("*.png")}
     assert json.loads(pulled.stdout) == originals

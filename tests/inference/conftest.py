@@ -24,6 +24,11 @@ _spec.loader.exec_module(loopback)
 NETWORK = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports(shared_exports):
+    """Here many tests export or publish the same network."""
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A finished run of two folds on 82 small pictures, with its decision.json; tests only read it."""
