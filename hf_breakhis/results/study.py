@@ -13,6 +13,7 @@ from hf_breakhis.results.formatting import MEASURES, RESEARCH_ONLY, things
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores
+from hf_breakhis.results.scores.warnings import Kind, texts_of
 from hf_breakhis.results.summary import summary_of
 from hf_breakhis.run import PLAN, Run
 
@@ -98,6 +99,7 @@ def compare_rows(folder: str | Path) -> dict[str, Any]:
         "missing": [row["name"] for row in rows if not row["ended"]],
         "num_compared": len(compared),
         "sentence": _sentence(rows, plan),
+        "optimistic": [] if plan["may_change"] else _optimistic(summaries),
         "curve": any("train_share" in row["changes"] for row in rows),
         "needed": _needed(rows, score),
     }
@@ -134,6 +136,22 @@ def _scores(run: Path, summary: dict[str, Any], tests: dict[int, Any]) -> dict[s
         "test_specimens": one["data"]["num_specimens"],
         "train_seconds": sum(costs),
     }
+
+
+def _optimistic(summaries: dict[str, dict[str, Any]]) -> list[str]:
+    """Return why the scores of some rows are higher than those of new patients."""
+    reasons = {
+        Kind.LEAK: "the test sets are not independent of the training sets. The scores are optimistic",
+        Kind.SELECTED_ON_TEST: "a checkpoint, the stopping epoch or a learning rate was chosen on the images that "
+        "give the scores. The scores are optimistic. Set `validation_size` to select on a validation set",
+    }
+    heads = {Kind.LEAK: "Leakage", Kind.SELECTED_ON_TEST: "Selected on the test set"}
+    found = []
+    for kind, reason in reasons.items():
+        names = [name for name, summary in summaries.items() if texts_of(summary, kind)]
+        where = "all rows" if len(names) == len(summaries) else f"row {', '.join(names)}"
+        found += [f"{heads[kind]} ({where}): {reason}."] if names else []
+    return found
 
 
 def _needed(rows: list[dict[str, Any]], score: str) -> list[dict[str, Any]]:
@@ -213,7 +231,8 @@ def leakage_sentence(rows: list[dict[str, Any]]) -> str:
 def study_table(study: dict[str, Any]) -> str:
     """Return a study as plain text of at most 100 columns."""
     head = f"{'Row':<22}{study['score_name'][:17]:>17}{'Interval':>16}{'Difference':>12}{'Interval':>18}{'p':>6}"
-    lines = [*wrap(study["sentence"], 88), "", f"{head}  Verdict", "-" * (len(head) + 9)]
+    lines = [line for text in study["optimistic"] for line in (*wrap(f"WARNING: {text}", 88), "")]
+    lines += [*wrap(study["sentence"], 88), "", f"{head}  Verdict", "-" * (len(head) + 9)]
     for row in study["rows"]:
         if not row["ended"]:
             lines.append(f"{row['name'][:21]:<22}{'not finished':>17}")

@@ -179,6 +179,23 @@ def test_a_study_whose_rows_are_all_equal_says_that_none_differs(write_run, tmp_
     )
 
 
+def test_rows_that_look_at_the_test_set_are_named(write_run, tmp_path):
+    """A checkpoint on the test set in one row, a split by image in all, and neither in an honest study."""
+    for split in ("specimen", "image"):
+        folder = plan(tmp_path / split, {"base": ({}, None), "stopped": ({"x": 1}, "base")})
+        for name, part in (("base", None), ("stopped", "test")):
+            write_run(folder / name, split_by=split, selected_on=part)
+        found = compare_rows(folder)
+        text, page = " ".join(study_table(found).split()), write_study(folder, found).read_text(encoding="utf-8")
+        for shown in (text, page):
+            assert "Selected on the test set (row stopped): a checkpoint" in shown
+            assert ("Leakage (all rows): " in shown) == (split == "image")
+    honest = plan(tmp_path / "honest", {"base": ({}, None), "other": ({"x": 1}, "base")})
+    for seed, name in enumerate(("base", "other")):
+        write_run(honest / name, split_by="specimen", seed=seed)
+    assert compare_rows(honest)["optimistic"] == []
+
+
 def holm(p_values):
     """Holm's correction, written out again."""
     order = np.argsort(p_values)
