@@ -11,6 +11,7 @@ from transformers import AutoModelForImageClassification
 
 from hf_breakhis.data.sources.about import find_source
 from hf_breakhis.files import InputError
+from hf_breakhis.hub import publish
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.publish import choose_weights, publications
 from hf_breakhis.inference.explain import explain_fold
@@ -21,6 +22,12 @@ from hf_breakhis.run import Run
 from hf_breakhis.training.crossval import cross_validate
 
 NAME = "user/breakhis-tiny"
+
+
+@pytest.fixture(autouse=True)
+def one_figure(monkeypatch):
+    """Draw one of seven figures, which takes half the time of a publication; `ready` has all of them."""
+    monkeypatch.setattr(publish, "FIGURES", publish.FIGURES[:1])
 
 
 def card_of(run, folder, which="fold:0"):
