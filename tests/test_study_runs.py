@@ -1,14 +1,19 @@
 """Studies on a tiny network: trained once, resumed after a kill, shared by several processes."""
 
+import importlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 from hf_breakhis.cli import main
+from hf_breakhis.cli.study import HELD
 from hf_breakhis.results.report import page
 from hf_breakhis.training.lock import held
 
@@ -107,10 +112,29 @@ def test_a_row_of_another_process_is_left_to_it(study, tmp_path, capsys, no_repo
         assert "row focal is being trained by another process." in capsys.readouterr().err
         found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         assert found["missing"] == ["focal"]
-        assert main(["study", str(study), "--output_dir", str(folder), "--row", "focal"]) == 2
+        assert main(["study", str(study), "--output_dir", str(folder), "--row", "focal"]) == HELD
+        assert f"{Path('.locks', 'focal')} is being trained by another process." in capsys.readouterr().err
     assert main(["study", str(study), "--output_dir", str(folder), "--row", "focal"]) == 0
     assert main(["study", str(folder)]) == 0
     assert json.loads((folder / "study.json").read_text(encoding="utf-8"))["missing"] == []
+
+
+def test_with_jobs_a_row_of_another_process_is_no_failure(tmp_path, monkeypatch, capsys):
+    command = importlib.import_module("hf_breakhis.cli.study")  # whose name in the package is the function
+    codes = {"held": HELD, "broken": 2, "fine": 0}
+
+    def started(study, row, words, jobs):
+        log = tmp_path / f"{row}.txt"
+        log.write_text("hf-breakhis: The reason.\n")
+        process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({codes[row]})"])
+        return command._Process(row, process, log)
+
+    monkeypatch.setattr(command, "_started", started)
+    assert command._in_processes(None, list(codes), [], 2) == ["row broken failed: The reason."]
+    shown = capsys.readouterr().err
+    assert "row held is being trained by another process." in shown
+    assert "row broken: failed" in shown
+    assert "row fine: finished" in shown
 
 
 def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest(study, tmp_path, start_python):

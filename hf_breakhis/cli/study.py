@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hf_breakhis.study import Study
 
 LOGS, LOCKS = "logs", ".locks"
+HELD = 75  # exit code of --row where another process trains the row: "try again" (EX_TEMPFAIL of sysexits.h)
 USAGE = "STUDY [--base RECIPE] [--jobs N | --row NAME] [--output_dir DIR] [--field value ...]"
 HELP = (
     "Train the rows of a STUDY, each of which changes some fields of a base recipe, and compare them with the base on "
@@ -66,6 +67,7 @@ def run_study(study: "Study", words: Sequence[str], jobs: int = 1, row: str | No
     from accelerate import PartialState
 
     from hf_breakhis.training.crossval import check_recipe, leave_group
+    from hf_breakhis.training.lock import HeldError
 
     if row is not None and row not in study.rows:
         names = list(study.rows)
@@ -86,7 +88,12 @@ def run_study(study: "Study", words: Sequence[str], jobs: int = 1, row: str | No
     if row is not None:
         if row in left_out:
             raise InputError(f"Row {row} cannot be trained: {left_out[row]}")
-        _train_row(study, row)
+        try:
+            _train_row(study, row)
+        except HeldError as error:
+            if state.is_main_process:
+                typer.echo(f"hf-breakhis: {error}", err=True)
+            raise typer.Exit(HELD) from error
         leave_group()
         if state.is_main_process:
             typer.echo(f"row {row}: {study.folder / row}. `hf-breakhis study {study.folder}` compares the rows.")
@@ -241,6 +248,9 @@ def _in_processes(study: "Study", names: Sequence[str], words: Sequence[str], jo
                 raise typer.Exit(128 + stop.signal_number)
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
+                if one.process.returncode == HELD:
+                    say(f"row {one.row} is being trained by another process.")
+                    continue
                 if one.process.returncode:
                     failed.append(f"row {one.row} failed: {one.last_line().removeprefix('hf-breakhis: ')}")
                 say(f"row {one.row}: {'failed' if one.process.returncode else 'finished'}")
