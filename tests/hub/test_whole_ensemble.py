@@ -162,6 +162,17 @@ def test_a_folder_of_all_networks_is_replaced_by_one_of_one(ensemble_run, tmp_pa
     assert (folder / "members/001/notes.txt").read_text() == "mine"
 
 
+def test_on_the_hub_all_networks_are_replaced_by_one(hub, ensemble_run, tmp_path):
+    command = ["publish", ensemble_run, "--repo_id", NAME, "--folder", tmp_path / "publish"]
+    for words, count in ((["--members", "all"], 2), ([], 0)):
+        done = hub.command(*command, *words)
+        assert done.returncode == 0, done.stderr
+        files = hub.repos["model", NAME].files
+        assert len([name for name in files if name.startswith("members/") and name.endswith(".safetensors")]) == count
+        assert any(name.startswith("members/") for name in files) == bool(count)
+        assert "model.safetensors" in files
+
+
 @pytest.mark.parametrize("options", [["--members", "7"], ["--members", "al"]])
 def test_a_network_that_is_not_there_is_refused(options, ensemble_run, tmp_path, capsys):
     assert publish(ensemble_run, tmp_path / "publish", *options) == 2
