@@ -204,7 +204,8 @@ def _find_one(model: str | Path, fold: str | None, revision: str | None, local: 
     if not (place / CONFIG).is_file():
         raise InputError(f"{model} holds no model: no recipe.yaml and no {CONFIG}; give {KINDS}.")
     owner = FoldFolder(place.resolve().parent)
-    if place.resolve().name == MODEL and Run(owner.run).exists:
+    is_of_fold = owner.name.isdigit() or owner.name == REFIT  # else, for example, RUN/publish-everything/model
+    if place.resolve().name == MODEL and Run(owner.run).exists and is_of_fold:
         weights = _of_run(Run(owner.run), owner.name)
         return replace(weights, folder=owner.folder / MODEL, members=()) if owner.is_member else weights
     return _without_run(place)

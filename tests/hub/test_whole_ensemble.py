@@ -12,6 +12,7 @@ from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.predict import predict_images
+from hf_breakhis.run import Run
 
 NAME = "user/tiny"
 
@@ -54,6 +55,13 @@ def test_a_folder_that_was_fetched_predicts_what_the_run_predicts(published, ens
     assert probabilities(published / "members/002", images) == alone[2]
     assert len({*map(tuple, alone), tuple(whole)}) == 4
     assert whole == pytest.approx([sum(values) / 3 for values in zip(*alone, strict=True)], abs=1e-6)
+
+
+def test_a_publication_within_its_run_is_no_fold_of_the_run(published, ensemble_run, tmp_path):
+    run = shutil.copytree(ensemble_run, tmp_path / "run")
+    place = shutil.copytree(published, run / "publish-everything/model")
+    assert find_model(place).networks == (place, place / "members/001", place / "members/002")
+    assert find_model(run / "fold-1/member-0/model").fold == "1"
 
 
 def test_the_threshold_is_that_of_all_networks(published, ensemble_run):
@@ -147,7 +155,21 @@ def test_the_onnx_file_beside_it_has_all_networks(ensemble_run, images, tmp_path
     found = [
         float(row["prob_malignant"]) for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())
     ]
+    assert "`onnx/model.onnx` is the same ensemble for ONNX" in (tmp_path / "all/model/README.md").read_text()
     assert found == pytest.approx(probabilities(ensemble_run, images), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_card_says_that_the_onnx_file_has_the_augmentation_of_the_run(ensemble_run, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    run = shutil.copytree(ensemble_run, tmp_path / "run")
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("\ntta: none\n", "\ntta: dihedral\n"))
+    Run(run).seal()
+    assert publish(run, tmp_path / "all", "--everything", "--members", "0") == 0
+    assert json.loads((tmp_path / "all/model/onnx/export.json").read_text())["tta"] == "dihedral"
+    assert "same network with test-time augmentation for ONNX" in (tmp_path / "all/model/README.md").read_text()
 
 
 def test_a_folder_of_all_networks_is_replaced_by_one_of_one(ensemble_run, tmp_path, capsys):
