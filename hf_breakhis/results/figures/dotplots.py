@@ -22,6 +22,7 @@ from hf_breakhis.results.formatting import count, score, tumor_name, value_of
 from hf_breakhis.run import Run
 
 SEVERAL = "several classes"
+LEAST_SPAN = 0.02  # of an axis of differences
 MOST_NAMED = 3  # patients named in the figure: the worst, so that they can be looked up
 
 
@@ -81,6 +82,9 @@ def study(run: Run) -> Figure | None:
     _rows(left, [row["name"] for row in rows], _low([v for row in rows for v in _ends(row[measure])]))
     left.set_xlabel(run.summary["score_name"])
     right.axvline(0, color=MUTED, linewidth=0.6, linestyle=(0, (3, 3)), zorder=0)
+    low, high = right.get_xlim()
+    if high - low < LEAST_SPAN:  # else the axis of rows that are all equal shows errors of rounding
+        right.set_xlim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
     right.set(ylim=left.get_ylim(), yticks=[], xlabel="difference")
     right.spines["left"].set_visible(False)
     right.locator_params(axis="x", nbins=3)

@@ -1,6 +1,7 @@
 """Figures draw what a run has, stay inside their edges, and are the same each time."""
 
 import re
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import pytest
@@ -8,6 +9,7 @@ from matplotlib.text import Text
 
 from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS
 from hf_breakhis.files import write_json
+from hf_breakhis.results.figures import dotplots
 from hf_breakhis.results.figures.captions import CAPTIONS, caption
 from hf_breakhis.results.figures.plots import BETWEEN_RUNS, FIGURES, draw
 from hf_breakhis.results.figures.style import COLUMN, figure_bytes
@@ -203,3 +205,17 @@ def test_drawing_leaves_the_settings_of_the_caller(records):
 def test_an_unknown_figure_names_those_there_are(records):
     with pytest.raises(ValueError, match=r"Unknown figure 'rok'; choose from .*roc_mean"):
         draw("rok", records["folds"])
+
+
+@pytest.mark.parametrize(("half", "is_wider"), [(1e-17, True), (0.05, False)])
+def test_differences_of_equal_rows_have_an_axis_that_can_be_read(half, is_wider):
+    score = {"value": 0.8, "low": 0.7, "high": 0.9}
+    other = {"scores": {"accuracy": {"value": half / 2, "low": -half, "high": half}}}
+    rows = [
+        {"name": "base", "ended": True, "reference": None, "difference": None, "accuracy": score},
+        {"name": "same", "ended": True, "reference": "base", "difference": other, "accuracy": score},
+    ]
+    run = SimpleNamespace(summary={"rows": rows, "score": "accuracy", "score_name": "accuracy"})
+    low, high = dotplots.study(run).axes[1].get_xlim()
+    assert low <= -half < half <= high
+    assert (high - low == pytest.approx(0.02)) == is_wider
