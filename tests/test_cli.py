@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def recipe(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(RECIPE + f"output_dir: {tmp_path / 'run'}\n", encoding="utf-8")
     return path
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hf-breakhis {version('hf-breakhis')}\n"
 
 
 def test_train_ends_with_table_and_report_and_starts_again_with_neither(recipe, tmp_path, capsys):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hf_breakhis import __version__
 from hf_breakhis.cli.audit import HELP as AUDIT_HELP
 from hf_breakhis.cli.audit import audit
 from hf_breakhis.cli.check import check
@@ -73,6 +74,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _show_version(is_given: bool) -> None:
+    if is_given:
+        typer.echo(f"hf-breakhis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 app.command(context_settings=RAW, help=AUDIT_HELP)(audit)
