@@ -35,7 +35,7 @@ STALE = [f"{folder}*" for folder in FOLDERS]
 FILES = {".gitattributes", "README.md", RECIPE, *MODEL_FILES, *RECORDS}
 _NAMES = (
     *sorted(FILES),
-    *(f"{folder}*.png" for folder in FOLDERS),
+    *(f"{folder}/*.png" for folder in (FIGURES_FOLDER, EXAMPLES, EXPLAINED)),
     *(f"{ONNX}/{name}" for name in ONNX_FILES),
     *(f"{MEMBERS}/[0-9]*/{name}" for name in MODEL_FILES),
 )

@@ -172,16 +172,17 @@ def test_the_card_says_that_the_onnx_file_has_the_augmentation_of_the_run(ensemb
     assert "same network with test-time augmentation for ONNX" in (tmp_path / "all/model/README.md").read_text()
 
 
-def test_a_folder_of_all_networks_is_replaced_by_one_of_one(ensemble_run, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["001/notes.txt", "photo.png"])
+def test_a_folder_of_all_networks_is_replaced_by_one_of_one(ensemble_run, tmp_path, capsys, name):
     folder = tmp_path / "publish"
     assert publish(ensemble_run, folder) == 0
     assert publish(ensemble_run, folder, "--members", "0") == 0
     assert not (folder / "members").exists()
     assert publish(ensemble_run, folder) == 0
-    (folder / "members/001/notes.txt").write_text("mine")
+    (folder / "members" / name).write_text("mine")
     assert publish(ensemble_run, folder) == 2
-    assert "notes.txt" in capsys.readouterr().err
-    assert (folder / "members/001/notes.txt").read_text() == "mine"
+    assert name in capsys.readouterr().err
+    assert (folder / "members" / name).read_text() == "mine"
 
 
 def test_on_the_hub_all_networks_are_replaced_by_one(hub, ensemble_run, tmp_path):
