@@ -64,7 +64,7 @@ def verify(
     ] = None,
 ) -> None:
     """Check whether the images are complete and readable. Exit code 0, or 1 with findings."""
-    from hf_breakhis.data.integrity.check_images import check_images
+    from hf_breakhis.data.integrity.described import check_and_describe
     from hf_breakhis.data.integrity.verify import read_folds, verify, verify_table
     from hf_breakhis.data.sources.table import cache_folder, load_images
     from hf_breakhis.files import write_json
@@ -73,7 +73,7 @@ def verify(
         raise InputError(f"The images are given twice, as {place} and as --data_dir {data_dir}; give one of them.")
     images = load_images(wanted_images(dataset, place or data_dir, dataset_revision, twin_kwargs))
     parts = None if folds is None else read_folds(folds, images)
-    report = verify(images, check_images(images), parts)
+    report = verify(images, check_and_describe(images), parts)
     path = write_json(to or cache_folder() / f"verify-{report['manifest_sha256'][:16]}.json", report)
     typer.echo(verify_table(report))
     typer.echo(f"json: {path}")

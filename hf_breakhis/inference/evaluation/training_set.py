@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.integrity.check_images import COLORS, Findings, check_images
+from hf_breakhis.data.integrity.check_images import COLORS, Findings
+from hf_breakhis.data.integrity.described import check_and_describe
 from hf_breakhis.data.integrity.duplicates import KINDS_OF, OVERLAP, copies_between
 from hf_breakhis.data.sources.about import Source, source_of
 from hf_breakhis.data.twin.twin import read_settings
@@ -109,7 +110,7 @@ def _training_images(run: Run, data: dict[str, Any]) -> tuple[tuple[Images, Find
         return None, "The training images are not on this machine, so changed copies were not searched."
     try:
         images = images_of_recipe(run.recipe)
-        findings = check_images(images)
+        findings = check_and_describe(images)
     except InputError as error:
         return None, f"Changed copies were not searched, because the training images cannot be read: {error}"
     if findings.manifest_sha256 != data["manifest_sha256"]:

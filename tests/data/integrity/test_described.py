@@ -3,11 +3,13 @@
 import io
 from dataclasses import replace
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
 from hf_breakhis.arguments import DataArguments
+from hf_breakhis.cli import main
 from hf_breakhis.data.integrity import described
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.described import check_and_describe, describe_images
@@ -89,6 +91,15 @@ def test_checked_images_are_described_from_the_pictures_of_the_check(twins, tmp_
     assert all(equal([found[name]], [describe(picture)]) for name, picture in zip(names, pictures, strict=True))
     assert findings == check_images(images)
     assert findings == check_and_describe(images)
+
+
+def test_data_verify_describes_images_from_the_pictures_of_its_check(small_breakhis, counted, monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    found, real = [], described.describe
+    monkeypatch.setattr(described, "describe", lambda picture: found.append(picture) or real(picture))
+    main(["data", "verify", str(small_breakhis)])
+    assert len(found) == 24
+    assert counted == []
 
 
 def test_only_a_changed_file_is_described_again(twins, tmp_path, counted):
