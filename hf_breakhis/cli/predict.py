@@ -145,11 +145,17 @@ def predict(
     for option, given in {"--compile": compiled, "--bf16": bf16}.items():
         if given and backend is not Backend.TORCH:
             raise InputError(f"{option} needs --backend torch, not {backend}. Remove one of them.")
-    _say(RESEARCH_ONLY)
     batch_size = batch_size or default_batch_size()
     hardware = find_hardware()
     if hardware.device == "cpu" or backend is not Backend.TORCH:  # ONNX Runtime works on the CPU
         keep_memory()
+    if backend is Backend.TORCH:
+        classifier = open_classifier(weights, bf16, batch_size if compiled else None)
+    else:
+        from hf_breakhis.inference.onnx_classifier import OnnxClassifier
+
+        classifier = OnnxClassifier(weights, backend)
+    _say(RESEARCH_ONLY)  # after all that can be refused, since an error is one line
     if bf16 and not choose(hardware)["bf16"]:
         _say(
             "warning: this processor is not known to support bfloat16. Without support it is much slower than "
@@ -160,12 +166,6 @@ def predict(
     if len(weights.networks) > 1 or weights.tta != "none":
         averaged = "1 network" if len(weights.networks) == 1 else f"the mean of {len(weights.networks)} networks"
         _say(f"probabilities of {averaged}, test-time augmentation: {weights.tta}")
-    if backend is Backend.TORCH:
-        classifier = open_classifier(weights, bf16, batch_size if compiled else None)
-    else:
-        from hf_breakhis.inference.onnx_classifier import OnnxClassifier
-
-        classifier = OnnxClassifier(weights, backend)
     prediction = Prediction(classifier, Rows(classifier.classes, weights.decision, weights.seen), found, batch_size)
     if weights.decision is None:
         _say(f"no calibrated probability and no decision: {weights.reason}")

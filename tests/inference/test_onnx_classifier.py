@@ -64,6 +64,7 @@ def test_without_an_export_the_message_has_the_command(run, twin, backend, comma
     error = capsys.readouterr().err
     assert "There is no model" in error
     assert command.format(run=run) in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
