@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined
 
@@ -26,7 +27,13 @@ TEMPLATE = "dataset.md"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K")
 
 
-def write_card(images: Images, manifest_sha256: str, sentences: list[str], repo_id: str | None = None) -> str:
+def write_card(
+    images: Images,
+    manifest_sha256: str,
+    sentences: list[str],
+    repo_id: str | None = None,
+    infos: DatasetInfosDict | None = None,
+) -> str:
     """Return the text of README.md.
 
     Args:
@@ -34,6 +41,7 @@ def write_card(images: Images, manifest_sha256: str, sentences: list[str], repo_
         manifest_sha256: of these images.
         sentences: warnings and findings, one sentence each.
         repo_id: the repository on the Hub, if there is one.
+        infos: columns and sizes of each configuration; None leaves them out.
     """
     table = columns_of(images.dataset)
     magnifications = magnifications_of(table)
@@ -41,7 +49,7 @@ def write_card(images: Images, manifest_sha256: str, sentences: list[str], repo_
     complete = set(expected_file_names()) <= set(table["file_name"])
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
     return markdown.from_string(card_text(TEMPLATE)).render(
-        metadata=_metadata(images.about, len(table), magnifications).to_yaml().rstrip(),
+        metadata=_metadata(images.about, len(table), magnifications, infos).to_yaml().rstrip(),
         twin=images.about.is_generated,
         settings=twin_settings(images),
         place=repo_id or "FOLDER_OR_REPOSITORY",
@@ -60,7 +68,9 @@ def write_card(images: Images, manifest_sha256: str, sentences: list[str], repo_
     )
 
 
-def _metadata(source: Source, num_images: int, magnifications: list[str]) -> DatasetCardData:
+def _metadata(
+    source: Source, num_images: int, magnifications: list[str], infos: DatasetInfosDict | None
+) -> DatasetCardData:
     """Return the block that the Hub and `load_dataset` read; all configurations name the same files."""
     paths = {name: f"data/{name}-*.parquet" for name in magnifications}
     everything = {
@@ -70,14 +80,19 @@ def _metadata(source: Source, num_images: int, magnifications: list[str]) -> Dat
     }
     single = [{"config_name": name, "data_files": [{"split": "train", "path": path}]} for name, path in paths.items()]
     twin = source.is_generated
-    return DatasetCardData(
+    metadata = DatasetCardData(
         license=source.licence,
+        language=["en"],  # of the names of the columns and classes
+        annotations_creators=["machine-generated" if twin else "expert-generated"],
         pretty_name="BreakHis twin (generated images)" if twin else "BreakHis with patients, specimens and folds",
         task_categories=["image-classification"],
         size_categories=[_SIZES[sum(num_images >= limit for limit in (1_000, 10_000))]],
         tags=["breakhis", "histopathology", "breast-cancer", "medical"] + ["synthetic"] * twin,
         configs=[everything, *single],
     )
+    if infos is not None:
+        infos.to_dataset_card_data(metadata)
+    return metadata
 
 
 def _counts(images: Images) -> list[list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets.info import DatasetInfosDict
 from tqdm import tqdm
 
 from hf_breakhis.data.counts import original_bytes
@@ -78,7 +79,8 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
         about |= {"settings": twin_settings(images) or None} if images.about.is_generated else {}
         write_json(part / ABOUT, about | {"manifest_sha256": manifest, "files": files})
         sentences = [*images.cautions, *public_findings(images), *findings.findings]
-        write_text(part / CARD, write_card(images, manifest, placeless(sentences, images.location), repo_id))
+        infos = describe_files(part / "data")
+        write_text(part / CARD, write_card(images, manifest, placeless(sentences, images.location), repo_id, infos))
 
     replace_folder(folder, fill, EXPORT)
     about = read_json(folder / ABOUT)
@@ -136,6 +138,33 @@ def write_shards(dataset: datasets.Dataset, folder: Path) -> tuple[list[str], li
                 path.rename(folder / name)
                 names.append(name)
     return names, hashes
+
+
+def describe_files(folder: Path) -> DatasetInfosDict:
+    """Return the columns, images and bytes of each magnification and of all, as the Hub shows them.
+
+    Args:
+        folder: the Parquet files of an export; their names begin with the magnification.
+    """
+    infos = DatasetInfosDict()
+    paths_of = {name: sorted(folder.glob(f"{name}-*.parquet")) for name in MAGNIFICATIONS}
+    paths_of = {"default": sorted(folder.glob("*.parquet"))} | {name: one for name, one in paths_of.items() if one}
+    for name, paths in paths_of.items():
+        num_bytes = sum(map(_loaded_bytes, paths))
+        split = datasets.SplitInfo("train", num_bytes, sum(pq.read_metadata(path).num_rows for path in paths))
+        infos[name] = datasets.DatasetInfo(
+            features=FEATURES,
+            splits=datasets.SplitDict({"train": split}),
+            download_size=sum(path.stat().st_size for path in paths),
+            dataset_size=num_bytes,
+        )
+    return infos
+
+
+def _loaded_bytes(path: Path) -> int:
+    """Return the bytes of a file after loading; one row group at a time is in memory."""
+    with pq.ParquetFile(path) as file:
+        return sum(file.read_row_group(i).nbytes for i in range(file.num_row_groups))
 
 
 def _full_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def test_the_metadata_is_what_the_hub_reads(whole_card):
     metadata, _ = split_card(whole_card)
     assert metadata["license"] == "cc-by-4.0"
     assert metadata["task_categories"] == ["image-classification"]
+    assert (metadata["language"], metadata["annotations_creators"]) == (["en"], ["expert-generated"])
     assert metadata["size_categories"] == ["1K<n<10K"]
     paths = {one["config_name"]: one["data_files"][0]["path"] for one in metadata["configs"]}
     assert paths["default"] == [f"data/{name}-*.parquet" for name in ("40X", "100X", "200X", "400X")]
@@ -113,6 +114,7 @@ def test_a_twins_card_says_first_that_it_is_generated(small_breakhis, data_args)
     assert '"seed": 7' in body
     assert metadata["license"] == "apache-2.0"
     assert "synthetic" in metadata["tags"]
+    assert metadata["annotations_creators"] == ["machine-generated"]
     assert "CC BY" not in body
 
 

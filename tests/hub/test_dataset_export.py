@@ -91,6 +91,18 @@ def test_a_configuration_for_each_magnification_and_nothing_stored_twice(exporte
     assert exported.num_bytes == sum(path.stat().st_size for path in files)
 
 
+def test_the_card_has_the_columns_and_sizes_that_loading_finds(exported):
+    for name in ("default", "40X", "200X"):
+        said = datasets.load_dataset_builder(str(exported.folder), name).info
+        loaded = load(exported.folder, name)
+        assert said.features == loaded.features
+        assert said.splits["train"].num_examples == len(loaded) == {"default": 24}.get(name, 12)
+        counted = loaded.info.splits["train"].num_bytes  # while loading, not read from the card
+        assert (said.splits["train"].num_bytes, said.dataset_size) == (counted, counted)
+        pattern = "*.parquet" if name == "default" else f"{name}-*.parquet"
+        assert said.download_size == sum(path.stat().st_size for path in (exported.folder / "data").glob(pattern))
+
+
 def test_the_manifest_is_the_same_before_and_after(exported, images, data_args):
     manifest = check_images(images).manifest_sha256
     assert exported.manifest_sha256 == manifest
