@@ -12,12 +12,13 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 from safetensors import safe_open
 
-from hf_breakhis.data.filenames import TUMOR_TYPES
+from hf_breakhis.data.filenames import MAGNIFICATIONS, TUMOR_TYPES
 from hf_breakhis.data.sources.about import Source, is_hub_id, source_of
+from hf_breakhis.files import read_json
 from hf_breakhis.hub.facts import decision_of, parts_of, public_name, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
-from hf_breakhis.inference.model import Weights
+from hf_breakhis.inference.model import CONFIG, Weights
 from hf_breakhis.results.formatting import interval, rate_name
 from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.scores.estimands import MEANING
@@ -67,12 +68,14 @@ class Place:
         revision: branch of the repository; None for the main one.
         branches: those that hold the models of the run's folds, where all of them go up.
         parts: a section in Markdown about what else was published of the run.
+        images: user/name of the data set on the Hub to which the images of the run go up; None where they do not.
     """
 
     repo_id: str
     revision: str | None = None
     branches: tuple[str, ...] = ()
     parts: str = ""
+    images: str | None = None
 
 
 def model_card(
@@ -99,6 +102,7 @@ def model_card(
     summary, recipe = run.summary, run.recipe
     markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
     source, shifts = source_of(summary["data"]), read_shifts(run)
+    types = TUMOR_TYPES if source.has_breakhis_names else {}
     metadata = card_metadata(source, summary, recipe, place, examples)
     if not weights.is_scored:  # the Hub would show the scores of the ensemble as those of one network
         metadata.eval_results = None
@@ -111,9 +115,11 @@ def model_card(
                 for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],
         named=partial(rate_name, classes=facts.labels),
         words=paper_words(recipe),
-        size=count_parameters(weights), networks=len(weights.networks),
+        size=count_parameters(weights), networks=len(weights.networks), architecture=architecture_of(weights),
         base=public_name(str(recipe["model_name_or_path"])),
-        types=TUMOR_TYPES if source.has_breakhis_names else {}, maps=maps, source=source,
+        types=types, counts=_counts(run.data, types), audit=_audit(summary["leakage"]),
+        rates=[name for name in ("sensitivity", "specificity") if name in summary["image"]["pooled"]],
+        maps=maps, source=source,
         evaluations=evaluations, interval=interval, screen=one_screen(summary, shifts), shifts=shifts,
         optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
@@ -125,7 +131,8 @@ def card_metadata(
 ) -> ModelCardData:
     """Return the block that the Hub reads: task, base, licence, scores for each magnification, and the widget."""
     base, dataset = recipe["model_name_or_path"], str(recipe["dataset"])
-    data = source.hub_id or (dataset if is_hub_id(dataset) else None)  # an export of BreakHis is on the Hub too
+    # an export of BreakHis, or of a twin, may be on the Hub too
+    data = source.hub_id or (dataset if is_hub_id(dataset) else place.images)
     return ModelCardData(
         model_name=place.repo_id.split("/")[-1],
         library_name="transformers",
@@ -135,7 +142,7 @@ def card_metadata(
         metrics=[hub for name, (hub, _) in SCORES.items() if name in summary["image"]["pooled"]],
         license="apache-2.0" if source.licence else "unknown",
         tags=[*(_TAGS if source.is_of_breakhis else ()), "research-only", "not-for-diagnosis"],
-        eval_results=_eval_results(source, summary),
+        eval_results=_eval_results(source, summary, data),
         widget=[
             {
                 "src": f"examples/{example.file_name}",
@@ -153,8 +160,11 @@ def _for_widget(examples: list[Example]) -> list[Example]:
     return [example for pair in zip_longest(*kinds) for example in pair if example is not None][:NUM_WIDGETS]
 
 
-def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
-    """Return the pooled scores of the cross-validation, over all magnifications and for each."""
+def _eval_results(source: Source, summary: dict[str, Any], hub_id: str | None) -> list[EvalResult]:
+    """Return the pooled scores of the cross-validation, over all magnifications and for each.
+
+    Only a data set on the Hub has configurations; of another one the magnification is named in the split.
+    """
     protocol = summary["protocol"]
     split = f"{len(protocol['folds_present'])} folds, split by {protocol['split_by']}"
     parts = {"default": summary["image"]["pooled"], **(summary["by_magnification"] or {})}
@@ -173,10 +183,10 @@ def _eval_results(source: Source, summary: dict[str, Any]) -> list[EvalResult]:
         results += [
             EvalResult(
                 task_type="image-classification",
-                dataset_type=source.hub_id or source.key,
+                dataset_type=hub_id or source.key,
                 dataset_name=source.title,
-                dataset_config=part,
-                dataset_split=split,
+                dataset_config=part if hub_id else None,
+                dataset_split=split if hub_id or part == "default" else f"{split}, {part}",
                 metric_type=metric,
                 metric_name=words,
                 metric_value=round(value, 4),
@@ -192,6 +202,37 @@ def count_parameters(weights: Weights) -> int:
     with safe_open(weights.folder / MODEL_WEIGHTS, "pt") as file:
         names = [name for name in file.keys() if not name.endswith(_STATISTICS)]  # noqa: SIM118 (no mapping)
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+
+
+def architecture_of(weights: Weights) -> str:
+    """Return the class of the network in transformers; of a backbone of timm, its name too."""
+    config = read_json(weights.folder / CONFIG)
+    (name,) = config["architectures"]
+    return f"{name} ({config['architecture']})" if "architecture" in config else str(name)
+
+
+def _counts(data: dict[str, Any], types: dict[str, str]) -> list[tuple[str, str, int]]:
+    """Return kind, name and images of each class, tumour type and magnification, these in rising order."""
+    counts = dict(data["counts"])
+    known = [name for name in MAGNIFICATIONS if name in counts["magnification"]]
+    counts["magnification"] = {name: counts["magnification"][name] for name in known} | counts["magnification"]
+    kinds = {"class": "label", "tumour type": "tumor_type", "magnification": "magnification"}
+    return [(kind, types.get(name, name), count) for kind, key in kinds.items() for name, count in counts[key].items()]
+
+
+def _audit(leakage: dict[str, Any]) -> list[str]:
+    """Return what the audit found, and what it cannot know; None is a share that is unknown."""
+    shares = {level: leakage[f"share_same_{level}"] for level in ("patient", "specimen")}
+    unknown = [level for level, share in shares.items() if share is None]
+    found = [
+        f"{100 * share:.0f} % of the test images show a {level} of the training set"
+        for level, share in shares.items()
+        if share is not None
+    ]
+    if unknown:
+        found.append(f"leakage by {' and '.join(unknown)} cannot be measured, because none is known")
+    found.append(f"{100 * leakage['share_seen']:.0f} % of the test images were themselves trained on")
+    return found
 
 
 def _count(parts: pd.DataFrame, labels: list[str]) -> list[tuple[str, int, list[int], int, int]]:

@@ -120,6 +120,7 @@ def publish_everything(
         evaluated=evaluated,
         parts=text[MODEL],
         with_onnx=True,
+        images=repos[IMAGES][1] if IMAGES in repos else None,
     )
     yield f"model: {publication.folder}"
     app = write_space(weights, folder / APP, parts=text[APP])
@@ -130,7 +131,7 @@ def publish_everything(
     if IMAGES in repos:
         images = images_of_recipe(weights.require_run().recipe)
         export = export_images(images, folder / IMAGES, repos[IMAGES][1])
-        yield f"images: {export.folder}"
+        yield f"images: {folder / IMAGES}"
     if collection is None:
         return
     if export is not None:

@@ -112,7 +112,7 @@ def _trained_on(weights: Weights, summary: dict[str, Any], recipe: dict[str, Any
     start = "random weights" if recipe.get("init") == "random" else public_name(str(recipe.get("model_name_or_path")))
     sizes = [f"{data['num_images']:,} {source.what}"]
     if data.get("num_patients"):
-        sizes.append(f"{data['num_patients']} patients{' (slide folders)' if source.has_breakhis_names else ''}")
+        sizes.append(f"of {data['num_patients']} patients{' (slide folders)' if source.has_breakhis_names else ''}")
     known = f"{' '.join(sizes)} {source.where} (source {data['source']})"
     return f"It was trained on {part} {known}, starting from {start}."
 

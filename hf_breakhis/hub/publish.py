@@ -289,6 +289,7 @@ def publications(
     parts: str = "",
     with_onnx: bool = False,
     members: str | None = None,
+    images: str | None = None,
 ) -> Iterator[Publication]:
     """Write and yield what `--weights` names, one after the other.
 
@@ -299,7 +300,8 @@ def publications(
     chosen = choose_weights(run, which, members)
     evaluations = evaluations_of(evaluated, chosen)
     if which != "all":
-        yield write_publication(chosen[0], Place(repo_id, revision, parts=parts), folder, evaluations, with_onnx)
+        place = Place(repo_id, revision, parts=parts, images=images)
+        yield write_publication(chosen[0], place, folder, evaluations, with_onnx)
         return
     branches = tuple(branch_of(weights) for weights in chosen)
     yield write_publication(chosen[0], Place(repo_id, None, branches), folder / "main", evaluations)

@@ -119,7 +119,7 @@ def warning() -> str:
     lines = ["**Research software: not for diagnosis.** Nothing here replaces a pathologist."]
     if FACTS["twin"]:
         lines.append("**This model was trained on generated images only.** Its output for real tissue is meaningless.")
-    lines += [f"**Leak:** {text}" for text in FACTS["leak"]]
+    lines += [f"**Leakage:** {text}" for text in FACTS["leak"]]
     return "\n\n".join(lines)
 
 

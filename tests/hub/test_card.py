@@ -4,9 +4,11 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from PIL import Image
 from transformers import AutoModelForImageClassification
 
 from hf_breakhis.data.sources.about import find_source
@@ -41,11 +43,12 @@ def test_the_card_is_valid_and_complete(ready, trained_run):
     assert card.data.library_name == "transformers"
     assert card.data.pipeline_tag == "image-classification"
     assert card.data.license == "apache-2.0"
-    found = {(result.dataset_config, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert found["default", "accuracy"] == round(summary["image"]["pooled"]["accuracy"]["value"], 4)
-    assert found["40X", "accuracy"] == round(summary["by_magnification"]["40X"]["accuracy"]["value"], 4)
+    found = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
+    split = "2 folds, split by specimen"
+    assert found[split, "accuracy"] == round(summary["image"]["pooled"]["accuracy"]["value"], 4)
+    assert found[f"{split}, 40X", "accuracy"] == round(summary["by_magnification"]["40X"]["accuracy"]["value"], 4)
     pooled = summary["patient"]["pooled"]["recognition_rate"]
-    assert found["default", "recognition_rate"] == round(pooled["value"], 4)
+    assert found[split, "recognition_rate"] == round(pooled["value"], 4)
     for entry in card.data.widget:
         assert (ready.folder / "examples" / entry["src"].rpartition("/")[2]).is_file()
         assert sum(one["score"] for one in entry["output"]) == pytest.approx(1, abs=2e-4)
@@ -68,9 +71,10 @@ def test_a_leak_stands_in_the_first_paragraph(trained_run, tmp_path):
     Run(run).seal()
     (publication,) = publications(run, NAME, "fold:0", tmp_path / "publish")
     text = ModelCard.load(publication.folder / "README.md").text
-    assert text.index(f"**Leak:** {leak}") < text.index("test images were classified correctly")
+    assert f"\n\n**Leakage:** {leak}\n\n" in text, "a paragraph of its own"
+    assert text.index(leak) < text.index("test images were classified correctly")
     (honest,) = publications(trained_run, NAME, "fold:0", tmp_path / "honest")
-    assert "**Leak:**" not in ModelCard.load(honest.folder / "README.md").text
+    assert "**Leakage:**" not in ModelCard.load(honest.folder / "README.md").text
 
 
 def test_heat_maps_go_up_unless_they_are_of_other_weights(trained_run, tmp_path):
@@ -194,12 +198,17 @@ def test_the_other_data_set_is_named_by_its_hub_id(trained_run, tmp_path):
     assert "by LuminaAI" in card.text
     twin = card_of(trained_run, tmp_path / "twin")
     assert (twin.data.datasets, twin.data.base_model) == (None, None)
+    assert {result.dataset_config for result in twin.data.eval_results} == {None}, "it is not on the Hub"
 
 
 def test_an_export_on_the_hub_is_named_by_its_id(trained_run, tmp_path):
     run = sourced(trained_run, tmp_path / "run", "breakhis", dataset="ada/breakhis", dataset_revision="abc123")
     card = card_of(run, tmp_path / "publish")
     assert card.data.datasets == ["ada/breakhis"]
+    assert {result.dataset_type for result in card.data.eval_results} == {"ada/breakhis"}
+    parts = {result.dataset_config for result in card.data.eval_results}
+    assert parts == {"default", "40X", "100X", "200X", "400X"}, "the configurations of an export"
+    assert {result.dataset_split for result in card.data.eval_results} == {"2 folds, split by specimen"}
     assert "revision `abc123`" in card.text
     assert "has no revision" in card_of(trained_run, tmp_path / "twin").text
 
@@ -260,7 +269,8 @@ def test_the_card_begins_with_the_details_of_the_model(ready, trained_run):
     details = text[: text.index("## How to use")]
     assert details.index("## Model details") < details.index("generated images only")
     model = AutoModelForImageClassification.from_pretrained(ready.folder)
-    assert f"| Network | {sum(parameter.numel() for parameter in model.parameters()):,} parameters |" in details
+    size = sum(parameter.numel() for parameter in model.parameters())
+    assert f"| Network | `{type(model).__name__}` with {size:,} parameters |" in details
     assert "| Output | a probability for each class: benign, malignant |" in details
     date = json.loads((trained_run / "cost.json").read_text())["date"]
     assert f"| Trained | {date}," in details
@@ -272,3 +282,56 @@ def test_failures_have_the_probability_that_the_widget_shows(ready):
         probability = {one["label"]: one["score"] for one in entry["output"]}["malignant"]
         (row,) = [line for line in card.text.splitlines() if f"({entry['src']})" in line and line.startswith("| ![")]
         assert row.endswith(f"| {probability:.3f} |")
+
+
+def test_rows_of_the_data_say_what_they_count_in_rising_magnification(ready):
+    text = ModelCard.load(ready.folder / "README.md").text
+    rows = re.findall(r"^\| (class|tumour type|magnification) \| ([^|]+) \| (\d+) \|$", text, re.MULTILINE)
+    assert [name for kind, name, _ in rows if kind == "magnification"] == ["40X", "100X", "200X", "400X"]
+    for kind in ("class", "tumour type", "magnification"):
+        assert sum(int(count) for one, _, count in rows if one == kind) == 328
+
+
+@pytest.fixture(scope="module")
+def others(run_fields, tmp_path_factory):
+    """A run on three classes of other people's images, with or without patients."""
+
+    def make(known):
+        place = tmp_path_factory.mktemp("other")
+        rng, rows = np.random.default_rng(0), []
+        for name in ("cat", "dog", "owl"):
+            (place / "images" / name).mkdir(parents=True)
+            for i in range(12):
+                Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(place / "images" / name / f"{i}.png")
+                rows.append(f"{name}/{i}.png,{name[0]}{i // 2}")
+        if known:
+            (place / "images/metadata.csv").write_text("\n".join(["file_name,patient_id", *rows]) + "\n")
+        fields = {name: value for name, value in run_fields.items() if name != "twin_kwargs"}
+        fields |= {"dataset": "imagefolder", "data_dir": str(place / "images"), "num_train_epochs": 1}
+        fields |= {"split_by": "patient" if known else "image", "output_dir": str(place / "run")}
+        cross_validate(build_recipe(fields, {}))
+        summarise(place / "run")
+        return card_of(place / "run", place / "publish")
+
+    return {known: make(known) for known in (True, False)}
+
+
+def test_leakage_by_unknown_patients_is_not_called_zero(others):
+    unknown = "leakage by patient and specimen cannot be measured, because none is known"
+    none_shared = "0 % of the test images show a patient of the training set"
+    known, other = others[True].text, others[False].text
+    assert (unknown in known, none_shared in known) == (False, True)
+    assert (unknown in other, none_shared in other) == (True, False)
+    assert "it resamples patients and not images" in known
+    assert "it resamples images, because no patients are known" in other
+
+
+def test_a_card_of_three_classes_has_no_empty_rows_and_columns(others, ready):
+    text = others[True].text
+    assert "| fold | test images | accuracy | balanced accuracy | ROC AUC |" in text
+    assert "It was trained on the training set of fold 0 of 36 images of 18 patients of unknown origin" in text
+    slices = "Scores by magnification and tumour type"
+    assert slices not in text
+    assert slices in ModelCard.load(ready.folder / "README.md").text
+    assert "stain" not in text[text.index("## Limits and ethics") :]
+    assert {result.dataset_config for result in others[True].data.eval_results} == {None}

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from huggingface_hub import constants
+from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils import close_session
 
 from hf_breakhis.cli import main
@@ -71,6 +71,14 @@ def test_all_parts_go_up_once_with_links_and_in_a_collection(at_loopback, traine
         metadata = yaml.safe_load(hub.repos[key].files["README.md"].decode().split("---")[1])
         assert (metadata["sdk"], metadata["app_file"]) == (sdk, file)
         assert file in hub.repos[key].files
+
+    card = ModelCard(hub.repos["model", NAME].files["README.md"].decode())
+    assert card.data.datasets == [IMAGES[1]]
+    images = yaml.safe_load(hub.repos[IMAGES].files["README.md"].decode().split("---")[1])
+    configurations = {one["config_name"] for one in images["configs"]}
+    assert {(one.dataset_type, one.dataset_config) for one in card.data.eval_results} == {
+        (IMAGES[1], name) for name in configurations
+    }
 
     # A second call sends nothing.
     items, objects = list(collection["items"]), set(hub.objects)

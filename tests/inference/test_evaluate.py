@@ -278,13 +278,13 @@ def test_a_card_cites_evaluations_of_its_weights(run, elsewhere, of_fold, tmp_pa
     external = next(row for row in summary_of(elsewhere)["evaluation"]["scores"] if row["score"] == "accuracy")
     assert f"{external['external']['value']:.3f} ({external['external']['low']:.3f} to" in card
     assert f"{external['difference']['value']:+.3f}" in card
-    assert "nobody has looked" not in card
+    assert "This was not tried" not in card
     assert str(elsewhere) not in card
     for given, line in ((of_fold, "evaluates other weights"), (run, "is not an evaluated run")):
         assert main([*publish, "--evaluated", str(given)]) == 2
         assert line in capsys.readouterr().err
     assert main(publish) == 0
-    assert "nobody has looked" in (tmp_path / "publish" / "README.md").read_text()
+    assert "This was not tried" in (tmp_path / "publish" / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("few_figures")
