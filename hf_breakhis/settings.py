@@ -1,9 +1,11 @@
-"""Settings of libraries and of Python that are changed for a while, such as progress bars and log levels."""
+"""Settings of libraries and of Python: those changed for a while, and those of the connection to the Hub."""
 
 import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hf_breakhis.files import InputError
 
 LOGGERS = ("transformers.trainer_utils", "huggingface_hub", "huggingface_hub.utils._http")
 _depth = 0  # of `frozen_objects`
@@ -54,3 +56,29 @@ def frozen_objects() -> Iterator[None]:
         _depth -= 1
         if not _depth:
             gc.unfreeze()
+
+
+def require_hub_settings() -> None:
+    """Check the proxy and the token that huggingface_hub takes from the environment, before it is used.
+
+    Raises:
+        InputError: no client can be built with the proxy, or the token cannot be read or sent.
+    """
+    from huggingface_hub import constants, get_session, get_token
+
+    try:
+        get_session()
+    except (ImportError, ValueError) as error:  # a proxy of another kind, or one for SOCKS without its package
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"The proxy of the environment cannot be used ({reason}) Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+        ) from error
+    try:
+        token = get_token()
+    except (OSError, UnicodeDecodeError) as error:
+        place = constants.HF_TOKEN_PATH
+        raise InputError(f"The token in {place} cannot be read. Delete this file, or set HF_HOME.") from error
+    if token is not None and not token.isascii():
+        raise InputError(
+            "The token of the Hub has characters that no token has. Run `hf auth login`, or set HF_TOKEN."
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 from packaging.requirements import Requirement
 
 from hf_breakhis.arguments import DataArguments
@@ -76,11 +77,27 @@ def test_a_missing_library_is_a_problem(monkeypatch):
     assert "pip install" in problems[0]
 
 
-def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch):
-    monkeypatch.setattr(doctor.os, "access", lambda place, mode: False)
+def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert {line.state for line in doctor.check_places()} == {"ok"}
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
     found = lines_of(doctor.check_places)
     assert {found[name].state for name in ("cache", "models", "runs")} == {"problem"}
     assert "HF_HOME" in found["cache"].text
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_problem(monkeypatch, tmp_path):
+    """Also for an administrator, whom no permission stops."""
+    (tmp_path / "models").write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "models"))
+    found = lines_of(doctor.check_places)
+    assert (found["models"].state, found["cache"].state) == ("problem", "ok")
+    assert "models is not writable (Not a directory). Set HF_HOME" in found["models"].text
 
 
 @pytest.mark.parametrize(("free", "state"), [(2**26, "note"), (2**32, "ok")])

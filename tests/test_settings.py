@@ -1,10 +1,20 @@
-"""Settings that are changed for a while come back."""
+"""Settings that are changed for a while come back, and those of the connection are checked."""
 
 import gc
 import weakref
 
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
+
 from hf_breakhis import settings
-from hf_breakhis.settings import frozen_objects
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.data.sources.hub import fetch_published
+from hf_breakhis.files import InputError
+from hf_breakhis.hub.remote import require_login
+from hf_breakhis.inference.hub_model import fetch_model
+from hf_breakhis.settings import frozen_objects, require_hub_settings
+from hf_breakhis.training.modeling import require_reachable
 
 
 class Knot:
@@ -36,3 +46,49 @@ def test_objects_from_before_are_skipped_inside_and_freed_afterwards(monkeypatch
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.fixture
+def new_client():
+    """Let huggingface_hub read the environment again, now and for the next test."""
+    close_session()
+    yield
+    close_session()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        require_login,
+        lambda: fetch_model("user/model", None),
+        lambda: fetch_published("user/images", None),
+        lambda: require_reachable(ModelArguments(model_name_or_path="user/model")),
+    ],
+    ids=["publish", "predict", "dataset", "train"],
+)
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1"])
+@pytest.mark.usefixtures("new_client")
+def test_a_proxy_that_cannot_be_used_is_one_line(monkeypatch, use, proxy):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(InputError, match="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY") as refused:
+        use()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("new_client")
+def test_a_token_that_cannot_be_read_or_sent_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    place = tmp_path / "token"
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(place))
+    require_hub_settings()
+    place.write_text("hf_plain")
+    require_hub_settings()
+    place.write_text("h\u00e9", encoding="utf-8")
+    with pytest.raises(InputError, match="characters that no token has") as refused:
+        require_hub_settings()
+    assert "h\u00e9" not in str(refused.value)
+    for content in (b"\xff\xfe", None):
+        place.unlink()
+        place.mkdir() if content is None else place.write_bytes(content)
+        with pytest.raises(InputError, match=r"cannot be read\. Delete this file, or set HF_HOME"):
+            require_hub_settings()

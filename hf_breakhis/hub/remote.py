@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from hf_breakhis.files import InputError, few
 from hf_breakhis.inference.hub_model import quiet_hub
+from hf_breakhis.settings import require_hub_settings
 
 _LOGIN = "run `hf auth login` with a token that may write, or set HF_TOKEN"
 
@@ -42,6 +43,7 @@ def require_login() -> None:
     Raises:
         InputError: no token is known.
     """
+    require_hub_settings()
     if get_token() is None:
         raise InputError(f"Not logged in to the Hugging Face Hub: {_LOGIN}, then give the same command again.")
 
@@ -86,6 +88,7 @@ def hub_errors_in_one_line(repo_id: str) -> Iterator[None]:
         InputError: instead of the errors of huggingface_hub and of the network.
     """
     quiet_hub()
+    require_hub_settings()
     try:
         yield
     except OfflineModeIsEnabled as error:

@@ -20,6 +20,7 @@ from huggingface_hub.utils import disable_progress_bars, logging, validate_repo_
 
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.run import DECISION, FOLDS, RECIPE, SUMMARY, Run
+from hf_breakhis.settings import require_hub_settings
 
 RECORDS = [FOLDS, RECIPE, SUMMARY]  # of a published run: what its model was trained on
 DESCRIPTION = ["config.json", "preprocessor_config.json", "processor_config.json", DECISION]
@@ -55,6 +56,7 @@ def fetch_model(model: str, revision: str | None) -> Path:
         raise InputError(f"There is no {model}, and it is no Hub id; give {KINDS}.") from error
     at = f"{model} at revision {revision}" if revision else model
     quiet_hub()
+    require_hub_settings()
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=DESCRIPTION))
         require_classifier(folder, at)

@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 from hf_breakhis.arguments import DataArguments, ModelArguments
 from hf_breakhis.data.pixels.preprocessing import MEAN, RESAMPLE, SD, Preprocessing, three_numbers
 from hf_breakhis.files import InputError, nearest, read_json
+from hf_breakhis.settings import require_hub_settings
 from hf_breakhis.training.optim import lookup
 from hf_breakhis.training.progress import say
 
@@ -214,7 +215,10 @@ def require_reachable(args: ModelArguments) -> None:
     try:
         if isinstance(try_to_load_from_cache(name, "config.json", revision=args.model_revision), str):
             return
+        require_hub_settings()
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=args.model_revision), timeout=10)
+    except InputError:  # of the settings; it is a ValueError
+        raise
     except (HTTPError, HFValidationError, OSError, ValueError) as error:
         raise InputError(unreachable(args, error)) from error
 

@@ -60,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             name, rest = "/".join(parts[:2]), parts[2:]
             action = rest[0] if rest else "page"
         action = action.replace("-", "_")
+        if parts == ["api", "models"]:  # what there is
+            action, kind = "list", None
         self.hub.log.append((action, self.path))
         self.user = self.hub.tokens.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
         if parts[-3:] == ["lfs", "objects", "batch"]:
@@ -110,6 +112,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.user is None:
             return self.fail(401, "Invalid credentials")
         return self.answer({"type": "user", "name": self.user, "orgs": [], "auth": {"type": "access_token"}})
+
+    def do_list(self):
+        self.answer([])
 
     def do_validate_yaml(self):
         content = json.loads(self.body)["content"]

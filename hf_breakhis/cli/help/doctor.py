@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -158,11 +159,14 @@ def check_places() -> Iterator[Line]:
     places = {"cache": cache_folder(), "models": Path(constants.HF_HUB_CACHE), "runs": Path("outputs").absolute()}
     for name, folder in places.items():
         existing = _existing(folder)
-        if not os.access(existing, os.W_OK):
+        try:  # permissions alone do not tell: a file may be in the way, or the file system may take no files
+            with tempfile.TemporaryFile(dir=existing):
+                room = shutil.disk_usage(existing).free
+        except OSError as error:
             advice = "Work in another folder." if name == "runs" else "Set HF_HOME to another folder."
-            yield Line(PROBLEM, name, f"{folder} is not writable. {advice}")
+            yield Line(PROBLEM, name, f"{folder} is not writable ({error.strerror}). {advice}")
         else:
-            yield Line(OK, name, f"{folder}, {size(shutil.disk_usage(existing).free)} free")
+            yield Line(OK, name, f"{folder}, {size(room)} free")
 
 
 def check_hub() -> Iterator[Line]:
@@ -170,12 +174,22 @@ def check_hub() -> Iterator[Line]:
     from huggingface_hub import HfApi, constants, get_session, get_token
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
+    from hf_breakhis.settings import require_hub_settings
+
     try:
-        get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=TIMEOUT)
-        yield Line(OK, "Hub", f"{constants.ENDPOINT} answers")
+        require_hub_settings()
+    except InputError as error:
+        yield Line(PROBLEM, "Hub", str(error))
+        return
+    try:
+        answer = get_session().get(f"{constants.ENDPOINT}/api/models", params={"limit": 1}, timeout=TIMEOUT)
+        if answer.is_success:
+            yield Line(OK, "Hub", f"{constants.ENDPOINT} answers")
+        else:
+            yield Line(NOTE, "Hub", f"{constants.ENDPOINT} answers with an error ({answer.status_code})")
     except OfflineModeIsEnabled:
         yield Line(NOTE, "Hub", "switched off by HF_HUB_OFFLINE; models and data sets have to be in the cache")
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         yield Line(NOTE, "Hub", f"{constants.ENDPOINT} does not answer ({reason}). Models have to be in the cache.")
     token = get_token()
@@ -184,9 +198,12 @@ def check_hub() -> Iterator[Line]:
         return
     try:
         yield Line(OK, "token", f"of user {HfApi().whoami(token=token)['name']}")
-    except HfHubHTTPError:
-        yield Line(PROBLEM, "token", "the Hub refuses the stored token. Run hf auth login.")
-    except (HTTPError, OSError):
+    except HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            yield Line(PROBLEM, "token", "the Hub refuses the stored token. Run hf auth login.")
+        else:
+            yield Line(NOTE, "token", f"one is stored; the Hub answers with an error ({error.response.status_code})")
+    except (HTTPError, OSError, ValueError):
         yield Line(NOTE, "token", "one is stored, and was not tested")
 
 

@@ -16,6 +16,7 @@ from hf_breakhis.data.images import Images
 from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
 from hf_breakhis.data.sources.parquet import REQUIRED, as_pictures, from_rows, require_columns
 from hf_breakhis.files import InputError
+from hf_breakhis.settings import require_hub_settings
 
 _NO_FILES = (datasets.exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError)
 
@@ -88,6 +89,7 @@ def rows_stamp(rows: datasets.Dataset) -> str:
 def _load(place: str, revision: str | None, magnifications: Sequence[str], without: str) -> list[datasets.Dataset]:
     """Load every part of the configurations wanted, and put the many errors of the Hub into words."""
     at = f" at revision {revision}" if revision else ""
+    require_hub_settings()
     try:
         names = datasets.get_dataset_config_names(place, revision=revision)
         # One configuration for each magnification, as `data export` has them: no more is fetched than is used.
