@@ -226,7 +226,7 @@ def _open(path: Path) -> pq.ParquetWriter:
 
 def claim_dataset(repo_id: str, private: bool) -> None:
     """Create the repository, or check that an existing one may be written to; see `claim_repo`."""
-    claim_repo(repo_id, "dataset", private, is_of_export, "an export of this package")
+    claim_repo(repo_id, "dataset", private or None, is_of_export, "an export of this package")
 
 
 def push_export(export: Export, repo_id: str) -> str:

@@ -103,7 +103,7 @@ def publish_everything(
     repos = target.repos(weights.require_run())
     collection = None
     if not dry_run:
-        claim_model(target.repo_id, target.private, [])
+        claim_model(target.repo_id, target.private or None, [])
         claim_space(repos[APP][1], target.private)
         claim_page(repos[PAGE][1], target.private)
         if IMAGES in repos:

@@ -40,7 +40,7 @@ PAGE = FolderKind(
 MAX_BYTES = 50 * 2**20  # of a file that is looked into at all
 
 
-def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: str = "") -> Path:
+def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: str | None = None) -> Path:
     """Write `index.html`, its scripts and `model.onnx`, and with `ort` the runtime too; return the path of the page.
 
     Args:
@@ -48,7 +48,8 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: s
         folder: a new or empty folder, or that of an earlier page.
         ort: `dist/` of the npm package onnxruntime-web at `ORT_VERSION`, copied into the folder; absent: the
             visitor's browser takes the runtime from jsdelivr, and refuses it unless its sha384 is the one here.
-        parts: a section in Markdown about what else was published of the run. With it the folder is a static Space.
+        parts: a section in Markdown about what else was published of the run, or "". With it the folder is a static
+            Space.
 
     Raises:
         InputError: the folder holds something else, `ort` is not that version, or the run cannot be described.
@@ -76,10 +77,12 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: s
         for name in SCRIPTS:
             write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, content, ort is not None))
-        if parts:
+        if parts is not None:
             markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
             card = markdown.from_string(card_text("page/README.md.j2"))
-            write_text(beside / CARD, card.render(facts=facts, parts=parts, research_only=RESEARCH_ONLY) + "\n")
+            write_text(
+                beside / CARD, card.render(facts=facts, parts=parts, research_only=RESEARCH_ONLY).rstrip() + "\n"
+            )
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PAGE)
@@ -89,7 +92,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: s
 def claim_page(repo_id: str, private: bool) -> None:
     """Create the static Space, or check that an existing one may be written to; see `claim_repo`."""
     names = {".gitattributes", *PAGE.names}
-    claim_repo(repo_id, "space", private, names.__contains__, "a page of a run", sdk="static")
+    claim_repo(repo_id, "space", private or None, names.__contains__, "a page of a run", sdk="static")
 
 
 def push_page(folder: Path, repo_id: str) -> str:

@@ -234,7 +234,7 @@ def copy_maps(weights: Weights, folder: Path) -> dict[str, Any] | None:
     return index
 
 
-def claim_model(repo_id: str, private: bool, revisions: list[str]) -> None:
+def claim_model(repo_id: str, private: bool | None, revisions: list[str]) -> None:
     """Create the repository and its branches, or check that existing ones may be written to; see `claim_repo`."""
     claim_repo(repo_id, "model", private, lambda name: name in FILES or name.startswith(FOLDERS), "the model of a run")
     with hub_errors_in_one_line(repo_id):

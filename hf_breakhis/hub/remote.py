@@ -105,35 +105,38 @@ def hub_errors_in_one_line(repo_id: str) -> Iterator[None]:
         ) from error
 
 
-def open_repo(repo_id: str, repo_type: str, private: bool = False, sdk: str = "gradio") -> list[str]:
+def open_repo(repo_id: str, repo_type: str, private: bool | None = None, sdk: str = "gradio") -> list[str]:
     """Create a repository, or find it, and return the names of the files in it; a new Space has this `sdk`.
+
+    `private` is that of `claim_repo`.
 
     Raises:
         InputError: the Hub refuses, or the repository is public and `private` is asked for.
     """
     api = HfApi()
     with hub_errors_in_one_line(repo_id):
-        # None leaves the choice to the Hub: organisations may have another default than public.
         of_space = sdk if repo_type == "space" else None  # a Space has to have one
-        api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True, space_sdk=of_space)
+        api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=of_space)
         # It says nothing where a repository of someone else is there already.
         api.auth_check(repo_id, repo_type=repo_type, write=True)
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise InputError(
-                f"{repo_id} is there already and public; make it private on the Hub, or go without --private."
+                f"{repo_id} exists and is public, but a private repository is asked for. Make it private on the Hub, "
+                "or leave out --private and `hub_private_repo`."
             )
         return api.list_repo_files(repo_id, repo_type=repo_type)
 
 
 def claim_repo(
-    repo_id: str, repo_type: str, private: bool, is_own: Callable[[str], bool], what: str, sdk: str = "gradio"
+    repo_id: str, repo_type: str, private: bool | None, is_own: Callable[[str], bool], what: str, sdk: str = "gradio"
 ) -> None:
     """Create a repository, or check that an existing one may be written to, before any work is done.
 
     Args:
         repo_id: user/name.
         repo_type: "dataset", "model" or "space".
-        private: of a new repository.
+        private: of a new repository; None leaves it to the Hub, where organisations may have another default than
+            public.
         is_own: whether a file name is one that this package writes into such a repository.
         what: the content in words, for the message: "a model of a run".
         sdk: of a new Space.

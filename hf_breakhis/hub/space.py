@@ -88,7 +88,7 @@ def claim_space(repo_id: str, private: bool) -> None:
     claim_repo(
         repo_id,
         "space",
-        private,
+        private or None,
         lambda name: name in FILES or name.startswith((f"{MODEL}/", f"{MEMBERS}/")),
         "an app of a run",
     )

@@ -58,7 +58,8 @@ class LoopbackHub:
     `repos` maps ("dataset", "user/name") to `Repo`. `refuse` maps a route, such as "commit", to a status with which
     it answers; `times` says how often, always by default. `cut` counts the uploads to be broken off in the middle.
     `xet` is the address of the storage that Xet is sent to. `large` are the endings of files that go through LFS, and
-    `objects` what came that way. `log` lists what was asked, as (route, path).
+    `objects` what came that way. `log` lists what was asked, as (route, path), and `created` the names of repositories
+    and what was asked of their visibility.
     """
 
     def __init__(self, home: Path, run_python):
@@ -66,6 +67,7 @@ class LoopbackHub:
         self.home, self.repos, self.refuse, self.log = home, {}, {}, []
         self.times, self.cut, self.large, self.objects = {}, 0, (".safetensors",), {}
         self.tokens = {TOKEN: "user"}
+        self.created: list[tuple[str, str | None]] = []
         self.collections: list[dict] = []  # as the Hub answers them
         handler = type("Bound", (protocol.Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -130,6 +130,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(403, f"You don't have the rights to create under {owner}")
         key = (wanted.get("type", "model"), f"{owner}/{wanted['name']}")
         status = 409 if key in self.hub.repos else 200
+        self.hub.created.append((key[1], wanted.get("visibility")))
         self.hub.repos.setdefault(key, self.hub.new_repo(private=wanted.get("visibility") == "private"))
         self.hub.repos[key].sdk = self.hub.repos[key].sdk or wanted.get("sdk")
         folder = {"dataset": "datasets/", "space": "spaces/"}.get(key[0], "")

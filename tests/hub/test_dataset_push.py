@@ -136,7 +136,7 @@ def test_a_repository_with_something_else_is_left_alone(at_loopback, exported):
 
 def test_a_public_repository_is_not_taken_for_a_private_one(at_loopback):
     claim_dataset(NAME, private=False)
-    assert "is there already and public" in refusal(claim_dataset, NAME, True)
+    assert "exists and is public" in refusal(claim_dataset, NAME, True)
 
 
 @pytest.mark.parametrize("there", [False, True])

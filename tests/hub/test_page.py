@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, ImageOps
 from transformers import pipeline
 
@@ -92,6 +93,20 @@ def test_a_leaking_run_says_so_on_the_page(run, tmp_path):
     assert facts.leak == [leak]
     assert leak not in facts.warnings
     assert 'class="leak"' in module._html(facts, {}, True)
+
+
+def test_a_page_is_pushed_to_a_static_space(hub, run, site, tmp_path, capsys):
+    assert main(["page", str(run), str(tmp_path / "none"), "--private"]) == 2
+    assert "--private needs --push_to_hub" in capsys.readouterr().err
+    pushed = hub.command("page", run, tmp_path / "site", "--push_to_hub", "user/page", "--private")
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.endswith(f"pushed: {hub.url}/spaces/user/page\n")
+    space = hub.repos["space", "user/page"]
+    assert (space.sdk, space.private) == ("static", True)
+    metadata = yaml.safe_load(space.files["README.md"].decode().split("---")[1])
+    assert (metadata["sdk"], metadata["app_file"]) == ("static", "index.html")
+    assert space.files["index.html"] == (site / "index.html").read_bytes()
+    assert not (site / "README.md").exists(), "not needed on another server"
 
 
 def test_names_of_fields_are_marked_as_such(run):

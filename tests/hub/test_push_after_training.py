@@ -101,6 +101,33 @@ def test_a_name_of_someone_else_is_refused_before_training(at_loopback, recipe, 
 
 
 @pytest.mark.parametrize(
+    ("given", "visibility"),
+    [(None, None), ("true", "private"), ("false", "public")],
+    ids=["unset", "private", "public"],
+)
+def test_a_new_repository_is_as_the_trainer_would_create_it(
+    at_loopback, recipe, tmp_path, monkeypatch, given, visibility
+):
+    """An organisation may have another default than public, so unset and public differ."""
+    monkeypatch.setenv("HF_TOKEN", next(iter(at_loopback.tokens)))
+    at_loopback.refuse["auth_check"] = 403  # ends the command after the repository was created
+    option = [] if given is None else ["--hub_private_repo", given]
+    assert main(["train", str(recipe), "--output_dir", str(tmp_path / "run"), *PUSH, *option]) == 2
+    assert at_loopback.created == [(NAME, visibility)]
+
+
+def test_a_public_repository_is_refused_where_a_private_one_is_asked_for(
+    at_loopback, recipe, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("HF_TOKEN", next(iter(at_loopback.tokens)))
+    at_loopback.repos["model", NAME] = at_loopback.new_repo(private=False)
+    command = ["train", str(recipe), "--output_dir", str(tmp_path / "run"), *PUSH, "--hub_private_repo", "true"]
+    assert main(command) == 2
+    assert "leave out --private and `hub_private_repo`" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("fields", "line"),
     [
         ({"push_to_hub": True}, "needs `hub_model_id`"),

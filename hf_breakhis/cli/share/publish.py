@@ -84,7 +84,8 @@ def publish(
             typer.echo(RENAMED)
         return
     if not dry_run:
-        claim_model(repo_id, private, [branch_of(one) for one in chosen] if weights == "all" else [revision or ""])
+        branches = [branch_of(one) for one in chosen] if weights == "all" else [revision or ""]
+        claim_model(repo_id, private or None, branches)
     place = folder or run / "publish"
     for publication in publications(run, repo_id, weights, place, revision, evaluated or (), members=members):
         for name, size in publication.files:

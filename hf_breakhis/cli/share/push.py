@@ -45,7 +45,7 @@ def claim_before_training(recipe: "Recipe") -> None:
     if PartialState().is_main_process:
         with using_token(training.hub_token):
             require_login()
-            claim_model(repo_id, bool(training.hub_private_repo), [training.hub_revision or ""])
+            claim_model(repo_id, training.hub_private_repo, [training.hub_revision or ""])
 
 
 def publish_trained(recipe: "Recipe") -> None:
