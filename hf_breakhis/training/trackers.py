@@ -1,6 +1,7 @@
 """Experiment trackers: one tracker run for each fold, under the name of the run and the fold."""
 
 import importlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from hf_breakhis.run import REPEAT_PREFIX, TENSORBOARD
 from hf_breakhis.training.trainer import BreakHisTrainer
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
-_GROUP = "WANDB_RUN_GROUP"
+_GROUP, _TAGS = "WANDB_RUN_GROUP", "MLFLOW_TAGS"
+_provided: dict[str, str] = {}  # what this module wrote into the environment
 
 
 def check_trackers(args: BreakHisTrainingArguments) -> None:
@@ -41,7 +43,7 @@ def name_in_trackers(run: Path, run_name: str | None, *folders: str) -> str:
 
 
 def place_trackers(trainer: BreakHisTrainer, folder: Path, group: str) -> None:
-    """Let TensorBoard write to the folder of the fold, and let Weights & Biases group the folds of a run.
+    """Let TensorBoard write to the folder of the fold, and let Weights & Biases and MLflow group the folds of a run.
 
     The Trainer's own place for event files is the folder of the checkpoints, which is deleted at the end of a fold.
     """
@@ -50,7 +52,15 @@ def place_trackers(trainer: BreakHisTrainer, folder: Path, group: str) -> None:
         if isinstance(callback, TensorBoardCallback):
             callback.logging_dir = str(folder / TENSORBOARD)
     if "wandb" in (trainer.args.report_to or []):
-        os.environ[_GROUP] = group
+        _provide(_GROUP, group)
+    if "mlflow" in (trainer.args.report_to or []):
+        _provide(_TAGS, json.dumps({"group": group}))
+
+
+def _provide(variable: str, value: str) -> None:
+    """Set a variable that a tracker reads, unless the user has set it."""
+    if os.environ.get(variable) in (None, _provided.get(variable)):
+        os.environ[variable] = _provided[variable] = value
 
 
 @contextmanager

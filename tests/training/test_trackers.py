@@ -5,6 +5,7 @@ import os
 import sqlite3
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,3 +149,20 @@ def test_each_fold_is_one_run_of_mlflow(recipe, tmp_path, monkeypatch):
         fold = run.info.run_name.removeprefix("c3-")
         own = json.loads((tmp_path / "c3" / fold / "metrics.json").read_text())["test"]
         assert run.data.metrics["test_accuracy"] == pytest.approx(own["accuracy"])
+        assert run.data.tags["group"] == "c3"
+
+
+def test_a_group_of_the_user_is_kept_and_an_own_one_follows_the_run(monkeypatch):
+    monkeypatch.setattr(trackers, "_provided", {})
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    monkeypatch.setenv("MLFLOW_TAGS", '{"team": "a"}')
+    for group in ("c1", "c2"):  # two runs of one process
+        trainer = SimpleNamespace(
+            args=SimpleNamespace(report_to=["wandb", "mlflow"]), callback_handler=SimpleNamespace(callbacks=[])
+        )
+        trackers.place_trackers(trainer, Path("run"), group)
+        assert os.environ["WANDB_RUN_GROUP"] == group
+        assert os.environ["MLFLOW_TAGS"] == '{"team": "a"}'
+    monkeypatch.setenv("WANDB_RUN_GROUP", "study")
+    trackers.place_trackers(trainer, Path("run"), "c3")
+    assert os.environ["WANDB_RUN_GROUP"] == "study"
