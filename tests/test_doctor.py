@@ -15,6 +15,7 @@ from hf_breakhis.cli import main
 from hf_breakhis.cli.help import doctor
 from hf_breakhis.cli.help.estimate import Cost, estimate
 from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
@@ -98,6 +99,36 @@ def test_a_file_in_the_place_of_a_folder_is_a_problem(monkeypatch, tmp_path):
     found = lines_of(doctor.check_places)
     assert (found["models"].state, found["cache"].state) == ("problem", "ok")
     assert "models is not writable (Not a directory). Set HF_HOME" in found["models"].text
+
+
+def test_memory_is_that_of_the_container_or_the_job(monkeypatch, tmp_path):
+    job = tmp_path / "groups/slurm/job_1"
+    job.mkdir(parents=True)
+    for place, limit in ((job, "3000"), (job.parent, "max"), (tmp_path / "groups", "8000")):
+        (place / "memory.max").write_text(f"{limit}\n")
+        (place / "memory.current").write_text("1000\n")
+    (tmp_path / "own").write_text("1:cpu:/other\n0::/slurm/job_1\n")
+    limits = doctor.memory_limits(tmp_path / "groups", tmp_path / "own")
+    assert limits == [(3000, 1000), (8000, 1000)]
+    assert doctor.memory_limits(tmp_path / "groups", tmp_path / "absent") == []
+    whole, free = doctor.memory_of_machine()
+    monkeypatch.setattr(doctor, "memory_limits", lambda: limits)
+    assert doctor.memory_of_machine() == (3000, 2000)
+    assert whole > free > 3000, "the control"
+
+
+def test_without_a_home_nothing_else_is_said_of_it_and_nothing_is_written(monkeypatch, tmp_path, capsys):
+    def refuse():
+        raise InputError("There is no home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hf_breakhis.cli.start.require_place_for_caches", refuse)
+    assert main(["doctor", "demo"]) == 1
+    rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in rows if row[0] == "problem"] == ["home", "recipe"]
+    assert {"cache", "models"} & {row[1] for row in rows} == set()
+    assert list(tmp_path.iterdir()) == []
+    assert main(["data", "info"]) == 2, "every other command ends at once"
 
 
 @pytest.mark.parametrize(("free", "state"), [(2**26, "note"), (2**32, "ok")])

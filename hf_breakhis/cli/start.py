@@ -25,7 +25,8 @@ def prepare(argv: Sequence[str]) -> list[str]:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its own cache
     if not _HELP & set(argv):
         _require_utf8_names()
-        _require_place_for_caches()
+        if argv[:1] != ["doctor"]:  # which reports it among the other lines
+            require_place_for_caches()
     return [_expanded(word) for word in argv]
 
 
@@ -80,7 +81,7 @@ def _require_utf8_names() -> None:
         )
 
 
-def _require_place_for_caches() -> None:
+def require_place_for_caches() -> None:
     """Refuse to run where the libraries would create a folder named `~`, or fail one after the other."""
     if os.environ.get("HF_HOME") or os.environ.get("XDG_CACHE_HOME"):
         return

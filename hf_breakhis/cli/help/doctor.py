@@ -154,9 +154,15 @@ def check_places() -> Iterator[Line]:
     """Report whether caches and runs can be written, and how much room there is."""
     from huggingface_hub import constants
 
+    from hf_breakhis.cli.start import require_place_for_caches
     from hf_breakhis.data.sources.datasets_cache import cache_folder
 
     places = {"cache": cache_folder(), "models": Path(constants.HF_HUB_CACHE), "runs": Path("outputs").absolute()}
+    try:
+        require_place_for_caches()
+    except InputError as error:
+        yield Line(PROBLEM, "home", str(error))
+        places = {"runs": places["runs"]}  # the others are below the home directory
     for name, folder in places.items():
         existing = _existing(folder)
         try:  # permissions alone do not tell: a file may be in the way, or the file system may take no files
@@ -218,12 +224,14 @@ def check_recipe(words: list[str]) -> Iterator[Line]:
     The recipe and its data are checked as `train` does it. The time is that of a few training steps on noise, times
     the number of steps of all folds and repeats.
     """
+    from hf_breakhis.cli.start import require_place_for_caches
     from hf_breakhis.data.pixels.cache import cache_path, describe_cache
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import parse_recipe
     from hf_breakhis.training.crossval import check_recipe as check_fields
 
     try:
+        require_place_for_caches()
         recipe = parse_recipe(words)
         check_fields(recipe)
         images = load_images(recipe.data)
@@ -280,13 +288,34 @@ def busy_share() -> float | None:
 
 
 def memory_of_machine() -> tuple[int | None, int | None]:
-    """Return total and available memory in bytes; None where the system does not say."""
+    """Return total and available memory in bytes, by the limit of a container or job; None where it is not known."""
     about = Path("/proc/meminfo")
     if not about.is_file():
         return None, None
     rows = dict(line.split(":", 1) for line in about.read_text(encoding="utf-8").splitlines())
     total, free = (int(rows[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    for limit, used in memory_limits():
+        total, free = min(total, limit), min(free, max(0, limit - used))
     return total, free
+
+
+def memory_limits(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> list[tuple[int, int]]:
+    """Return limit and used memory in bytes of each control group (version 2) of this process that has a limit.
+
+    Args:
+        groups: where the kernel shows the control groups.
+        own: where the kernel names the control group of this process.
+    """
+    lines = own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
+    names = [line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")]
+    found = []
+    for place in (folder for name in names for folder in (groups / name, *(groups / name).parents)):
+        limit, used = place / "memory.max", place / "memory.current"
+        if limit.is_file() and used.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdecimal():
+            found.append((int(text), int(used.read_text(encoding="utf-8"))))
+    return found
 
 
 def size(num_bytes: int) -> str:
