@@ -23,6 +23,7 @@ LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
 GROUPS: tuple[tuple[str, Any], ...] = (
     ("Data and split", DataArguments), ("Network", ModelArguments), ("Training", BreakHisTrainingArguments),
 )  # fmt: skip
+CSS = ".md-typeset td:first-child code { white-space: nowrap; }\n"  # names of fields are not broken
 SUBCOMMANDS = {"data": ("info", "verify", "download", "export", "twin"), "recipes": ("copy",)}
 
 
@@ -36,6 +37,7 @@ def write_site(folder: Path) -> None:
                 linked = (page.parent / target).resolve()
                 if linked.is_file() and linked.suffix != ".md":
                     _copy(linked, folder)
+    (folder / "site.css").write_text(CSS, encoding="utf-8")
     (folder / "reference").mkdir()
     for name, text in (("commands", commands()), ("fields", fields()), ("python", python())):
         (folder / "reference" / f"{name}.md").write_text(text, encoding="utf-8")
@@ -83,8 +85,11 @@ def fields() -> str:
 def default_of(field: Any) -> str:
     """Return the default of a field as it is written in a recipe."""
     value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    text = {None: "", True: "true", False: "false"}.get(value, value) if not isinstance(value, list) else value
-    return f"`{text}`" if text not in ("", []) else ""
+    if value is None or value == []:
+        return ""
+    if isinstance(value, bool):  # 1 and 0 are numbers
+        return f"`{str(value).lower()}`"
+    return f"`[{', '.join(map(str, value))}]`" if isinstance(value, list) else f"`{value}`"
 
 
 def python() -> str:

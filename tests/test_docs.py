@@ -63,6 +63,21 @@ def test_a_dead_link_ends_the_build(source, tmp_path):
     assert "nowhere.md" in done.stderr + done.stdout
 
 
+def test_the_defaults_of_the_reference_are_those_of_the_fields(source):
+    """Written as in a recipe: a number is not read as true or false."""
+    text = (source / "reference/fields.md").read_text()
+    rows = {
+        name: yaml.safe_load(value)
+        for name, value in re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \|", text, re.MULTILINE)
+    }
+    assert (rows["repeats"], type(rows["repeats"])) == (1, int)
+    for group in (DataArguments, ModelArguments):
+        for field in dataclasses.fields(group):
+            given = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            expected = None if given == [] else given
+            assert (rows[field.name], type(rows[field.name])) == (expected, type(expected)), field.name
+
+
 def test_every_page_of_docs_is_in_the_navigation():
     def leaves(node):
         if isinstance(node, str):
