@@ -23,7 +23,8 @@ LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
 GROUPS: tuple[tuple[str, Any], ...] = (
     ("Data and split", DataArguments), ("Network", ModelArguments), ("Training", BreakHisTrainingArguments),
 )  # fmt: skip
-CSS = ".md-typeset td:first-child code { white-space: nowrap; }\n"  # names of fields are not broken
+# Names of fields are not broken, except on a phone.
+CSS = "@media screen and (min-width: 60em) { .md-typeset td:first-child code { white-space: nowrap; } }\n"
 SUBCOMMANDS = {"data": ("info", "verify", "download", "export", "twin"), "recipes": ("copy",)}
 
 
