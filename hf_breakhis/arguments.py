@@ -7,6 +7,11 @@ from hf_breakhis.files import InputError
 
 MAGNIFICATIONS = ("40X", "100X", "200X", "400X")
 OFFICIAL_FOLDS = 5
+# Fields of peft's LoraConfig in `lora`; the others are for language models or need data of their own.
+LORA_FIELDS = (
+    "r lora_alpha lora_dropout target_modules exclude_modules bias lora_bias use_rslora use_dora init_lora_weights "
+    "modules_to_save layers_to_transform layers_pattern rank_pattern alpha_pattern"
+).split()
 
 
 def described(default: Any, text: str) -> Any:
@@ -203,4 +208,10 @@ class ModelArguments:
         False,
         "Train the classification head only; everything else behaves as in evaluation, including batch normalization "
         "and dropout.",
+    )
+    lora: dict | None = described(  # type: ignore[type-arg]
+        None,
+        "Train low-rank adapters and the head, as JSON: r (rank), lora_alpha, lora_dropout, target_modules and "
+        "other fields of peft's LoraConfig (extra peft); {} takes its defaults. The saved model has them merged. "
+        "Default: none.",
     )

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_breakhis.arguments import DataArguments, ModelArguments, require
+from hf_breakhis.arguments import LORA_FIELDS, DataArguments, ModelArguments, require
 from hf_breakhis.files import InputError, expand_home, nearest
 from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHisTrainingArguments, check_inherited
 from hf_breakhis.yaml_files import find_yaml, read_yaml
@@ -114,7 +114,8 @@ def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "r
 def named_after_features(recipe: Recipe) -> ModelArguments:
     """Return the fields of the network for a run on feature vectors, whose head has no other settings."""
     files = ", ".join(Path(path).name for path in recipe.data.features)
-    return ModelArguments(model_name_or_path=f"feature vectors ({files})", carry_over=recipe.model.carry_over)
+    name, model = f"feature vectors ({files})", recipe.model
+    return ModelArguments(model_name_or_path=name, carry_over=model.carry_over, lora=model.lora)
 
 
 def check_together(recipe: Recipe) -> None:
@@ -130,6 +131,8 @@ def check_together(recipe: Recipe) -> None:
     require(training.members == 1 or model.carry_over == "none", several)
     frozen = "`freeze_backbone` with `init: random` trains a head on random features; use pretrained weights."
     require(not model.freeze_backbone or model.init == "pretrained", frozen)
+    if model.lora is not None:
+        check_lora_fields(recipe, model.lora)
     if data.features:
         require(
             data.augmentation == "none",
@@ -150,6 +153,28 @@ def check_together(recipe: Recipe) -> None:
     )
     refit = "`fold` is refit, which has no test set to select a checkpoint by. Set `validation_size`."
     require(not (data.fold == "refit" and watches) or data.validation_size > 0, refit)
+
+
+def check_lora_fields(recipe: Recipe, lora: dict[str, Any]) -> None:
+    """Refuse an unknown key of `lora`, and fields that contradict it.
+
+    Raises:
+        InputError: names the key or the field and what to change.
+    """
+    for key in lora:
+        known = f"`lora` has `{key}`, which is not supported.{nearest(str(key), LORA_FIELDS)}"
+        require(key in LORA_FIELDS, f"{known} Choose from {', '.join(LORA_FIELDS)}.")
+    alpha = lora.get("lora_alpha", 8)
+    is_positive = isinstance(alpha, int | float) and 0 < alpha <= LARGEST
+    require(is_positive, f"`lora` has lora_alpha {alpha}, but has to have a number above 0.")
+    model = recipe.model
+    require(not recipe.data.features, "`lora` adapts a network, but `features` are fixed; leave lora out.")
+    frozen = "`lora` and `freeze_backbone` are both given: LoRA trains adapters in the backbone; leave one out."
+    require(not model.freeze_backbone, frozen)
+    random = "`lora` with `init: random` adapts random weights; use pretrained weights, or leave lora out."
+    require(model.init == "pretrained", random)
+    carried = "`carry_over` is all, but the adapters of `lora` are new in each fold; set carry_over to none or model."
+    require(model.carry_over != "all", carried)
 
 
 def resolved_fields(recipe: Recipe) -> dict[str, Any]:

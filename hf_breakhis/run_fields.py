@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test", "reserve", "unused")
 COLOR_COLUMNS = ("mean_r", "mean_g", "mean_b", "sd_r", "sd_g", "sd_b")
 HISTORY_COLUMNS = "epoch step learning_rate train_loss eval_part eval_loss eval_accuracy eval_roc_auc".split()
+PARAMETERS = ("trained_parameters", "parameters")  # numbers in metrics.json and in the protocol, with `lora`
 _COUNT = (int, type(None))
 DATA: Fields = {
     "source": str, "location": OPTIONAL_TEXT, "manifest_sha256": str, "num_images": int, "num_patients": _COUNT,

@@ -19,7 +19,7 @@ from hf_breakhis.hub.facts import decision_of, parts_of, public_name, read_facts
 from hf_breakhis.hub.paper import paper_words
 from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import CONFIG, Weights
-from hf_breakhis.results.formatting import interval, rate_name
+from hf_breakhis.results.formatting import interval, lora_words, rate_name
 from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.scores.estimands import MEANING
 from hf_breakhis.results.shifts import read_shifts
@@ -121,7 +121,7 @@ def model_card(
         rates=[name for name in ("sensitivity", "specificity") if name in summary["image"]["pooled"]],
         maps=maps, source=source,
         evaluations=evaluations, interval=interval, screen=one_screen(summary, shifts), shifts=shifts,
-        optimizer=_optimizer(recipe), schedule=_schedule(recipe),
+        lora=lora_words(recipe, summary["protocol"]), optimizer=_optimizer(recipe), schedule=_schedule(recipe),
     )  # fmt: skip
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}")
 

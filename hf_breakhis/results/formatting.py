@@ -78,6 +78,23 @@ def percent(value: float | None) -> str:
     return f"{100 * value:.1f} %" if 0 < value < 0.01 or 0.99 < value < 1 else f"{100 * value:.0f} %"
 
 
+def lora_words(recipe: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
+    """Rank of the adapters of a run and the share of trained parameters; empty for a run without adapters.
+
+    Args:
+        recipe: the fields of the run.
+        protocol: of the summary.
+    """
+    lora = recipe.get("lora")
+    if lora is None:
+        return ""
+    name = f"LoRA of rank {lora.get('r', 8)}"
+    if "parameters" not in protocol:
+        return name
+    share = 100 * protocol["trained_parameters"] / protocol["parameters"]
+    return f"{name}: {share:.3g} % of the parameters trained"
+
+
 def spread(mean: float | None, sd: float | None, digits: int = 3) -> str:
     """Mean and standard deviation over folds; a single fold has no deviation."""
     return score(mean, digits) if sd is None else f"{score(mean, digits)} ± {score(sd, digits)}"

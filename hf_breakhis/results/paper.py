@@ -27,7 +27,7 @@ DECIDING = (
     "target", "positive_class", "magnifications", "tumor_types",
     "num_folds", "test_size", "test_patients", "validation_size",
     "image_size", "crop", "interpolation", "stain_normalization", "augmentation",
-    "model_name_or_path", "model_revision", "model_kwargs", "init", "freeze_backbone",
+    "model_name_or_path", "model_revision", "model_kwargs", "init", "freeze_backbone", "lora",
     "optimizer_name", "optimizer_kwargs", "learning_rate", "weight_decay", "decay_norm_and_bias", "scheduler_name",
     "scheduler_kwargs", "metric_for_best_model", "load_best_model_at_end", "num_train_epochs", "max_steps",
     "batch_size", "max_grad_norm", "class_weights", "sampler", "early_stopping_patience", "label_smoothing_factor",

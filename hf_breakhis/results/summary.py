@@ -35,6 +35,7 @@ from hf_breakhis.results.scores.repeats import summarise_repeats
 from hf_breakhis.results.scores.thresholds import STATED, Rule, parse_rule
 from hf_breakhis.results.scores.warnings import headline, to_json, warnings
 from hf_breakhis.run import COLORS, DECISION, FIGURES, REPORT, SUMMARY, Run
+from hf_breakhis.run_fields import PARAMETERS
 
 DATA_FIELDS = (
     "source title is_generated names_are_public num_images num_patients num_specimens counts manifest_sha256 warnings "
@@ -152,6 +153,8 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
         "num_tested": int(test["file_name"].nunique()),
         "never_tested": _never_tested(folds),
     }
+    metrics = run.fold(present[0]).read_metrics()
+    protocol |= {name: metrics[name] for name in PARAMETERS if name in metrics}
     estimand = estimand_of(protocol, groups.level)
     about = estimand[0]
     how = {"how": how_refitted(group)} if run.is_evaluated else {}

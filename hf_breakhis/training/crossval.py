@@ -43,9 +43,8 @@ from hf_breakhis.training.losses import LOSSES
 from hf_breakhis.training.members import train_members
 from hf_breakhis.training.modeling import cached_preprocessing, check_network, preprocessing_of
 from hf_breakhis.training.optim import check_optim, lookup
-from hf_breakhis.training.progress import say
+from hf_breakhis.training.progress import check_trackers, say
 from hf_breakhis.training.stopping import StopRequest
-from hf_breakhis.training.trackers import check_trackers
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 

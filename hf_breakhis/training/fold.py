@@ -33,11 +33,19 @@ from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, l
 from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.features import Features, Rows, VectorClassifier, open_features, take_features
+from hf_breakhis.training.lora import merge_lora
 from hf_breakhis.training.losses import balanced_weights, build_loss
 from hf_breakhis.training.modeling import build_model, preprocessing_of
-from hf_breakhis.training.progress import PlainLines, TitledBars, history, say
+from hf_breakhis.training.progress import (
+    PlainLines,
+    TitledBars,
+    history,
+    name_in_trackers,
+    place_trackers,
+    say,
+    tracker_runs,
+)
 from hf_breakhis.training.stopping import StopAtStep, StopRequest
-from hf_breakhis.training.trackers import name_in_trackers, place_trackers, tracker_runs
 from hf_breakhis.training.trainer import (
     BreakHisTrainer,
     EpochOfAugmentation,
@@ -174,6 +182,8 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     with tracker_runs(trainer) as log_scores:
         job.stop.raise_if_requested()
+        # before the test set is predicted, so that the predictions are those of the saved weights
+        numbers = merge_lora(trainer.accelerator.unwrap_model(trainer.model))
         trained = time.perf_counter()
         tables = [predict_part(trainer, job, fold, part, seen) for part in PARTS if len(getattr(fold, part))]
         predicted = time.perf_counter()
@@ -202,7 +212,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
                 "train_images_per_second": round(len(fold.train) * trainer.state.epoch / (trained - begin), 2),
             },
         )
-        write_json(folder / METRICS, {**reports, "selected_on": selected_on(trainer, fold)})
+        write_json(folder / METRICS, {**reports, "selected_on": selected_on(trainer, fold), **numbers})
         FoldFolder(folder).seal()
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()

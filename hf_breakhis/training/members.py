@@ -11,6 +11,7 @@ from hf_breakhis.averaging import mean_logits, with_scores
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError, write_csv, write_json
 from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, PREDICTIONS, FoldFolder
+from hf_breakhis.run_fields import PARAMETERS
 from hf_breakhis.tables import as_floats, read_table
 from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.fold import PARTS, Job, report_part, train_fold
@@ -75,7 +76,9 @@ def write_ensemble(job: Job, fold: Fold, folder: FoldFolder) -> None:
             test = table[table["part"] == "test"].reset_index(drop=True)
             write_examples(folder.folder / EXAMPLES, test[: None if job.has_files else 0], job.dataset, fold.test)
     write_csv(folder.folder / HISTORY, mean_history([member.read_history() for member in members]))
-    write_json(folder.folder / METRICS, {**reports, "selected_on": part})
+    first = members[0].read_metrics()
+    numbers = {name: first[name] for name in PARAMETERS if name in first}
+    write_json(folder.folder / METRICS, {**reports, "selected_on": part, **numbers})
     folder.seal()
 
 

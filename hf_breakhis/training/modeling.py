@@ -20,6 +20,7 @@ from hf_breakhis.arguments import DataArguments, ModelArguments
 from hf_breakhis.data.pixels.preprocessing import MEAN, RESAMPLE, SD, Preprocessing, three_numbers
 from hf_breakhis.files import InputError, nearest, read_json
 from hf_breakhis.settings import require_hub_settings
+from hf_breakhis.training.lora import add_lora, check_lora
 from hf_breakhis.training.optim import lookup
 from hf_breakhis.training.progress import say
 
@@ -75,6 +76,8 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
         new = {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
     if args.freeze_backbone:
         freeze_backbone(model, new)
+    if args.lora is not None:
+        add_lora(model, args.lora, trained_in_full(model, new))
     result: PreTrainedModel = model
     return result
 
@@ -83,13 +86,18 @@ def check_network(args: ModelArguments, image_size: int) -> None:
     """Build the network and run one forward pass, before any image is read.
 
     Raises:
-        InputError: the network cannot be loaded or built, does not take images of this size, or cannot be frozen.
+        InputError: the network cannot be loaded or built, does not take images of this size, or cannot be frozen
+            or adapted.
     """
     config = load_config(args)
     try:
         _pass_zeros(config, args, image_size, "meta")  # shapes only: needs no memory and no time
     except InputError:
         _pass_zeros(config, args, image_size, "cpu")  # some networks need values, so only this error counts
+    if args.lora is not None:
+        with torch.random.fork_rng(devices=[]):
+            model = AutoModelForImageClassification.from_config(config)
+            check_lora(model, args.lora, head_parameters(config), image_size)
 
 
 def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int, device: str) -> None:
@@ -101,10 +109,11 @@ def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int,
         raise InputError(_missing_package(args, error)) from error
     except FAILURES as error:
         raise InputError(f"`model_kwargs` does not fit {kind} ({_short(error)}); change it.") from error
-    if args.freeze_backbone and not head_parameters(config):
+    if (args.freeze_backbone or args.lora is not None) and not head_parameters(config):
+        field, remedy = ("lora", "Leave lora out") if args.lora is not None else ("freeze_backbone", "Set it to false")
         raise InputError(
-            f"`freeze_backbone` is true, but no parameter of {type(model).__name__} depends on the number of classes, "
-            "so nothing would be trained. Set freeze_backbone to false."
+            f"`{field}` trains a new head, but no parameter of {type(model).__name__} depends on the number of "
+            f"classes. {remedy}."
         )
     try:
         with torch.no_grad():
@@ -317,6 +326,20 @@ def freeze_backbone(model: PreTrainedModel, new: Collection[str] = ()) -> None:
         model: a classifier.
         new: names of the parameters that were initialised at random, since the loaded weights lack them.
     """
+    trained = trained_in_full(model, new)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+
+    def stay_in_evaluation_mode(module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        for part in module.modules():
+            if not any(parameter.requires_grad for parameter in part.parameters(recurse=False)):
+                part.training = False
+
+    model.register_forward_pre_hook(stay_in_evaluation_mode)
+
+
+def trained_in_full(model: PreTrainedModel, new: Collection[str]) -> frozenset[str]:
+    """Return the names of the parameters of the head and of those that are new; warn of new ones outside the head."""
     head = head_parameters(model.config)
     parameters = dict(model.named_parameters())
     others = sorted((set(new) & parameters.keys()) - head)
@@ -326,12 +349,4 @@ def freeze_backbone(model: PreTrainedModel, new: Collection[str] = ()) -> None:
             f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}, so these are initialised at random and "
             "trained with the head."
         )
-    for name, parameter in parameters.items():
-        parameter.requires_grad_(name in head or name in others)
-
-    def stay_in_evaluation_mode(module: nn.Module, _inputs: tuple[Any, ...]) -> None:
-        for part in module.modules():
-            if not any(parameter.requires_grad for parameter in part.parameters(recurse=False)):
-                part.training = False
-
-    model.register_forward_pre_hook(stay_in_evaluation_mode)
+    return head | set(others)

@@ -31,7 +31,7 @@ def test_a_restated_recipe_is_called_so_whatever_its_folder_is(name):
         {"learning_rate": 0.001}, {"num_train_epochs": 30}, {"augmentation": "dihedral"},
         {"class_weights": "balanced"}, {"init": "random"}, {"image_size": 128}, {"num_folds": 5},
         {"optimizer_kwargs": {"betas": [0.9, 0.999]}}, {"freeze_backbone": True}, {"magnifications": ["40X"]},
-        {"model_name_or_path": "microsoft/resnet-18"},
+        {"lora": {}}, {"model_name_or_path": "microsoft/resnet-18"},
     ],
     ids=str,
 )  # fmt: skip

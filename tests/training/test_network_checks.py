@@ -53,7 +53,7 @@ def test_a_missing_package_is_named_with_its_remedy(vit, monkeypatch):
 def test_a_network_without_a_head_cannot_be_frozen(vit, monkeypatch):
     check_network(ModelArguments(model_name_or_path=vit, freeze_backbone=True), 32)
     monkeypatch.setattr(modeling, "head_parameters", lambda config: frozenset())
-    assert "so nothing would be trained. Set freeze_backbone to false." in refusal(vit, freeze_backbone=True)
+    assert "`freeze_backbone` trains a new head, but no parameter of ViT" in refusal(vit, freeze_backbone=True)
 
 
 def test_a_network_that_needs_numbers_is_asked_again_with_numbers(vit, monkeypatch):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_breakhis.files import InputError
-from hf_breakhis.training import trackers
+from hf_breakhis.training import progress
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training_arguments import TRACKERS, BreakHisTrainingArguments
 
@@ -103,12 +103,12 @@ def test_an_unsupported_tracker_is_refused_with_the_supported_ones():
     ],
 )
 def test_a_fold_is_named_after_its_run(run, run_name, expected):
-    assert trackers.name_in_trackers(Path(run), run_name, "fold-1") == expected
+    assert progress.name_in_trackers(Path(run), run_name, "fold-1") == expected
 
 
 def test_every_tracker_of_the_list_is_one_of_transformers():
     for name in TRACKERS:
-        assert trackers.get_reporting_integration_callbacks([name])
+        assert progress.get_reporting_integration_callbacks([name])
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
@@ -153,16 +153,16 @@ def test_each_fold_is_one_run_of_mlflow(recipe, tmp_path, monkeypatch):
 
 
 def test_a_group_of_the_user_is_kept_and_an_own_one_follows_the_run(monkeypatch):
-    monkeypatch.setattr(trackers, "_provided", {})
+    monkeypatch.setattr(progress, "_provided", {})
     monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
     monkeypatch.setenv("MLFLOW_TAGS", '{"team": "a"}')
     for group in ("c1", "c2"):  # two runs of one process
         trainer = SimpleNamespace(
             args=SimpleNamespace(report_to=["wandb", "mlflow"]), callback_handler=SimpleNamespace(callbacks=[])
         )
-        trackers.place_trackers(trainer, Path("run"), group)
+        progress.place_trackers(trainer, Path("run"), group)
         assert os.environ["WANDB_RUN_GROUP"] == group
         assert os.environ["MLFLOW_TAGS"] == '{"team": "a"}'
     monkeypatch.setenv("WANDB_RUN_GROUP", "study")
-    trackers.place_trackers(trainer, Path("run"), "c3")
+    progress.place_trackers(trainer, Path("run"), "c3")
     assert os.environ["WANDB_RUN_GROUP"] == "study"

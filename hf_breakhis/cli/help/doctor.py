@@ -30,7 +30,8 @@ TESTED = {
 }  # fmt: skip
 # What `pip install "hf-breakhis[NAME]"` adds, by the module that shows whether it is there.
 EXTRAS = {
-    "fast": "kornia_rs", "onnx": "onnxruntime", "timm": "timm", "h5": "h5py", "space": "gradio", "search": "optuna",
+    "fast": "kornia_rs", "onnx": "onnxruntime", "timm": "timm", "peft": "peft", "h5": "h5py", "space": "gradio",
+    "search": "optuna",
 }  # fmt: skip
 SMALL_SHM = 2**30  # of /dev/shm; Docker gives 64 MB, and data loading processes pass batches through it
 TIMEOUT = 5.0

@@ -39,7 +39,7 @@ MAIN_FIELDS = (
     "validation_size train_share train_magnifications test_magnifications "
     "stratify split_seed image_size crop interpolation stain_normalization normalization augmentation tta "
     "model_name_or_path model_revision model_kwargs activation init "
-    "carry_over freeze_backbone optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
+    "carry_over freeze_backbone lora optimizer_name optimizer_kwargs learning_rate weight_decay decay_norm_and_bias "
     "scheduler_name scheduler_kwargs num_train_epochs batch_size max_grad_norm class_weights sampler "
     "loss focal_gamma label_smoothing_factor mixup cutmix "
     "load_best_model_at_end metric_for_best_model early_stopping_patience members bf16 fp16 seed"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.results.formatting import count, percent, things
+from hf_breakhis.results.formatting import count, lora_words, percent, things
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "nadam": "NAdam", "radam": "RAdam", "rmsprop": "RMSprop"}
 SPLITS = {
@@ -38,7 +38,7 @@ def stages(recipe: dict[str, Any], summary: dict[str, Any]) -> list[Stage]:
         Stage("Split", _split(recipe, summary["protocol"]), "before"),
         Stage("Transform", _transform(recipe), "both"),
         Stage("Augmentation", _augmentation(recipe), "train"),
-        Stage("Model", _model(recipe, summary["classes"]), "train"),
+        Stage("Model", _model(recipe, summary["classes"], summary["protocol"]), "train"),
         Stage("Optimizer", _optimizer(recipe), "train"),
         Stage("Schedule", _schedule(recipe), "train"),
         Stage("Training", _training(recipe, summary["protocol"]), "train"),
@@ -109,7 +109,7 @@ def _augmentation(recipe: dict[str, Any]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _model(recipe: dict[str, Any], classes: list[str]) -> tuple[str, ...]:
+def _model(recipe: dict[str, Any], classes: list[str], protocol: dict[str, Any]) -> tuple[str, ...]:
     name = recipe.get("model_name_or_path")
     if name is None:
         return ()
@@ -122,7 +122,8 @@ def _model(recipe: dict[str, Any], classes: list[str]) -> tuple[str, ...]:
     if recipe.get("activation"):
         lines.append(f"activation {recipe['activation']}")
     head = f"new head of {len(classes)} classes"
-    return (*lines, head + (", backbone frozen" if recipe.get("freeze_backbone") else ""))
+    trained = "backbone frozen" if recipe.get("freeze_backbone") else lora_words(recipe, protocol)
+    return (*lines, head + (f", {trained}" if trained else ""))
 
 
 def _optimizer(recipe: dict[str, Any]) -> tuple[str, ...]:

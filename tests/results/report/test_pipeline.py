@@ -57,6 +57,13 @@ def test_classifier_3_is_told_from_data_to_scores():
         ({"augmentation": "flips"}, {}, "Augmentation", "flips"),
         ({"init": "random"}, {}, "Model", "random weights"),
         ({"freeze_backbone": True}, {}, "Model", "backbone frozen"),
+        (
+            {"lora": {"r": 4}},
+            {"trained_parameters": 12, "parameters": 1000},
+            "Model",
+            "new head of 2 classes, LoRA of rank 4: 1.2 % of the parameters trained",
+        ),
+        ({"lora": {}}, {}, "Model", "LoRA of rank 8"),
         ({"class_weights": "balanced"}, {}, "Training", "balanced class weights"),
         ({"sampler": "balanced"}, {}, "Training", "balanced sampler"),
         ({"magnifications": ["40X"]}, {}, "Data", "magnification 40X"),
