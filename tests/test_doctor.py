@@ -138,6 +138,25 @@ def test_little_shared_memory_is_noted(monkeypatch, free, state):
     assert lines_of(doctor.check_memory)["shared"].state == state
 
 
+def test_a_recipe_that_cannot_be_written_or_published_is_a_problem(run_fields, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", [])
+    monkeypatch.setattr(doctor, "check_cost", lambda *_: [])
+    monkeypatch.setattr("hf_breakhis.hub.remote.get_token", lambda: None)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("\n".join(f"{name}: {value}" for name, value in run_fields.items()))
+    command = ["doctor", str(recipe), "--push_to_hub", "true", "--hub_model_id", "user/name", "--output_dir"]
+
+    def states(folder):
+        code = main([*command, str(folder)])
+        return code, {line.split()[1]: line.split()[0] for line in capsys.readouterr().out.splitlines()[:4]}
+
+    found = {"images": "ok", "run": "problem", "publish": "problem", "pixels": "ok"}
+    assert states(recipe / "run") == (1, found), "a file is in the way"
+    monkeypatch.setattr("hf_breakhis.hub.remote.get_token", lambda: "hf_loopback")
+    assert states(tmp_path / "run") == (0, dict.fromkeys(found, "ok"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("load", "noted"), [(0.0, False), (100.0, True)])
 def test_an_estimate_on_a_busy_machine_is_called_too_high(monkeypatch, load, noted):
     monkeypatch.setattr(doctor.os, "getloadavg", lambda: (load, load, load))
@@ -156,7 +175,7 @@ def test_a_recipe_has_images_pixels_memory_and_time(run_fields, tmp_path, capsys
     recipe.write_text("\n".join(f"{name}: {value}" for name, value in run_fields.items()))
     assert main(["doctor", str(recipe), "--output_dir", str(tmp_path / "run")]) == 0
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
-    assert list(rows) == ["images", "pixels", "memory", "time"]  # a dict keeps one line for each
+    assert list(rows) == ["images", "run", "pixels", "memory", "time"]  # a dict keeps one line for each
     assert not (tmp_path / "run").exists()
 
 

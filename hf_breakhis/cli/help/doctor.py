@@ -165,15 +165,19 @@ def check_places() -> Iterator[Line]:
         yield Line(PROBLEM, "home", str(error))
         places = {"runs": places["runs"]}  # the others are below the home directory
     for name, folder in places.items():
-        existing = _existing(folder)
-        try:  # permissions alone do not tell: a file may be in the way, or the file system may take no files
-            with tempfile.TemporaryFile(dir=existing):
-                room = shutil.disk_usage(existing).free
-        except OSError as error:
-            advice = "Work in another folder." if name == "runs" else "Set HF_HOME to another folder."
-            yield Line(PROBLEM, name, f"{folder} is not writable ({error.strerror}). {advice}")
-        else:
-            yield Line(OK, name, f"{folder}, {size(room)} free")
+        yield check_place(
+            name, folder, "Work in another folder." if name == "runs" else "Set HF_HOME to another folder."
+        )
+
+
+def check_place(name: str, folder: Path, advice: str) -> Line:
+    """Report whether files can be written to a folder, which may be absent, and how much room there is."""
+    existing = _existing(folder)
+    try:  # permissions alone do not tell: a file may be in the way, or the file system may take no files
+        with tempfile.TemporaryFile(dir=existing):
+            return Line(OK, name, f"{folder}, {size(shutil.disk_usage(existing).free)} free")
+    except OSError as error:
+        return Line(PROBLEM, name, f"{folder} is not writable ({error.strerror}). {advice}")
 
 
 def check_hub() -> Iterator[Line]:
@@ -240,6 +244,9 @@ def check_recipe(words: list[str]) -> Iterator[Line]:
         yield Line(PROBLEM, "recipe", str(error))
         return
     yield Line(OK, "images", f"{len(images.dataset):,} from {images.location}")
+    yield check_place("run", Path(recipe.training.output_dir).absolute(), "Give another --output_dir.")
+    if recipe.training.push_to_hub:
+        yield check_login(recipe.training)
     data = recipe.data
     if data.features:
         yield Line(OK, "pixels", "none; the head is trained on feature vectors")
@@ -251,6 +258,19 @@ def check_recipe(words: list[str]) -> Iterator[Line]:
             OK if room > needed else PROBLEM, "pixels", text + ("" if room > needed else f"; {size(room)} free")
         )
     yield from check_cost(recipe, images)
+
+
+def check_login(training: Any) -> Line:
+    """Report whether the model of a recipe could be published, as far as this is known without the Hub."""
+    from hf_breakhis.hub.remote import require_login, require_repo_id, using_token
+
+    try:
+        with using_token(training.hub_token):
+            require_repo_id(str(training.hub_model_id))
+            require_login()
+    except InputError as error:
+        return Line(PROBLEM, "publish", str(error))
+    return Line(OK, "publish", f"{training.hub_model_id}; the Hub is asked for this name when training starts")
 
 
 def check_cost(recipe: Any, images: Any) -> Iterator[Line]:
