@@ -167,6 +167,8 @@ def check_lora_fields(recipe: Recipe, lora: dict[str, Any]) -> None:
     alpha = lora.get("lora_alpha", 8)
     is_positive = isinstance(alpha, int | float) and 0 < alpha <= LARGEST
     require(is_positive, f"`lora` has lora_alpha {alpha}, but has to have a number above 0.")
+    layers = "`layers_to_transform` of `lora` selects among target_modules; give target_modules as a list of names."
+    require("layers_to_transform" not in lora or isinstance(lora.get("target_modules"), list), layers)
     model = recipe.model
     require(not recipe.data.features, "`lora` adapts a network, but `features` are fixed; leave lora out.")
     frozen = "`lora` and `freeze_backbone` are both given: LoRA trains adapters in the backbone; leave one out."

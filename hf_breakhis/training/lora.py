@@ -48,7 +48,7 @@ def add_lora(model: PreTrainedModel, settings: Mapping[str, Any], full: Collecti
     fixed = [
         part for name, part in model.named_modules() if getattr(part, "track_running_stats", False) and name not in own
     ]
-    targets = default_targets(model, own)
+    targets, names = default_targets(model, own), [name for name, _ in model.named_modules()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what cannot be merged, which `check_lora` refuses
@@ -60,13 +60,16 @@ def add_lora(model: PreTrainedModel, settings: Mapping[str, Any], full: Collecti
                 "Leave target_modules and exclude_modules out, or choose other names."
             ) from error
         raise InputError(f"`lora` is {dict(settings)}, which is not valid ({_short(error)}). Change it.") from error
-    given = settings.get("target_modules")
-    for target in given if isinstance(given, list) else []:
-        if not any(f".{name}".endswith(f".{target}") for name in tuner.targeted_module_names):
-            hint = nearest(str(target), sorted({name.rpartition(".")[2] for name in targets}))
-            raise InputError(f"`target_modules` of `lora` has `{target}`, which matches no layer to adapt.{hint}")
-    for parameter in trained:  # of a module in `modules_to_save`, peft trains a copy
-        parameter.requires_grad_(True)
+    matched = {"target_modules": tuner.targeted_module_names, "exclude_modules": names, "modules_to_save": names}
+    for key, known in matched.items():
+        given = settings.get(key)
+        for wanted in given if isinstance(given, list) else []:
+            if not any(f".{name}".endswith(f".{wanted}") for name in known):
+                hint = nearest(str(wanted), sorted({name.rpartition(".")[2] for name in known}))
+                raise InputError(f"`{key}` of `lora` has `{wanted}`, which matches no layer.{hint}")
+    copied = {id(one) for name, one in model.named_parameters() if ".original_module." in name}
+    for parameter in trained:
+        parameter.requires_grad_(id(parameter) not in copied)  # of a module in `modules_to_save` the copy is trained
 
     def keep_statistics(_module: nn.Module, _inputs: tuple[Any, ...]) -> None:
         for part in fixed:
