@@ -21,7 +21,7 @@ from hf_breakhis.hub.templates import card_text
 from hf_breakhis.inference.model import CONFIG, Weights
 from hf_breakhis.results.formatting import interval, lora_words, rate_name
 from hf_breakhis.results.report.screen import one_screen
-from hf_breakhis.results.scores.estimands import MEANING
+from hf_breakhis.results.scores.estimands import meanings
 from hf_breakhis.results.shifts import read_shifts
 
 SCORES = {  # name in summary.json: name of the metric on the Hub, and in words
@@ -109,7 +109,7 @@ def model_card(
     text = markdown.from_string(card_text("template.md")).render(
         place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, cost=run.cost,
         decision=decision_of(weights), environment=run.environment, examples=examples, fold=weights.fold,
-        estimands={str(name): words for name, words in MEANING.items()},
+        estimands=meanings(summary["interval"]),
         parts=_count(parts_of(weights), facts.labels),
         scores=[(rate_name(name, words, facts.labels), summary["image"]["pooled"][name])
                 for name, (_, words) in SCORES.items() if name in summary["image"]["pooled"]],

@@ -324,6 +324,8 @@ def test_leakage_by_unknown_patients_is_not_called_zero(others):
     assert (unknown in other, none_shared in other) == (True, False)
     assert "it resamples patients and not images" in known
     assert "it resamples images, because no patients are known" in other
+    assert "newly trained models on new patients. Not measured" in known
+    assert "these trained models on new images. Not measured" in other
 
 
 def test_a_card_of_three_classes_has_no_empty_rows_and_columns(others, ready):

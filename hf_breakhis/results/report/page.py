@@ -24,7 +24,7 @@ from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
-from hf_breakhis.results.scores.estimands import MEANING, measured_coverage
+from hf_breakhis.results.scores.estimands import meanings, measured_coverage
 from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, texts_of, texts_without
 from hf_breakhis.results.shifts import read_shifts
 from hf_breakhis.run import CHECKSUMS, REPORT, Run
@@ -202,7 +202,7 @@ def fill_page(template: str, run: Run, **values: Any) -> str:
             key: formatting.rate_name(key, name, run.summary.get("classes", ()))
             for key, name in formatting.MEASURES.items()
         },
-        estimands={str(name): words for name, words in MEANING.items()},
+        estimands=meanings(run.summary.get("interval") or {}),
         coverage=measured_coverage(),
         **values,
     )

@@ -16,7 +16,7 @@ from hf_breakhis.results.formatting import (
     signed,
     value_of,
 )
-from hf_breakhis.results.scores.estimands import MEANING, Estimand
+from hf_breakhis.results.scores.estimands import Estimand, meanings
 
 WIDTH = 88
 AVERAGES = {
@@ -106,7 +106,7 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     if described.get("reason") or described.get("method"):
         drawn = f"{described.get('num_groups')} drawn, {described.get('resamples'):,} resamples"
         how = f"{described.get('method')} ({drawn})."
-        about = MEANING[Estimand(described.get("estimand", Estimand.MODELS))]
+        about = meanings(described)[described.get("estimand", Estimand.MODELS)]
         lines += _wrapped(f"Interval: {described.get('reason') or f'about {about}; {how}'}")
     decision = summary.get("decision") or {}
     if decision.get("threshold") is not None:

@@ -46,11 +46,22 @@ def transformed(estimate: Estimate, function: Callable[[float], float], falls: b
     return {"value": on_scale(estimate["value"]), "low": low, "high": high}
 
 
-MEANING = {
-    Estimand.MODELS: "the score of these trained models on new specimens",
-    Estimand.RECIPE: "the score of the recipe: newly trained models on new specimens",
+_MEANING = {
+    Estimand.MODELS: "the score of these trained models on new {group}s",
+    Estimand.RECIPE: "the score of the recipe: newly trained models on new {group}s",
     Estimand.REFIT: "the score of the model trained on all images, which no test set of this run measures",
 }
+
+
+def meanings(interval: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an interval of each estimand is about, in words.
+
+    Args:
+        interval: of summary.json; its `group` is what was resampled: "specimen", "patient" or "image".
+    """
+    group = interval.get("group") or "specimen"
+    return {str(estimand): words.format(group=group) for estimand, words in _MEANING.items()}
+
 
 # By what the variance over specimens is multiplied. Training adds about as much variance as testing does: with 2, the
 # simulation of benchmarks/coverage_training.py comes nearest to the nominal coverage in most settings.

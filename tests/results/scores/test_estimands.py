@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from hf_breakhis.files import read_json
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.estimands import INFLATION, MEANING, Estimand, estimand_of, measured_coverage
+from hf_breakhis.results.scores.estimands import INFLATION, Estimand, estimand_of, meanings, measured_coverage
 from hf_breakhis.results.scores.intervals import Replicates, draw, exact_bound, intervals, p_value
 from hf_breakhis.results.scores.paired import mean_interval, mean_scores
 from hf_breakhis.run import Run
@@ -42,7 +42,9 @@ def test_intervals_are_about_the_recipe_only_where_models_are_trained_anew_and_g
 
 
 def test_every_estimand_has_words():
-    assert set(MEANING) == set(Estimand)
+    assert set(meanings({})) == set(Estimand)
+    for group, words in (("image", "images"), ("patient", "patients"), (None, "specimens")):
+        assert meanings({"group": group})["models"] == f"the score of these trained models on new {words}"
 
 
 def test_the_mean_of_repeats_has_the_mean_of_their_intervals_about_the_recipe(write_run, tmp_path):
