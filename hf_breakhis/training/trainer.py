@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from hf_breakhis.data.pixels.mixing import Mixing
 from hf_breakhis.data.pixels.preprocessing import Preprocessing
 from hf_breakhis.data.pixels.transforms import normalize
+from hf_breakhis.files import InputError
 from hf_breakhis.hardware import full_precision
 from hf_breakhis.training.losses import CrossEntropy
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS, Clock, lookup
@@ -89,6 +91,38 @@ class BreakHisTrainer(Trainer):
         key = (self.args.data_seed or self.args.seed, self.accelerator.process_index, self.state.global_step, count)
         pixels, labels = self.mixing(inputs["pixel_values"], inputs["labels"], key)  # type: ignore[misc]
         return {**inputs, "pixel_values": pixels, "labels": labels}
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Keep the names of parameters in checkpoints.
+
+        transformers saves some networks, such as ViT, under the names of earlier versions, but the Trainer loads a
+        checkpoint under the present names. It would resume with the initial weights, and keep the last epoch as best.
+        """
+        model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if not isinstance(model, PreTrainedModel):
+            super()._save(output_dir, state_dict)
+            return
+        model.save_pretrained = partial(model.save_pretrained, save_original_format=False)  # type: ignore[method-assign]
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del model.save_pretrained
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse a checkpoint whose weights are not those of the network, of which the Trainer only warns.
+
+        Raises:
+            InputError: parameters are missing or unknown.
+        """
+        network: Any = self.model
+        tied = set(network._keys_to_ignore_on_save or ()) if isinstance(network, PreTrainedModel) else set()
+        names = [*(set(load_result.missing_keys) - tied), *load_result.unexpected_keys]
+        if names:
+            raise InputError(
+                f"The checkpoint in {self.args.output_dir} has other parameters than the network ({min(names)} and "
+                f"{len(names) - 1} more). Train the run again with --restart."
+            )
+        super()._issue_warnings_after_load(load_result)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
         if self.args.sampler == "balanced":
