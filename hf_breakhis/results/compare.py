@@ -14,7 +14,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.absent import NEED_PROBABILITIES, NO_PROBABILITIES, has_classes_only
 from hf_breakhis.results.formatting import in_order, things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
-from hf_breakhis.results.predictions import gather
+from hf_breakhis.results.predictions import read_parts
 from hf_breakhis.results.published.anchors import anchors_for
 from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import RESAMPLES
@@ -124,7 +124,7 @@ def _names(folders: list[Path]) -> list[str]:
 
 def tests_of(folder: Path) -> dict[int, pd.DataFrame]:
     """Return the test predictions of each repeat by its number."""
-    return {number: gather(run) for number, run in Run(folder).every_repeat().items()}
+    return {number: read_parts(run)["test"] for number, run in Run(folder).every_repeat().items()}
 
 
 def _row(name: str, folder: Path, summary: dict[str, Any], tests: dict[int, pd.DataFrame]) -> dict[str, Any]:

@@ -51,6 +51,19 @@ def bad(write_run, tmp_path_factory):
     return write_repeats(write_run, tmp_path_factory.mktemp("runs") / "bad", 0.4)
 
 
+def test_a_second_comparison_summarises_nothing_again(write_run, tmp_path, monkeypatch):
+    runs = [write_run(tmp_path / name) for name in ("one", "other")]
+    first = compare(runs)
+    computed = []
+    whole = summary._summarise_one
+    monkeypatch.setattr(summary, "_summarise_one", lambda *given: computed.append(given) or whole(*given))
+    assert compare(runs) == first
+    assert computed == []
+    (runs[0] / "fold-0" / "predictions.csv").touch()
+    assert compare(runs) == first
+    assert len(computed) == 1
+
+
 def test_one_seed_ranks_nothing_however_far_apart(write_run, tmp_path):
     good = write_run(tmp_path / "good")
     bad = write_run(tmp_path / "bad")
