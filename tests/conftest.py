@@ -91,8 +91,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def datasets_cache(tmp_path_factory):
-    """Keep what tests prepare out of the user's cache, in this process and in those it starts."""
-    folder = tmp_path_factory.mktemp("datasets-cache")
+    """Keep what tests prepare out of the user's cache, in this process and in those it starts.
+
+    The workers share it, since two of them drawing the same images is a tenth of all that they do.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "datasets-cache"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         patch.setenv("HF_DATASETS_CACHE", str(folder))

@@ -65,7 +65,7 @@ def test_settings_that_cannot_be_used_are_refused_in_one_line(kwargs, message):
 
 def test_no_kwargs_are_the_defaults():
     assert TwinSettings.from_kwargs(None) == TwinSettings.from_kwargs({}) == TwinSettings()
-    assert TwinSettings.from_kwargs({"noise": 1}) == TwinSettings()
+    assert repr(TwinSettings.from_kwargs({"noise": 1})) == repr(TwinSettings(noise=1.0)), "a whole number is the float"
 
 
 @pytest.mark.usefixtures("three_folders")
@@ -78,6 +78,12 @@ def test_the_tree_is_the_official_one(tmp_path):
     assert any(path.startswith(start) for path in written)
     assert json.loads((folder / "twin.json").read_text())["settings"]["width"] == 36
     assert [path.name for path in tmp_path.iterdir()] == ["twin"]
+
+
+def test_a_small_twin_is_drawn_by_one_process(monkeypatch):
+    monkeypatch.setattr(twin, "count_cores", lambda: 8)
+    assert twin._processes(TwinSettings(scale=0.01, width=70, height=46)) == 1
+    assert twin._processes(TwinSettings(scale=0.01)) == 8
 
 
 @pytest.mark.usefixtures("three_folders")
