@@ -35,11 +35,11 @@ def twin(
     height: Annotated[int, typer.Option(help="Image height in pixels.")] = 460,
     class_signal: Annotated[
         float, typer.Option("--class_signal", help="Difference between malignant and benign; 0 for none.")
-    ] = 1.0,
+    ] = 0.5,
     patient_effect: Annotated[
         float, typer.Option("--patient_effect", help="Difference between patients; 0 for none.")
-    ] = 1.0,
-    noise: Annotated[float, typer.Option(help="Difference between images of one patient.")] = 1.0,
+    ] = 1.8,
+    noise: Annotated[float, typer.Option(help="Difference between images of one patient.")] = 1.3,
     stain: Annotated[float, typer.Option(help="Distance from the usual stain, as of another laboratory.")] = 0.0,
 ) -> None:
     """Generate the synthetic twin: the file names, groups and counts of BreakHis with drawn images."""

@@ -15,7 +15,7 @@ from hf_breakhis.training.crossval import cross_validate
 pytestmark = pytest.mark.usefixtures("few_figures")
 
 SIZE = {"width": 70, "height": 46}
-SIGNAL = {"scale": 0.03, "class_signal": 2, **SIZE}
+SIGNAL = {"scale": 0.03, "class_signal": 2, "patient_effect": 1, "noise": 1, **SIZE}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """How the twin is drawn.
+    """How the twin is drawn. The defaults resemble real BreakHis images in color, specimens and leakage premium.
 
     Attributes:
         seed: another seed gives other patients.
@@ -52,9 +52,9 @@ class TwinSettings:
     scale: float = 1.0
     width: int = 700
     height: int = 460
-    class_signal: float = 1.0
-    patient_effect: float = 1.0
-    noise: float = 1.0
+    class_signal: float = 0.5
+    patient_effect: float = 1.8
+    noise: float = 1.3
     stain: float = 0.0
 
     def __post_init__(self) -> None:
