@@ -35,7 +35,7 @@ def twin(
     height: Annotated[int, typer.Option(help="Image height in pixels.")] = 460,
     class_signal: Annotated[
         float, typer.Option("--class_signal", help="Difference between malignant and benign; 0 for none.")
-    ] = 0.5,
+    ] = 0.75,
     patient_effect: Annotated[
         float, typer.Option("--patient_effect", help="Difference between patients; 0 for none.")
     ] = 1.8,

@@ -52,7 +52,7 @@ class TwinSettings:
     scale: float = 1.0
     width: int = 700
     height: int = 460
-    class_signal: float = 0.5
+    class_signal: float = 0.75
     patient_effect: float = 1.8
     noise: float = 1.3
     stain: float = 0.0
