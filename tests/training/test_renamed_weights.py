@@ -30,6 +30,7 @@ def fields(tmp_path_factory, request):
     )
     ViTForImageClassification(config).save_pretrained(folder)
     return {
+        "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46, "class_signal": 1, "patient_effect": 1, "noise": 1},
         "init": "pretrained", "model_kwargs": None, "model_name_or_path": str(folder), "num_folds": 1,
         "num_train_epochs": 3, "optimizer_name": "adamw", "optimizer_kwargs": None, "learning_rate": 0.3,
         "scheduler_name": "constant",
