@@ -24,7 +24,7 @@ SMALL = {
     "dataset": "twin", "image_size": 64, "use_cpu": True, "bf16": False, "disable_tqdm": True,
     "dataloader_num_workers": 0,
 }  # fmt: skip
-TWIN = {"scale": 0.15, "width": 105, "height": 69}
+TWIN = {"scale": 0.15, "width": 105, "height": 69, "class_signal": 1, "patient_effect": 1, "noise": 1}
 NETWORK = {"layer_type": "basic", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1]}
 BEFORE = {
     **SMALL, "twin_kwargs": {**TWIN, "seed": 99}, "target": "tumor_type", "split_by": "image", "num_folds": 2,

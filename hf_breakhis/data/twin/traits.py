@@ -35,7 +35,7 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """How the twin is drawn. The defaults resemble real BreakHis images in color, specimens and leakage premium.
+    """How the twin is drawn. The defaults resemble real BreakHis images in color, specimens and leakage.
 
     Attributes:
         seed: another seed gives other patients.
