@@ -214,8 +214,9 @@ def test_a_picture_turned_by_its_camera_is_scored_as_it_is_stored(run, whole_sit
     def odds(told):  # a surer measure than probabilities near 1
         return np.log(told["malignant"] / told["benign"])
 
-    ramp = Image.linear_gradient("L").resize((700, 460))  # turning it is no small change
-    picture = Image.merge("RGB", (ramp, ramp.transpose(Image.Transpose.FLIP_TOP_BOTTOM), ramp))
+    wave = 127.5 + 120 * np.sin(2 * np.pi * np.arange(460) / 120)  # from top to bottom: turning it is no small change
+    levels = np.stack([wave, 255 - wave, wave], axis=-1)[:, None].repeat(700, axis=1)
+    picture = Image.fromarray(levels.astype(np.uint8))
     note = Image.Exif()
     note[0x0112] = 6
     path = tmp_path / f"turned.{ending}"
