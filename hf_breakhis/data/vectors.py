@@ -106,12 +106,13 @@ def with_vectors(images: Images, data: DataArguments) -> Images:
     Raises:
         InputError: no name of the files is that of an image, or images have no vector and `allow_missing` is false.
     """
-    rows = _rows_of(list(images.dataset["file_name"]), read_vectors(data.features))
+    names = list(images.dataset["file_name"])
+    rows = _rows_of(names, read_vectors(data.features))
     missing = np.flatnonzero(rows < 0)
     if not len(missing):
         return images
-    names = few([images.dataset[int(row)]["file_name"] for row in missing[:4]], 3)
-    text = f"{len(missing):,} of {len(rows):,} images have no feature vector ({names})"
+    first = few([names[row] for row in missing])
+    text = f"{len(missing):,} of {len(rows):,} images have no feature vector ({first})"
     if not data.allow_missing:
         raise InputError(f"{text}. Add their vectors, or leave these images out with --allow_missing true.")
     kept = images.dataset.select(np.flatnonzero(rows >= 0), keep_in_memory=True)

@@ -171,6 +171,9 @@ def test_missing_images_are_counted_and_left_out_only_if_allowed(small_breakhis,
     features = write(tmp_path / "a.csv", table(names[2:], np.random.default_rng(1).normal(size=(len(names) - 2, 2))))
     message = refusal(lambda: load_images(data_args(small_breakhis, features=[features])))
     assert message.startswith(f"2 of {len(names)} images have no feature vector ({names[0]}, {names[1]}).")
+    fewer = write(tmp_path / "b.csv", table(names[6:], np.random.default_rng(1).normal(size=(len(names) - 6, 2))))
+    message = refusal(lambda: load_images(data_args(small_breakhis, features=[fewer])))
+    assert f"6 of {len(names)} images have no feature vector ({', '.join(names[:3])} and 3 more)." in message
     kept = load_images(data_args(small_breakhis, features=[features], allow_missing=True))
     assert list(kept.dataset["file_name"]) == names[2:]
     assert "were left out" in kept.warnings[-1]
