@@ -293,20 +293,26 @@ def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
         pooled = {"accuracy": {"value": accuracy}, "roc_auc": {"value": area}}
         difference = {"accuracy": {"low": low, "high": 0.3}, "roc_auc": {"low": 0.2, "high": 0.4}}
         baselines = {name: {"accuracy": 0.7, "roc_auc": 0.5, "difference": difference}}
-        return sentences._unbeaten({"image": {"pooled": pooled}, "baselines": baselines}, is_generated)
+        data = {"source": "twin" if is_generated else "breakhis"}
+        summary = {"image": {"pooled": pooled}, "baselines": baselines, "data": data}
+        return sentences._unbeaten(summary), sentences.color_note(summary)
 
     majority = "the majority-class baseline"
-    assert warned(0.7, -0.1) == [f"The model does not beat {majority}: accuracy 0.700 (baseline 0.700)."]
+    assert warned(0.7, -0.1) == ([f"The model does not beat {majority}: accuracy 0.700 (baseline 0.700)."], None)
     near = (
         f"The model does not clearly beat {majority} on the same images: accuracy 0.710 against 0.700, difference "
         "-0.050 to +0.300 (95 % confidence interval of the paired difference)."
     )
-    assert warned(0.71, -0.05) == [near]
-    assert warned(0.8, 0.02) == []
-    assert warned(0.8, None) == [], "without an interval only what is lower is told"
-    (calm,) = warned(0.71, -0.05, name="mean_color", is_generated=True)
+    assert warned(0.71, -0.05) == ([near], None)
+    assert warned(0.8, 0.02) == ([], None)
+    assert warned(0.8, None) == ([], None), "without an interval only what is lower is told"
+    assert warned(0.71, -0.05, is_generated=True) == ([near], None)
+    assert warned(0.8, 0.02, area=0.4)[0] == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]
+    color = near.replace("majority-class", "mean-colour")
+    assert warned(0.71, -0.05, name="mean_color") == ([color], None), "for real images it is a warning"
+    found, calm = warned(0.71, -0.05, name="mean_color", is_generated=True)
+    assert found == []
     assert calm.startswith("Mean colour alone predicts nearly as well as the model: accuracy 0.710 against 0.700")
-    assert warned(0.71, -0.05, is_generated=True) == [near]
-    (loud,) = warned(0.7, -0.1, name="mean_color", is_generated=True)
+    (loud,), calm = warned(0.7, -0.1, name="mean_color", is_generated=True)
     assert loud.startswith("The model does not beat the mean-colour baseline")
-    assert warned(0.8, 0.02, area=0.4) == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]
+    assert calm is None

@@ -25,7 +25,7 @@ from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.report.terminal import AVERAGES, BASELINES, PATIENT_MEASURES
 from hf_breakhis.results.scores.estimands import meanings, measured_coverage
-from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, texts_of, texts_without
+from hf_breakhis.results.scores.warnings import OPTIMISTIC, Kind, color_note, texts_of, texts_without
 from hf_breakhis.results.shifts import read_shifts
 from hf_breakhis.run import CHECKSUMS, REPORT, Run
 from hf_breakhis.run import EXAMPLES as PICTURES
@@ -82,6 +82,7 @@ def write_report(folder: str | Path) -> Path:
         twin=texts_of(run.summary, Kind.GENERATED),
         doubts=texts_without(run.summary, Kind.GENERATED),
         leaks=_is_optimistic(run.summary),
+        color_note=color_note(run.summary),
         pipeline=stages(run.recipe, run.summary) if run.recipe and not run.is_imported else [],
         repeated=loop_label(run.recipe, run.summary),
         checklists=checklists(_sections(run, explained, figures), run.summary["data"]),

@@ -17,6 +17,7 @@ from hf_breakhis.results.formatting import (
     value_of,
 )
 from hf_breakhis.results.scores.estimands import Estimand, meanings
+from hf_breakhis.results.scores.warnings import color_note
 
 WIDTH = 88
 AVERAGES = {
@@ -134,7 +135,8 @@ def _baselines(summary: dict[str, Any]) -> list[str]:
     for label, values in rows.items():
         numbers = (score(values.get(key)) for key in ("accuracy", "balanced_accuracy", "roc_auc"))
         lines.append("{:<42}{:>16}{:>11}{:>19}".format(label, *numbers) + ("" if values else "  (not known)"))
-    return lines
+    note = color_note(summary)
+    return lines if note is None else [*lines, *_wrapped(note)]
 
 
 def _external(summary: dict[str, Any]) -> list[str]:
