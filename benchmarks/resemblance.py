@@ -3,7 +3,8 @@
     python benchmarks/resemblance.py --images BreaKHis_v1.tar.gz --lite0 backbones/lite0
     python benchmarks/resemblance.py --settings '{"patient_effect": 1.5}' '{"class_signal": 0.5}'
 
-The twin is drawn for the names of the real images, in their size. Measured by magnification: mean colour and its
+The twin is drawn for the names of the real images, in their size, with its defaults and with the settings of the
+demo. Measured by magnification: mean colour and its
 spread between and within specimens; logistic regression on mean colour, and a linear head on frozen
 EfficientNet-Lite0, by image and by specimen; the leakage premium; and the share of images whose nearest neighbour is
 of the same specimen. benchmarks/real.py says how to write the backbone. `--settings` measures more twins.
@@ -33,6 +34,7 @@ from hf_breakhis.data.twin.tissue import draw
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.data.vectors import vectors_of
 from hf_breakhis.files import write_json
+from hf_breakhis.recipe import load_recipe
 from hf_breakhis.results.signature import signature
 
 DRAWN = {"width": 350, "height": 230}  # half the size of the archive
@@ -131,9 +133,11 @@ def main() -> None:
     real = load_images(DataArguments(data_dir=str(args.images), magnifications=MAGNIFICATIONS))
 
     sets = {"real": args.images}
-    for number, text in enumerate(["{}", *args.settings]):
-        name = "twin" if number == 0 else "twin " + text
-        sets[name] = draw_twin(real, json.loads(text), args.work / "images" / f"twin-{number}")
+    of_demo = {key: load_recipe("demo")["twin_kwargs"][key] for key in ("class_signal", "patient_effect", "noise")}
+    twins = {"twin": {}, "demo": of_demo, **{f"twin {text}": json.loads(text) for text in args.settings}}
+    for name, settings in twins.items():
+        drawn = "-".join(f"{value:g}" for value in TwinSettings(**settings).to_dict().values())
+        sets[name] = draw_twin(real, settings, args.work / "images" / f"twin-{drawn}")
     result: dict[str, Any] = {"machine": machine(), "repeats": REPEATS, "sets": {}}
     for name, folder in sets.items():
         found = {

@@ -4,6 +4,7 @@ python benchmarks/tables.py
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,33 @@ def controls_in_short(found: dict[str, Any]) -> str:
     return f"{text}\n\n{second}\n\nMeans over {len(found['carried']['rows'])} twins, {came}."
 
 
+def resemblance(found: dict[str, Any]) -> str:
+    """Return the same measurements on real images and on two twins."""
+    sets = {"real": "real", "twin": "twin", "demo": "twin of the demo"}
+    parts = [(found["sets"][name][power], f"{words}, {power}") for power in ("100X", "200X")
+             for name, words in sets.items()]  # fmt: skip
+    measures: dict[str, Callable[[Any], str]] = {}
+    for level in ("image", "specimen"):
+        measures[f"head, accuracy by {level}"] = lambda one, at=level: f"{one['head'][at]['accuracy']['value']:.3f}"
+    measures["leakage premium of the head"] = lambda one: f"{one['premium']['accuracy']['value']:+.3f}"
+    for level in ("image", "specimen"):
+        measures[f"mean colour, accuracy by {level}"] = lambda one, at=level: f"{one['baseline'][at]['accuracy']:.3f}"
+    measures["nearest neighbor is of the same specimen (chance)"] = lambda one: (
+        f"{100 * one['signature']['share']:.0f} % ({100 * one['signature']['chance']:.0f} %)"
+    )
+    measures["mean of red, green and blue"] = lambda one: ", ".join(f"{x:.0f}" for x in one["colour"]["mean"])
+    for key in ("between_specimens", "within_specimens"):
+        words = f"standard deviation of colour {key.replace('_', ' ')}"
+        measures[words] = lambda one, key=key: f"{sum(one['colour'][key]) / 3:.1f}"
+    rows = [[words, *(show(one) for one, _ in parts)] for words, show in measures.items()]
+    real = found["sets"]["real"]
+    sizes = "; ".join(
+        f"{power}: {one['images']} images of {one['specimens']} specimens" for power, one in real.items()
+    )
+    head = ["", *(title for _, title in parts)]
+    return f"{table(head, rows)}\n\n{sizes}. Scores are means of {found['repeats']} repeats."
+
+
 def gpu(found: dict[str, Any]) -> str:
     """Return what was measured on a GPU beside what is to be reached; a test of the script alone gives no table."""
     if not found["is_gpu_result"]:
@@ -335,7 +363,12 @@ def put(page: Path, name: str, text: str) -> None:
 
 
 IN_DOCS: dict[str, dict[str, Any]] = {
-    "leakage.md": {"controls": controls_in_short, "near_copies": near_copies, "tuned": tuned},
+    "leakage.md": {
+        "controls": controls_in_short,
+        "near_copies": near_copies,
+        "tuned": tuned,
+        "resemblance": resemblance,
+    },
     "statistics.md": {"coverage": coverage_in_short, "coverage_training": coverage_training, "ranking": ranking},
     "decisions.md": {"zones": zones},
 }
@@ -362,6 +395,7 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "pooled_auc": ("Ranking over folds", "Bias of three ways to average a ranking score over folds.", pooled_auc),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
     "real": ("Real images", "A linear head on features of public parts of BreakHis, no random samples.", real),
+    "resemblance": ("Resemblance", "The twin and real images, measured in the same way.", resemblance),
     "gpu": ("GPU", "The whole twin, ResNet-50 at 224 pixels, random weights.", gpu),
     "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
 }
