@@ -56,10 +56,14 @@ def read_vectors(paths: Sequence[str]) -> Vectors:
         paths: Parquet, CSV, npz or h5 files, or folders of h5 files with one image each.
 
     Raises:
-        InputError: a file cannot be read, has text or missing numbers in a column, or names an image twice; the files
-            have different images; or all vectors are equal.
+        InputError: a file is given twice, cannot be read, has text or missing numbers in a column, or names an image
+            twice; the files have different images; or all vectors are equal.
     """
-    found = [_read(Path(expand_home(path))) for path in paths]
+    places = [Path(expand_home(path)) for path in paths]
+    for number, place in enumerate(places):
+        if place.resolve() in [other.resolve() for other in places[:number]]:
+            raise InputError(f"`features` has {place} twice; give each file once.")
+    found = [_read(place) for place in places]
     first = found[0]
     blocks = [first.values]
     for other in found[1:]:

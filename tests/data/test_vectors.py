@@ -141,6 +141,14 @@ def test_a_damaged_file_is_one_line(tmp_path, name, content):
     assert "There is no" in refusal(lambda: read_vectors([str(tmp_path / "absent.csv")]))
 
 
+def test_a_file_given_twice_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = write(tmp_path / "a.csv", table())
+    write(tmp_path / "b.csv", table())
+    assert read_vectors([place, "b.csv"]).values.shape[1] == 2 * read_vectors([place]).values.shape[1]
+    assert refusal(lambda: read_vectors([place, "a.csv"])) == "`features` has a.csv twice; give each file once."
+
+
 def test_a_pickle_in_npz_is_not_read(tmp_path):
     np.savez(tmp_path / "a.npz", names=np.array(NAMES), features=np.array([{}] * len(NAMES), dtype=object))
     assert "cannot be read" in refusal(lambda: read_vectors([str(tmp_path / "a.npz")]))
