@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, few
 from hf_breakhis.run import AUDIT, RECIPE
 
 if TYPE_CHECKING:
@@ -191,14 +191,16 @@ def _vectors_of_run(
     from hf_breakhis.training.modeling import preprocessing_of
 
     pixels = ("image_size", "crop", "interpolation", "stain_normalization", "normalization")
-    names = (*DATA_FIELDS, "allow_missing", *pixels)
+    names = (*DATA_FIELDS, *pixels)
     wanted = {name: recipe[name] for name in names if recipe.get(name) is not None}
     wanted.setdefault("normalization", "imagenet")  # of runs before this field
-    data = build_recipe(wanted | {"use_cpu": True}, parse_flags(flags), str(run.folder / RECIPE)).data
     files = encoder.get(FEATURES) or ([] if MODEL in encoder else recipe.get("features") or [])
+    data = build_recipe(wanted | {"use_cpu": True}, parse_flags(flags), str(run.folder / RECIPE)).data
     if files:
         by_name = data.dataset == "breakhis" and "--data_dir" not in flags  # then no images are needed
-        data = dataclasses.replace(data, features=files, data_dir=None if by_name else data.data_dir)
+        # images without a vector are refused below
+        where = None if by_name else data.data_dir
+        data = dataclasses.replace(data, features=files, allow_missing=True, data_dir=where)
         images = load_images(data)
         vectors, words = vectors_of(images.dataset, data), " and ".join(Path(file).name for file in files)
     else:
@@ -219,7 +221,9 @@ def _vectors_of_run(
     mine = table["file_name"].isin(set(run.read_folds()["file_name"])).to_numpy()
     missing = set(run.read_folds()["file_name"]) - set(table["file_name"])
     if missing:
-        raise InputError(f"{len(missing):,} images of {run.folder} are missing, {min(missing)} first. Restore them.")
+        some = f"{len(missing):,} images of {run.folder} ({few(sorted(missing))})"
+        advice = f"have no vector in {words}. Add them." if files else "are missing. Restore them."
+        raise InputError(f"{some} {advice}")
     return vectors[mine], table[mine].reset_index(drop=True), words
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from hf_breakhis.arguments import DataArguments, ModelArguments
@@ -176,6 +177,18 @@ def test_a_model_and_its_vectors_give_the_same_signature(frozen_run, trained_run
         found[name] = Run(run).audit["signature"]
     assert found["file"]["backbone"] == "vectors.parquet"
     assert found["file"]["rows"] == found["model"]["rows"]
+    table = pd.read_parquet(file)
+    table[5:].to_parquet(tmp_path / "fewer.parquet", index=False)
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    for changes in {}, {"dataset": "breakhis", "twin_kwargs": None}:  # then no images are needed
+        (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | changes))
+        Run(run).seal()
+        capsys.readouterr()
+        assert main(["audit", str(run), "--signature", "--features", str(tmp_path / "fewer.parquet")]) == 2
+        error = capsys.readouterr().err
+        assert f"5 images of {run} (" in error
+        assert error.endswith("have no vector in fewer.parquet. Add them.\n")
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
