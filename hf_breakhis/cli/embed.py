@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hf_breakhis.files import InputError
+
 if TYPE_CHECKING:
     from hf_breakhis.arguments import ModelArguments
     from hf_breakhis.data.pixels.preprocessing import Preprocessing
@@ -57,6 +59,8 @@ def find_backbone(
     from hf_breakhis.training.modeling import preprocessing_of
 
     place = Path(model)
+    if Run(place).exists and Run(place).recipe.get("features"):
+        raise InputError(f"{model} was trained on feature vectors and has no network for images. Give the encoder.")
     if Run(place).exists or (place / MODEL).is_dir() or FoldFolder(place).members():
         weights = find_model(model, fold, local=True)
         args = ModelArguments(model_name_or_path=str(weights.folder), freeze_backbone=True)

@@ -293,9 +293,11 @@ def _checked_activation(args: ModelArguments, known: dict[str, Any]) -> str:
 def unreachable(args: ModelArguments, error: Exception) -> str:
     """Return the error message for a network that cannot be loaded."""
     reason = " ".join(str(error).split()).partition(". ")[0][:200]  # what follows is advice
+    # where only a head or adapters are trained, random weights are refused
+    random = "" if args.freeze_backbone or args.lora is not None else ", or use random weights with --init random"
     return (
-        f"Cannot load `{args.model_name_or_path}` at `{args.model_revision}` ({reason}). Give a local folder with "
-        "--model_name_or_path DIR, check the connection, or use random weights with --init random."
+        f"Cannot load `{args.model_name_or_path}` at `{args.model_revision}` ({reason}). Give the folder of a local "
+        f"model, or check the connection{random}."
     )
 
 

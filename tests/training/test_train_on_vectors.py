@@ -13,6 +13,7 @@ from transformers.utils import logging
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
 TWIN = {"scale": 0.02, "width": 70, "height": 46}
@@ -97,9 +98,35 @@ def test_the_audit_says_that_copies_were_not_searched(run, capsys):
     assert "feature vectors only" in capsys.readouterr().out
 
 
+def test_a_run_without_some_vectors_is_audited_with_signature(vectors, tmp_path, capsys):
+    table = pd.read_parquet(vectors[0])
+    table[5:].to_parquet(tmp_path / "fewer.parquet", index=False)
+    recipe = build_recipe(fields(tmp_path / "fewer.parquet", tmp_path / "run", allow_missing=True,
+                                 dataset="twin", twin_kwargs=TWIN, data_dir=str(vectors[1])), {})  # fmt: skip
+    cross_validate(recipe)
+    summarise(tmp_path / "run")
+    assert main(["audit", str(tmp_path / "run"), "--signature"]) == 0
+    assert f"{len(table) - 5:,}" in capsys.readouterr().out
+
+
 def test_predict_with_such_a_run_is_one_line(run, vectors, capsys):
     assert main(["predict", str(run), str(vectors[1])]) == 2
     assert "is no image classifier" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_embed_of_such_a_run_is_one_line(run, vectors, tmp_path, capsys):
+    assert main(["embed", str(run), str(vectors[1]), "--output", str(tmp_path / "v.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "was trained on feature vectors and has no network for images. Give the encoder." in error
+    assert error.count("\n") == 1
+
+
+def test_an_absent_encoder_is_one_line_without_options_of_training(vectors, tmp_path, capsys):
+    assert main(["embed", "/nowhere/model", str(vectors[1]), "--output", str(tmp_path / "v.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "Cannot load `/nowhere/model`" in error
+    assert error.endswith("Give the folder of a local model, or check the connection.\n")
+    assert error.count("\n") == 1
 
 
 def test_other_vectors_under_the_same_names_are_refused(vectors, tmp_path):
