@@ -2,14 +2,19 @@
 
 import json
 import os
+import signal
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from transformers import TrainerCallback
 
 from hf_breakhis.recipe import build_recipe
+from hf_breakhis.training import fold
+from hf_breakhis.training.crossval import cross_validate
 
 FIELDS = {
     "dataset": "twin",
@@ -45,6 +50,38 @@ def recipe():
         return build_recipe({**FIELDS, **fields, "output_dir": str(folder)}, {})
 
     return build
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, recipe, fields):
+    """A finished run with the `fields` of a test file."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert cross_validate(recipe(folder, **fields))
+    return folder
+
+
+@pytest.fixture
+def signal_in_update():
+    """Send this process a signal in the n-th update of a fold: `with signal_in_update(3, signal.SIGINT): ...`."""
+
+    @contextmanager
+    def sending(step, number=signal.SIGTERM):
+        class Send(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, **kwargs):
+                if state.global_step == step - 1:
+                    os.kill(os.getpid(), number)
+
+        def make_and_add(*args):
+            trainer = make(*args)
+            trainer.add_callback(Send())
+            return trainer
+
+        make = fold.make_trainer
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fold, "make_trainer", make_and_add)
+            yield
+
+    return sending
 
 
 # Names of folders and times of day differ between two equal runs.

@@ -1,7 +1,6 @@
 """Low-rank adapters: what is trained, and that the saved model is plain and equals the one that was trained."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,7 +17,6 @@ from transformers import (
     AutoModelForImageClassification,
     ResNetConfig,
     ResNetForImageClassification,
-    TrainerCallback,
     ViTConfig,
     ViTForImageClassification,
     pipeline,
@@ -249,14 +247,6 @@ def fields(folders):
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, recipe, fields):
-    """A finished run of two folds."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert cross_validate(recipe(folder, **fields))
-    return folder
-
-
 def test_the_saved_model_is_plain_and_gives_the_predictions(run, tmp_path, monkeypatch, few_figures):
     run = Path(shutil.copytree(run, tmp_path / "copy"))
     for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
@@ -290,29 +280,17 @@ def test_the_saved_model_is_plain_and_gives_the_predictions(run, tmp_path, monke
 
 @pytest.mark.parametrize("step", [4, 10, None])
 def test_a_run_that_was_stopped_or_killed_resumes_to_the_same_result(
-    step, run, fields, tmp_path, recipe, same_run, monkeypatch
+    step, run, fields, tmp_path, recipe, same_run, signal_in_update, monkeypatch
 ):
     """In the first epoch, in the last update of all, and between the training and the test set."""
-
-    class Send(TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, **kwargs):
-            if state.global_step + 1 == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    def make_and_add(*args):
-        trainer = make(*args)
-        trainer.add_callback(Send())
-        return trainer
 
     def kill(*args):
         raise StoppedError(signal.SIGKILL)
 
-    make = fold_module.make_trainer
     with monkeypatch.context() as patch:
-        patch.setattr(fold_module, "make_trainer", make_and_add)
         if step is None:
             patch.setattr(fold_module, "predict_part", kill)
-        with pytest.raises(StoppedError):
+        with signal_in_update(step or 0), pytest.raises(StoppedError):
             cross_validate(recipe(tmp_path / "stopped", **fields))
     assert (tmp_path / "stopped" / "fold-0" / "checkpoints" / f"checkpoint-{step or 10}").is_dir()
     assert cross_validate(recipe(tmp_path / "stopped", **fields))

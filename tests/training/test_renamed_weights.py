@@ -1,17 +1,13 @@
 """Checkpoints of a network that transformers saves under other names than it has: ViT."""
 
-import os
-import signal
-
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss
-from transformers import Trainer, TrainerCallback, ViTConfig, ViTForImageClassification
+from transformers import Trainer, ViTConfig, ViTForImageClassification
 
 from hf_breakhis.files import InputError
-from hf_breakhis.training import fold as fold_module
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.modeling import build_model
 from hf_breakhis.training.stopping import StoppedError
@@ -38,33 +34,13 @@ def fields(tmp_path_factory, request):
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, recipe, fields):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert cross_validate(recipe(folder, **fields))
-    return folder
-
-
 @pytest.fixture
-def stopped(tmp_path, recipe, fields, monkeypatch):
+def stopped(tmp_path, recipe, fields, signal_in_update):
     """Stop a run in its seventh update, and return its folder."""
 
     def stop():
-        class Send(TrainerCallback):
-            def on_pre_optimizer_step(self, args, state, control, **kwargs):
-                if state.global_step == 6:
-                    os.kill(os.getpid(), signal.SIGTERM)
-
-        def make_and_add(*args):
-            trainer = make(*args)
-            trainer.add_callback(Send())
-            return trainer
-
-        make = fold_module.make_trainer
-        with monkeypatch.context() as patch:
-            patch.setattr(fold_module, "make_trainer", make_and_add)
-            with pytest.raises(StoppedError):
-                cross_validate(recipe(tmp_path / "stopped", **fields))
+        with signal_in_update(7), pytest.raises(StoppedError):
+            cross_validate(recipe(tmp_path / "stopped", **fields))
         return tmp_path / "stopped"
 
     return stop

@@ -5,9 +5,7 @@ import signal
 import time
 
 import pytest
-from transformers import TrainerCallback
 
-from hf_breakhis.training import fold as fold_module
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.stopping import StoppedError, StopRequest
 
@@ -23,52 +21,25 @@ def uninterrupted(tmp_path_factory, recipe):
     return folder
 
 
-@pytest.fixture
-def signal_after(monkeypatch):
-    """Send this process a signal in the n-th update: `signal_after(3, SIGTERM)`."""
-
-    def install(step, number):
-        class Send(TrainerCallback):
-            def on_pre_optimizer_step(self, args, state, control, **kwargs):
-                if state.global_step == step - 1:
-                    os.kill(os.getpid(), number)
-
-        make = fold_module.make_trainer
-
-        def make_and_add(*args):
-            trainer = make(*args)
-            trainer.add_callback(Send())
-            return trainer
-
-        monkeypatch.setattr(fold_module, "make_trainer", make_and_add)
-
-    yield install
-    monkeypatch.undo()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [3, 5, 20])
 def test_a_stopped_run_resumes_to_the_same_result(
-    step, number, uninterrupted, tmp_path, signal_after, monkeypatch, recipe, same_run
+    step, number, uninterrupted, tmp_path, signal_in_update, recipe, same_run
 ):
     """In the middle of an epoch, in its last update, and in the last update of all."""
     folder = tmp_path / "stopped"
-    signal_after(step, number)
-    with pytest.raises(StoppedError) as stopped:
+    with signal_in_update(step, number), pytest.raises(StoppedError) as stopped:
         cross_validate(recipe(folder, **PLATEAU))
     assert stopped.value.code == 128 + number
     assert (folder / "fold-0" / "checkpoints" / f"checkpoint-{step}").is_dir()
-    monkeypatch.undo()
     assert cross_validate(recipe(folder, **PLATEAU))
     same_run(folder, uninterrupted)
 
 
-def test_workers_change_nothing_of_a_stopped_run(uninterrupted, tmp_path, signal_after, monkeypatch, recipe, same_run):
+def test_workers_change_nothing_of_a_stopped_run(uninterrupted, tmp_path, signal_in_update, recipe, same_run):
     folder = tmp_path / "workers"
-    signal_after(7, signal.SIGTERM)
-    with pytest.raises(StoppedError):
+    with signal_in_update(7), pytest.raises(StoppedError):
         cross_validate(recipe(folder, **PLATEAU, dataloader_num_workers=2))
-    monkeypatch.undo()
     assert cross_validate(recipe(folder, **PLATEAU, dataloader_num_workers=1))
     same_run(folder, uninterrupted)
 
