@@ -35,7 +35,7 @@ from hf_breakhis.training.examples import write_examples
 from hf_breakhis.training.features import Features, Rows, VectorClassifier, open_features, take_features
 from hf_breakhis.training.lora import merge_lora
 from hf_breakhis.training.losses import balanced_weights, build_loss
-from hf_breakhis.training.modeling import build_model, preprocessing_of
+from hf_breakhis.training.modeling import build_model, preprocessing_of, use_channels_last
 from hf_breakhis.training.progress import (
     PlainLines,
     TitledBars,
@@ -288,7 +288,7 @@ def model_init(job: Job, carry_from: Path | None, train: np.ndarray) -> Callable
         if job.features is not None:
             take_features(model)
         if job.recipe.training.channels_last:
-            model.to(memory_format=torch.channels_last)
+            use_channels_last(model, job.recipe.training.device)
         return cast("PreTrainedModel", model)
 
     return build

@@ -35,6 +35,7 @@ RESNET_50: dict[str, Any] = {
 }
 # What libraries raise for a configuration that contradicts itself or does not fit the image.
 FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError, LookupError, AssertionError)
+ONEDNN_BLOCK = 16  # input channels that oneDNN handles at once with AVX-512, the most of all instruction sets
 ACTIVATION = "hidden_act"  # the field of the configurations of transformers
 DERIVED = ("stage_names", "out_features", "out_indices")
 
@@ -80,6 +81,22 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
         add_lora(model, args.lora, trained_in_full(model, new))
     result: PreTrainedModel = model
     return result
+
+
+def use_channels_last(model: nn.Module, device: torch.device) -> None:
+    """Give the weights of convolutions the channels_last format, where it is safe.
+
+    On a CPU it is not if a strided 1x1 convolution has fewer than 16 input channels, as in very small networks: its
+    gradient in oneDNN writes beyond the reserved memory (uxlfoundation/oneDNN issue 6035). The process then crashes,
+    or trains on wrong gradients.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    is_narrow = any(
+        set(layer.kernel_size) == {1} and set(layer.stride) != {1} and layer.in_channels // layer.groups < ONEDNN_BLOCK
+        for layer in layers
+    )
+    if device.type != "cpu" or not is_narrow:
+        model.to(memory_format=torch.channels_last)
 
 
 def check_network(args: ModelArguments, image_size: int) -> None:

@@ -8,7 +8,7 @@ from transformers import LevitConfig, ResNetForImageClassification
 
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.files import InputError
-from hf_breakhis.training.modeling import build_model, load_config
+from hf_breakhis.training.modeling import build_model, load_config, use_channels_last
 
 SMALL = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
 CLASSES = ["benign", "malignant"]
@@ -134,3 +134,33 @@ def test_network_without_a_setting_for_the_activation_is_named(tmp_path):
     LevitConfig().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="has no setting for it"):
         load_config(ModelArguments(model_name_or_path=str(tmp_path), activation="gelu"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "stride", "device", "is_used"),
+    [(16, 2, "cpu", True), (15, 2, "cpu", False), (4, 1, "cpu", True), (15, 2, "cuda", True)],
+)
+def test_channels_last_is_left_out_where_a_gradient_would_be_wrong(channels, stride, device, is_used):
+    layer = torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3), torch.nn.Conv2d(channels, 4, 1, stride))
+    use_channels_last(layer, torch.device(device))
+    assert layer[0].weight.is_contiguous(memory_format=torch.channels_last) is is_used
+
+
+TWO_THREADS = """
+import torch
+from hf_breakhis.arguments import ModelArguments
+from hf_breakhis.training.modeling import build_model, use_channels_last
+torch.set_num_threads(2)
+sizes = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+model = build_model(ModelArguments(init="random", model_kwargs=sizes), ["benign", "malignant"]).train()
+use_channels_last(model, torch.device("cpu"))
+for _ in range(20):
+    model(pixel_values=torch.rand(5, 3, 64, 64), labels=torch.arange(5) % 2).loss.backward()
+print("finished")
+"""
+
+
+def test_a_very_small_network_is_trained_by_two_threads(run_python):
+    """With one thread, as in the other tests, oneDNN's fault does not show on every processor."""
+    done = run_python("-c", TWO_THREADS)
+    assert (done.returncode, done.stdout) == (0, "finished\n"), done.stderr

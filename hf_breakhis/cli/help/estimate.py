@@ -21,7 +21,7 @@ from hf_breakhis.data.splits import Fold, split_images
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.crossval import check_recipe, use_hardware
 from hf_breakhis.training.losses import build_loss
-from hf_breakhis.training.modeling import build_model, preprocessing_of
+from hf_breakhis.training.modeling import build_model, preprocessing_of, use_channels_last
 from hf_breakhis.training.trainer import BreakHisTrainer
 
 STEPS = 4  # the first one is not counted, since buffers are allocated in it
@@ -133,7 +133,7 @@ def _step_and_forward(recipe: Recipe, classes: list[str]) -> tuple[float, float]
         )  # fmt: skip
         model: Any = build_model(recipe.model, classes)
         if recipe.training.channels_last:
-            model.to(memory_format=torch.channels_last)
+            use_channels_last(model, args.device)
         trainer = BreakHisTrainer(
             model=model,
             args=args,
