@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from hf_breakhis import settings
+from hf_breakhis import cli, settings
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.data.sources.hub import fetch_published
 from hf_breakhis.files import InputError
@@ -46,6 +46,21 @@ def test_objects_from_before_are_skipped_inside_and_freed_afterwards(monkeypatch
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.mark.parametrize(("ends", "code"), [(None, 0), (InputError("a reason"), 2)])
+def test_a_command_collects_garbage_less_often_and_restores_the_threshold(monkeypatch, ends, code):
+    before, inside = gc.get_threshold(), []
+
+    def command(**_):
+        inside.append(gc.get_threshold())
+        if ends:
+            raise ends
+
+    monkeypatch.setattr(cli, "app", command)
+    assert cli.main(["train"]) == code
+    assert inside == [(settings.RARE, *before[1:])]
+    assert gc.get_threshold() == before
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from hf_breakhis.cli.study import HELP as STUDY_HELP
 from hf_breakhis.cli.study import study
 from hf_breakhis.files import InputError
 from hf_breakhis.run import PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
+from hf_breakhis.settings import rare_collections
 
 # typer carries a click of its own, whose classes it exports only in part.
 UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assignment]
@@ -225,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         argv = prepare(argv)
-        code = app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
+        with rare_collections():
+            code = app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         return _refuse(str(error))
