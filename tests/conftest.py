@@ -104,6 +104,16 @@ def datasets_cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Give one test a cache of its own, where nobody else writes meanwhile."""
+    folder = tmp_path / "own-cache"
+    folder.mkdir()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick_collections():
     """Keep what was imported out of garbage collections, of which the Trainer asks for several a fold."""

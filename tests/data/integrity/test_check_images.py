@@ -160,9 +160,9 @@ def test_a_changed_file_is_decoded_again(check, one):
     assert list(check().unusable) == [one.name]
 
 
-def test_a_memory_of_another_form_counts_as_nothing(check, datasets_cache):
+def test_a_memory_of_another_form_counts_as_nothing(own_cache, check):
     first = check()
-    newest = max(datasets_cache.rglob("checked-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
+    newest = max(own_cache.rglob("checked-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
     for strange in (b"", b"ARROW1", pa.ipc.new_stream):
         newest.unlink()
         if callable(strange):

@@ -64,7 +64,7 @@ def counted(monkeypatch):
     return numbers
 
 
-def test_an_image_is_described_once(twins, tmp_path, counted, datasets_cache):
+def test_an_image_is_described_once(own_cache, twins, tmp_path, counted):
     images, files = folder_of(tmp_path, [*twins[:3], Image.new("RGB", (200, 200), "pink")])
     first = describe_images(images, files)
     part = replace(images, dataset=images.dataset.select([2, 0]))
@@ -112,10 +112,10 @@ def test_only_a_changed_file_is_described_again(twins, tmp_path, counted):
 
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1", bytes(5000)])
-def test_a_damaged_cache_counts_as_none(twins, tmp_path, counted, datasets_cache, content):
+def test_a_damaged_cache_counts_as_none(own_cache, twins, tmp_path, counted, content):
     images, files = folder_of(tmp_path, twins[:2])
     first = describe_images(images, files)
-    newest = max(datasets_cache.rglob("features-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
+    newest = max(own_cache.rglob("features-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
     newest.unlink()  # it may be mapped
     newest.write_bytes(content)
     assert equal(describe_images(images, files), first)

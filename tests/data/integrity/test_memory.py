@@ -50,8 +50,8 @@ def everything(images):
     rows = [
         row | {"image": None if row["image"] is None else np.asarray(row["image"]).tolist()} for row in images.dataset
     ]
-    told = (images.source, images.location, images.warnings, images.findings, images.stamp, dict(images.places))
-    return rows, told, images.dataset.features
+    shown = (images.source, images.location, images.warnings, images.findings, images.stamp, dict(images.places))
+    return rows, shown, images.dataset.features
 
 
 def all_of(findings):
@@ -121,11 +121,11 @@ def test_a_changed_file_is_noticed(kind, tmp_path, small_breakhis, source):
 
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1", bytes(5000)])
-def test_a_memory_of_another_form_counts_as_none(content, source, datasets_cache):
+def test_a_memory_of_another_form_counts_as_none(own_cache, content, source):
     args = source("archive")
     images = load_images(args)
     first = everything(images), all_of(check_images(images, 1))
-    newest = max(datasets_cache.rglob("checked-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
+    newest = max(own_cache.rglob("checked-*.arrow"), key=lambda path: path.stat().st_mtime_ns)
     newest.unlink()  # it is mapped, so it must not be cut
     newest.write_bytes(content)
     again = load_images(args)

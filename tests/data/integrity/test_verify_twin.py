@@ -102,8 +102,8 @@ def test_a_planted_fault_is_the_only_finding_besides(kind, plant, paths, report)
     found = report()
     assert [(finding["kind"], finding["count"]) for finding in found["findings"]] == [(kind, 1)]
     assert (found["known"], found["whole"]) == ([KNOWN], False)
-    (told,) = found["findings"][0]["images"]
-    assert (SURPLUS if kind == "surplus" else FIRST) in told
-    assert (OTHER in told) is ("across" in kind)
+    (shown,) = found["findings"][0]["images"]
+    assert (SURPLUS if kind == "surplus" else FIRST) in shown
+    assert (OTHER in shown) is ("across" in kind)
     assert found["num_found"] == found["num_expected"] + {"missing": -1, "surplus": 1}.get(kind, 0)
     assert parse_file_name(FIRST).specimen_id != parse_file_name(OTHER).specimen_id

@@ -37,10 +37,10 @@ def published(tmp_path, small_breakhis, monkeypatch):
     server.server_close()
 
 
-def test_the_archive_is_fetched_into_the_cache_once(published, datasets_cache, small_breakhis, data_args):
+def test_the_archive_is_fetched_into_the_cache_once(own_cache, published, small_breakhis, data_args):
     images = load_images(data_args())
     folder = load_images(data_args(small_breakhis))
-    archive = datasets_cache / "hf_breakhis/downloads/BreaKHis_v1.tar.gz"
+    archive = own_cache / "hf_breakhis/downloads/BreaKHis_v1.tar.gz"
     assert images.location == str(archive)
     assert images.dataset.remove_columns("image").to_list() == folder.dataset.remove_columns("image").to_list()
     published.unlink()
@@ -61,18 +61,18 @@ def test_the_command_fetches_to_a_folder_that_is_then_a_place(published, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda names: [*names, "SOB_M_DC-14-2523-400-001.png"], "misses 1 image, SOB_M_DC-14-2523-400-001.png"),
         (lambda names: names[1:], "has besides 1 image, SOB_B_A-14-22549AB-200-001.png"),
     ],
 )
-def test_another_set_of_names_is_refused_and_deleted(published, tmp_path, monkeypatch, change, told):
+def test_another_set_of_names_is_refused_and_deleted(published, tmp_path, monkeypatch, change, message):
     names = change(download.expected_file_names())
     monkeypatch.setattr(download, "expected_file_names", lambda: names)
     with pytest.raises(InputError) as caught:
         download.download_breakhis(tmp_path / "here")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "was deleted" in str(caught.value)
     assert [path.name for path in (tmp_path / "here").iterdir()] == [".BreaKHis_v1.tar.gz.lock"]
 

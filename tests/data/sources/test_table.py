@@ -179,13 +179,13 @@ def test_a_name_that_is_not_text_is_refused(small_breakhis, data_args):
     assert "is not UTF-8; rename the file" in refusal(data_args(small_breakhis))
 
 
-def test_without_a_place_the_archive_is_downloaded(small_breakhis, datasets_cache, data_args, monkeypatch):
+def test_without_a_place_the_archive_is_downloaded(own_cache, small_breakhis, data_args, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "hf_breakhis.data.sources.table.download_breakhis", lambda folder: asked.append(folder) or small_breakhis
     )
     assert len(load_images(data_args()).dataset) == 24
-    assert asked == [datasets_cache / "hf_breakhis/downloads"]
+    assert asked == [own_cache / "hf_breakhis/downloads"]
 
 
 def test_a_path_as_data_set_is_told_from_a_hub_id(small_breakhis, data_args):
@@ -220,21 +220,21 @@ def one_core(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
 
 
-def test_the_twin_is_generated_once_and_owns_up(one_core, datasets_cache, data_args):
+def test_the_twin_is_generated_once_and_owns_up(own_cache, one_core, data_args):
     args = data_args(dataset="twin", twin_kwargs=TINY_TWIN)
     images = load_images(args)
     assert images.source == "twin"
-    assert images.location.startswith(str(datasets_cache))
+    assert images.location.startswith(str(own_cache))
     assert images.warnings == []
     assert images.cautions == [
         f"All {len(images.dataset)} images are generated (synthetic twin). Scores say nothing about real tissue."
     ]
-    before = sorted((path, path.stat().st_mtime_ns) for path in datasets_cache.rglob("SOB*.png"))
+    before = sorted((path, path.stat().st_mtime_ns) for path in own_cache.rglob("SOB*.png"))
     assert load_images(args).dataset.to_list() == images.dataset.to_list()
-    assert before == sorted((path, path.stat().st_mtime_ns) for path in datasets_cache.rglob("SOB*.png"))
+    assert before == sorted((path, path.stat().st_mtime_ns) for path in own_cache.rglob("SOB*.png"))
 
 
-def test_a_twin_passed_off_as_breakhis_is_recognised(one_core, datasets_cache, data_args):
+def test_a_twin_passed_off_as_breakhis_is_recognised(one_core, data_args):
     twin = load_images(data_args(dataset="twin", twin_kwargs=TINY_TWIN))
     images = load_images(data_args(twin.location))
     assert (images.source, images.warnings) == ("twin", twin.warnings)
