@@ -104,17 +104,17 @@ def mean_interval(values: list[float]) -> dict[str, float]:
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 
-def holds(name: str, told: dict[str, dict[str, float]]) -> bool:
+def holds(name: str, scores: dict[str, dict[str, float]]) -> bool:
     """Say whether what was declared came out."""
     if name == "patients only":
-        return abs(told["specimen roc_auc"]["mean"] - 0.5) <= 0.05 and told["image roc_auc"]["mean"] > 0.9
+        return abs(scores["specimen roc_auc"]["mean"] - 0.5) <= 0.05 and scores["image roc_auc"]["mean"] > 0.9
     if name == "classes only":
-        return told["premium"]["low"] > -0.03 and told["premium"]["high"] < 0.03
+        return scores["premium"]["low"] > -0.03 and scores["premium"]["high"] < 0.03
     if name == "both":
-        return told["premium"]["low"] > 0.03
-    still = all(told[key]["low"] <= 0 <= told[key]["high"] for key in ("fresh test climb", "fresh reserve climb"))
-    climbs = all(told[key]["low"] > 0 for key in ("carried test climb", "carried climb beyond reserve"))
-    return still and climbs and told["reserve beyond longer training"]["low"] <= 0
+        return scores["premium"]["low"] > 0.03
+    still = all(scores[key]["low"] <= 0 <= scores[key]["high"] for key in ("fresh test climb", "fresh reserve climb"))
+    climbs = all(scores[key]["low"] > 0 for key in ("carried test climb", "carried climb beyond reserve"))
+    return still and climbs and scores["reserve beyond longer training"]["low"] <= 0
 
 
 def main() -> None:
@@ -135,10 +135,10 @@ def main() -> None:
         rows = [EXPERIMENTS[name](name, seed, args.work) for seed in seeds]
         if len(rows) < 2:
             continue
-        told = {key: mean_interval([row[key] for row in rows]) for key in rows[0] if key != "seed"}
-        result[name] = {"rows": rows, "told": told, "holds": bool(holds(name, told))}
+        scores = {key: mean_interval([row[key] for row in rows]) for key in rows[0] if key != "seed"}
+        result[name] = {"rows": rows, "scores": scores, "holds": bool(holds(name, scores))}
         print(f"\n{name}: {DECLARED[name]}\n{'':34}{'mean':>8}{'sd':>8}{'95 % interval of the mean':>28}")
-        for key, value in told.items():
+        for key, value in scores.items():
             bounds = f"{value['low']:+.3f} to {value['high']:+.3f}"
             print(f"{key:<34}{value['mean']:>8.3f}{value['sd']:>8.3f}{bounds:>28}")
         print(f"came out as declared: {'yes' if result[name]['holds'] else 'NO'}")

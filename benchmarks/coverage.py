@@ -75,44 +75,44 @@ def truths(labels: np.ndarray, sizes: np.ndarray, signal: float, effect: float) 
     return values | {"recognition_rate": right}  # equal recalls, so no weights of classes come in
 
 
-def expanded(told: Replicates, _left_out: np.ndarray) -> tuple[float, float]:
+def expanded(draws: Replicates, _left_out: np.ndarray) -> tuple[float, float]:
     """Return quantiles further out, since resamples of n groups vary too little: Hesterberg 2015, section 4.2."""
     n = len(_left_out)
     tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf((1 + LEVEL) / 2, n - 1)))
-    return tuple(np.quantile(told.scores, [tail, 1 - tail]))
+    return tuple(np.quantile(draws.scores, [tail, 1 - tail]))
 
 
-def bca(told: Replicates, left_out: np.ndarray) -> tuple[float, float]:
+def bca(draws: Replicates, left_out: np.ndarray) -> tuple[float, float]:
     """Return quantiles corrected for bias and for a spread that grows with the score: Efron 1987, JASA 82(397)."""
-    below = ((told.scores < told.value).sum() + (told.scores == told.value).sum() / 2) / len(told.scores)
+    below = ((draws.scores < draws.value).sum() + (draws.scores == draws.value).sum() / 2) / len(draws.scores)
     bias = norm.ppf(np.clip(below, 1e-3, 1 - 1e-3))
     away = left_out.mean() - left_out
     skew = (away**3).sum() / (6 * (away**2).sum() ** 1.5)
     ends = norm.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2]) + bias
-    return tuple(np.quantile(told.scores, norm.cdf(bias + ends / (1 - skew * ends))))
+    return tuple(np.quantile(draws.scores, norm.cdf(bias + ends / (1 - skew * ends))))
 
 
-def jackknife_t(told: Replicates, left_out: np.ndarray) -> tuple[float, float]:
+def jackknife_t(draws: Replicates, left_out: np.ndarray) -> tuple[float, float]:
     """Return the value -+ a t quantile of all specimens times the jackknife's standard error, in log odds."""
     n, away = len(left_out), logit(np.clip(left_out, 1e-6, 1 - 1e-6))
     half = t.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt((n - 1) / n * ((away - away.mean()) ** 2).sum())
-    return expit(logit(told.value) - half), expit(logit(told.value) + half)
+    return expit(logit(draws.value) - half), expit(logit(draws.value) + half)
 
 
-def of_groups(told: Replicates, count: int) -> tuple[float, float]:
+def of_groups(draws: Replicates, count: int) -> tuple[float, float]:
     """Return the default's interval as if the whole spread came from so many groups."""
-    return bootstrap_error(replace(told, degrees=count - 1.0, inflation=count / (count - 1)))
+    return bootstrap_error(replace(draws, degrees=count - 1.0, inflation=count / (count - 1)))
 
 
-# From replicates, the scores without each specimen, and the class of each specimen.
+# From draws, the scores without each specimen, and the class of each specimen.
 WAYS: dict[str, Callable[[Replicates, np.ndarray, np.ndarray], tuple[float, float]]] = {
-    "percentile": lambda told, _left_out, _classes: percentile(told),
-    "expanded percentile": lambda told, left_out, _classes: expanded(told, left_out),
-    "BCa": lambda told, left_out, _classes: bca(told, left_out),
-    "jackknife t": lambda told, left_out, _classes: jackknife_t(told, left_out),
-    "bootstrap error, all specimens": lambda told, left_out, _classes: of_groups(told, len(left_out)),
-    "bootstrap error, rarer class": lambda told, _left_out, classes: of_groups(told, min(np.bincount(classes))),
-    "bootstrap error, weighed (default)": lambda told, _left_out, _classes: bootstrap_error(told),
+    "percentile": lambda draws, _left_out, _classes: percentile(draws),
+    "expanded percentile": lambda draws, left_out, _classes: expanded(draws, left_out),
+    "BCa": lambda draws, left_out, _classes: bca(draws, left_out),
+    "jackknife t": lambda draws, left_out, _classes: jackknife_t(draws, left_out),
+    "bootstrap error, all specimens": lambda draws, left_out, _classes: of_groups(draws, len(left_out)),
+    "bootstrap error, rarer class": lambda draws, _left_out, classes: of_groups(draws, min(np.bincount(classes))),
+    "bootstrap error, weighed (default)": lambda draws, _left_out, _classes: bootstrap_error(draws),
 }
 
 
@@ -125,14 +125,14 @@ def cover(images: Images, truth: dict[str, float], resamples: int, seed: int) ->
     found["images, percentile"] = _hits(bounds, truth)
     scores, rates = image_scores(images), patient_rates(images, images.groups)
 
-    def told(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def scores_of(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {**scores(weights), **rates(weights)}
 
-    values = told(np.ones((1, images.num_groups)))
-    left = told(1 - np.eye(images.num_groups))
+    values = scores_of(np.ones((1, images.num_groups)))
+    left = scores_of(1 - np.eye(images.num_groups))
     classes = images.group_classes
     for how, strata in (("", None), (", by class", classes)):
-        replicates = told(draw(images.num_groups, resamples, seed, strata))
+        replicates = scores_of(draw(images.num_groups, resamples, seed, strata))
         for way, bounds_of in WAYS.items():
             if how and way in ("BCa", "jackknife t"):  # their jackknife knows no strata
                 continue

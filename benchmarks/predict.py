@@ -3,10 +3,10 @@
     python benchmarks/predict.py [--num_images 256] [--rounds 2] [--json benchmarks/predict.json]
 
 A ResNet-50 at 224 pixels, trained for an epoch on generated pictures so that there is a run to export; what it answers
-is of no interest, but how its scores change in bfloat16 and in eight bits is told. All ways score the same files, one
+is of no interest, but how its scores change in bfloat16 and in eight bits is. All ways score the same files, one
 after the other in each round; the best round counts, and of the pipeline the best batch size. The pipeline has a
 process of its own, whose memory is handled as in any other. "Decoding alone" reads and resizes as `predict` does,
-"network alone" scores images that are ready. Start-up is left out, that of compiling is told apart.
+"network alone" scores images that are ready. Start-up is left out, that of compiling is given separately.
 """
 
 import argparse

@@ -165,8 +165,8 @@ def print_table(results: list[dict[str, Any]], write: Callable[[str], Any] = pri
     for part, names in PARTS.items():
         for name in names:
             cells = [f"{r[part][name]['seconds']:.2f} s, {r[part][name]['highest_mib']:,.0f} MiB" for r in results]
-            told = {"first": "", "again": "opened again: "}.get(part, f"{part}: ")
-            write(f"| {told}{name} | {' | '.join(cells)} |")
+            prefix = {"first": "", "again": "opened again: "}.get(part, f"{part}: ")
+            write(f"| {prefix}{name} | {' | '.join(cells)} |")
     highest = [max(row["highest_mib"] for row in result["first"].values()) for result in results]
     for before, after, small, large in zip(results, results[1:], highest, highest[1:], strict=False):
         sizes = f"from {before['num_images']:,} to {after['num_images']:,} images"

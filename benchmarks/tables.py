@@ -29,8 +29,8 @@ def data_path(found: dict[str, Any]) -> str:
     usual = found["times_the_usual_way"]
     rows = [[name, f"{speed:,.0f}", f"{usual[name]:.1f}"] for name, speed in found["images_per_second"].items()]
     ratio = found["building"]["building_over_decoding"]
-    told = f"Building the cache takes {ratio:.2f} times the decoding alone with {found['building']['decoder']}."
-    return f"{table(['way', 'images/s', 'times (a)'], rows)}\n\n{told}"
+    note = f"Building the cache takes {ratio:.2f} times the decoding alone with {found['building']['decoder']}."
+    return f"{table(['way', 'images/s', 'times (a)'], rows)}\n\n{note}"
 
 
 def scale(found: dict[str, Any]) -> str:
@@ -69,19 +69,19 @@ def train(found: dict[str, Any]) -> str:
     speeds = found["images_per_second"]
     example = speeds["transformers' example"]
     rows = [[name, f"{speed:.2f}", f"{speed / example:.2f}"] for name, speed in speeds.items()]
-    told = ", ".join(
+    text = ", ".join(
         f"{speed / speeds[name.replace('ours', 'bare loop, channels_last')]:.2f} in {name.removeprefix('ours, ')}"
         for name, speed in speeds.items()
         if name.startswith("ours")
     )
-    return f"{table(['way', 'images/s', 'times the example'], rows)}\n\nOurs over the bare loop beside it: {told}."
+    return f"{table(['way', 'images/s', 'times the example'], rows)}\n\nOurs over the bare loop beside it: {text}."
 
 
 def predict(found: dict[str, Any]) -> str:
     """Return images per second of prediction, beside the pipeline's."""
     times = found["times_the_pipeline"]
     rows = [[name, f"{speed:.1f}", f"{times[name]:.2f}"] for name, speed in found["rows"].items()]
-    told = [
+    scores = [
         f"{kind} against float32: " + ", ".join(f"{name} {value:.3g}" for name, value in found[key].items())
         for kind, key in {"bfloat16": "bf16_against_fp32", "eight bits": "int8_against_fp32"}.items()
     ]
@@ -99,33 +99,33 @@ def predict(found: dict[str, Any]) -> str:
         f"reach {min(sums):.2f} to {max(sums):.2f} of what\none after the other would."
     )
     head = ["way", "images/s", "times the pipeline at its best"]
-    return f"{table(head, rows)}\n\n{limit}\n\nScores, {'; '.join(told)}."
+    return f"{table(head, rows)}\n\n{limit}\n\nScores, {'; '.join(scores)}."
 
 
 def crossval(found: dict[str, Any]) -> str:
     """Return seconds of a probe, in passes over the images too."""
     one = found["seconds"]["one pass of the backbone"]
     rows = [[name, f"{value:.1f}", f"{value / one:.2f}"] for name, value in found["seconds"].items()]
-    told = (
+    note = (
         f"{found['num_images']} images, {found['folds']} folds, {found['epochs']} epochs. Both ways differ by "
         f"at most {found['difference']['scores']:.2g} in a score and "
         f"{found['difference']['probabilities']:.2g} in a probability."
     )
-    return f"{table(['what', 'seconds', 'passes'], rows)}\n\n{told}"
+    return f"{table(['what', 'seconds', 'passes'], rows)}\n\n{note}"
 
 
 def start(found: dict[str, Any]) -> str:
     """Return seconds until something happens."""
     rows = [[name, f"{value:.2f}"] for name, value in found["seconds"].items()]
-    told = f"The first step comes after {found['train_over_bare']:.2f} times the bare import and the network."
-    return f"{table(['process', 'seconds'], rows)}\n\n{told}"
+    note = f"The first step comes after {found['train_over_bare']:.2f} times the bare import and the network."
+    return f"{table(['process', 'seconds'], rows)}\n\n{note}"
 
 
 def long(found: dict[str, Any]) -> str:
     """Return what half an hour left behind."""
     rows = [[name, *(f"{value:.1f}" for value in values)] for name, values in found["quarters"].items()]
-    told = f"{found['rounds']} rounds and {found['stops']} stops in {found['minutes']:.0f} minutes. Medians:"
-    return f"{told}\n\n{table(['what', 'second quarter', 'last quarter'], rows)}\n\n![over the minutes](long.png)"
+    note = f"{found['rounds']} rounds and {found['stops']} stops in {found['minutes']:.0f} minutes. Medians:"
+    return f"{note}\n\n{table(['what', 'second quarter', 'last quarter'], rows)}\n\n![over the minutes](long.png)"
 
 
 def coverage(found: dict[str, Any]) -> str:
@@ -206,9 +206,9 @@ def coverage_in_short(found: dict[str, Any]) -> str:
     for method, words in names.items():
         cells = []
         for score in scores:
-            told = [one["methods"][method][score]["coverage"] for one in found["settings"].values()
+            shares = [one["methods"][method][score]["coverage"] for one in found["settings"].values()
                     if score in one["methods"][method]]  # fmt: skip
-            cells.append(f"{100 * min(told):.0f} to {100 * max(told):.0f} %" if told else "")
+            cells.append(f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %" if shares else "")
         rows.append([words, *cells])
     words = f"Share of 95 % intervals that hold the truth, {len(found['settings'])} settings of {found['simulations']}"
     return f"{words} simulations:\n\n{table(['intervals', *scores], rows)}"
@@ -220,9 +220,9 @@ def controls(found: dict[str, Any]) -> str:
     for name, declared in found["declared"].items():
         if name not in found:
             continue
-        told = found[name]["told"]
+        scores = found[name]["scores"]
         rows = [[key, f"{v['mean']:.3f}", f"{v['sd']:.3f}", f"{v['low']:+.3f} to {v['high']:+.3f}"]
-                for key, v in told.items()]  # fmt: skip
+                for key, v in scores.items()]  # fmt: skip
         came = "yes" if found[name]["holds"] else "**no**"
         seeds = len(found[name]["rows"])
         texts.append(f"**{name.capitalize()}**, {seeds} seeds. Declared: {declared}. Came out: {came}."
@@ -239,8 +239,8 @@ def tuned(found: dict[str, Any]) -> str:
     ]
     for row in found["paired"]:
         cells = [row["difference"].get(key) for key in names]
-        told = ["" if c is None else f"{c['value']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f})" for c in cells]
-        rows.append([f"repeat {row['repeat']}: tuned less c3", *told])
+        differences = ["" if c is None else f"{c['value']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f})" for c in cells]
+        rows.append([f"repeat {row['repeat']}: tuned less c3", *differences])
     return table(["recipe", *names], rows)
 
 
@@ -289,10 +289,10 @@ def controls_in_short(found: dict[str, Any]) -> str:
     """Return what came out of the controls, a row each."""
 
     def mean(name: str, score: str) -> str:
-        return f"{found[name]['told'][score]['mean']:.3f}"
+        return f"{found[name]['scores'][score]['mean']:.3f}"
 
     def bounded(name: str, score: str) -> str:
-        value = found[name]["told"][score]
+        value = found[name]["scores"][score]
         return f"{value['mean']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})"
 
     rows = []

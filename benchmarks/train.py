@@ -207,8 +207,8 @@ def main() -> None:
         seconds: dict[str, list[float]] = {name: [] for name in (EXAMPLE, CONTIGUOUS, *ways)}
         for _ in range(given.rounds):
             for name in (EXAMPLE, CONTIGUOUS):
-                told = process.submit(time_usual, pictures, given.num_images, folder / "usual", name)
-                seconds[name].append(told.result())
+                started = process.submit(time_usual, pictures, given.num_images, folder / "usual", name)
+                seconds[name].append(started.result())
             for name, epoch in ways.items():
                 seconds[name].append(epoch())
     speeds = {name: given.num_images / statistics.median(values) for name, values in seconds.items()}

@@ -64,11 +64,11 @@ def main() -> None:
         ]
         print(f"{name:<10}" + "".join(f"{cell:>28}" for cell in cells))
     for row in rows:
-        told = [(row["difference"][score], score) for score in SCORES]
-        cells = [
-            f"{score} {value['value']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})" for value, score in told
+        cells = [(row["difference"][score], score) for score in SCORES]
+        texts = [
+            f"{score} {value['value']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})" for value, score in cells
         ]
-        print(f"repeat {row['repeat']}, c3_tuned less c3: " + ", ".join(cells))
+        print(f"repeat {row['repeat']}, c3_tuned less c3: " + ", ".join(texts))
     gains = np.array([row["difference"]["accuracy"]["value"] for row in rows])
     apart = [row["difference"]["accuracy"]["low"] > 0 for row in rows]
     print(f"c3_tuned is ahead in {int((gains > 0).sum())} of {REPEATS} repeats, beyond specimens in {sum(apart)}.")

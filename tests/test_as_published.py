@@ -66,9 +66,9 @@ def test_a_run_scores_what_was_set_aside_after_every_fold(name, tmp_path):
     assert len(reserve) == 1, "the same images are set aside in every fold"
     share = summary["leakage"]["share_seen"]
     assert share == 0 if name == "c1" else 0.5 < share < 0.8  # fold 0 has seen none, the others all of their test set
-    told = " ".join(caution["text"] for caution in summary["warnings"])
-    assert ("carried over from fold to fold" in told) == (name != "c1")
-    assert "nothing about BreakHis" in told
+    text = " ".join(caution["text"] for caution in summary["warnings"])
+    assert ("carried over from fold to fold" in text) == (name != "c1")
+    assert "nothing about BreakHis" in text
 
 
 def _reserves(run):

@@ -46,17 +46,17 @@ def test_a_divided_specimen_is_refused_by_name(names):
 
 
 @pytest.mark.parametrize(
-    ("patient", "told"),
+    ("patient", "message"),
     [("SOB_M_DC-14-2774", "Did you mean `SOB_M_DC-14-2773`?"), ("nobody", "of whom there is no image here")],
 )
-def test_a_patient_who_is_not_there_is_refused(names, patient, told):
+def test_a_patient_who_is_not_there_is_refused(names, patient, message):
     with pytest.raises(InputError, match="`test_patients` has ") as refused:
         split(names, test_patients=[*RECIPE["test_patients"], patient])
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"num_folds": 3}, "`num_folds` is 3, but `test_patients` requires 1"),
         ({"split_by": "image"}, "`split_by` is image, but `test_patients` requires patient or specimen"),
@@ -64,8 +64,8 @@ def test_a_patient_who_is_not_there_is_refused(names, patient, told):
         ({"tumor_types": ["TA", "TA"]}, "`tumor_types` contains TA twice"),
     ],
 )
-def test_fields_that_do_not_fit_are_refused(changes, told):
-    with pytest.raises(InputError, match=told):
+def test_fields_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
         build_recipe({**RECIPE, **changes, "use_cpu": True}, {})
 
 
@@ -98,9 +98,9 @@ def test_the_run_has_four_classes_in_the_order_of_the_recipe(run):
 
 def test_the_run_tells_what_it_shares_and_where_it_chose(run):
     summary = json.loads((run / "repeat-0" / "summary.json").read_text())
-    told = " ".join(caution["text"] for caution in summary["warnings"])
-    assert "specimen" in told
-    assert "Selected on the test set" in told
+    text = " ".join(caution["text"] for caution in summary["warnings"])
+    assert "specimen" in text
+    assert "Selected on the test set" in text
     assert 0 <= summary["mean"]["balanced_accuracy"] <= 1 if "mean" in summary else summary["image"]
 
 

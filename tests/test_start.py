@@ -12,8 +12,8 @@ DRAWING = ["matplotlib", "onnx", "onnxruntime", "onnxscript", "gradio", "IPython
 
 def loaded(code, modules):
     """Return those of `modules` that a fresh Python has after running `code`."""
-    told = f"{code}\nimport json, sys; print(json.dumps([name for name in {modules!r} if name in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    shown = f"{code}\nimport json, sys; print(json.dumps([name for name in {modules!r} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -256,6 +256,6 @@ def _reason(repo_id: str, status: int, brief: str) -> str:
 
 def _brief(error: Exception) -> str:
     """Return the Hub's own words if it gave any, else the first line of the message."""
-    said = getattr(error, "server_message", None)
-    lines = (said or str(error)).strip().splitlines()
+    message = getattr(error, "server_message", None)
+    lines = (message or str(error)).strip().splitlines()
     return json.dumps(lines[0].strip(), ensure_ascii=False).strip('"') if lines else type(error).__name__

@@ -120,10 +120,10 @@ def require_classifier(folder: Path, called: str) -> None:
     if not (folder / "config.json").is_file():
         raise InputError(f"{called} has no config.json, so it is no model of transformers; give {KINDS}.")
     for name in DESCRIPTION:
-        said = read_json(folder / name) if (folder / name).is_file() else {}
-        if not isinstance(said, dict):
+        content = read_json(folder / name) if (folder / name).is_file() else {}
+        if not isinstance(content, dict):
             raise InputError(f"{called} has a {name} without fields; fetch or write the model again.")
-        if asked := _asks_for_code(said):
+        if asked := _asks_for_code(content):
             raise InputError(f"{called} wants to run code of its own ({asked} in {name}), which is never run.")
     if (folder / "adapter_config.json").exists():  # with peft it would name another model, to be fetched instead
         raise InputError(
@@ -142,16 +142,16 @@ def require_classifier(folder: Path, called: str) -> None:
         )
 
 
-def _asks_for_code(said: Any) -> str:
+def _asks_for_code(content: Any) -> str:
     """Return the field that names code to be fetched and run: a module of the model's own, or a kernel of the Hub."""
-    if isinstance(said, list):
-        return next(filter(None, map(_asks_for_code, said)), "")
-    if not isinstance(said, dict):
+    if isinstance(content, list):
+        return next(filter(None, map(_asks_for_code, content)), "")
+    if not isinstance(content, dict):
         return ""
-    for name, value in said.items():
+    for name, value in content.items():
         if name == "auto_map" or (name in _KERNELS and "/" in str(value)):
             return str(name)
-    return next(filter(None, map(_asks_for_code, said.values())), "")
+    return next(filter(None, map(_asks_for_code, content.values())), "")
 
 
 def copy_network(network: Path, folder: Path) -> None:

@@ -40,7 +40,7 @@ def audit_folds(
 
     Returns:
         What audit.json holds: for each fold the numbers of images by kind, None where it cannot be known, their
-        shares over all folds, what cannot be said, with the reason, and which copies the search cannot see.
+        shares over all folds, what is not known, with the reason, and which copies the search cannot see.
     """
     unknown = [without] if pairs is None and without else []
     unknown += [

@@ -165,7 +165,7 @@ def signature_table(found: dict[str, Any]) -> str:
         )
     lines += textwrap.wrap(f"Vectors: {found['num_features']:,} numbers of {found['backbone']}. {found['how']}", 100)
     lines += textwrap.wrap(class_sentence(found["rows"]), 100)
-    lines += textwrap.wrap(found["sentence"] or "Whether images of one specimen look alike cannot be said here.", 100)
+    lines += textwrap.wrap(found["sentence"] or "Whether images of one specimen look alike is not known here.", 100)
     return "\n".join(lines)
 
 

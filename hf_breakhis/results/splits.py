@@ -289,8 +289,8 @@ def _described(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "class" in rows:
         rows["class"] = _classes(rows, {name: values["class"] for name, values in known.items()}, path)
     for column in ("patient_id", "specimen_id", "class"):
-        said = rows["file_name"].map({name: values[column] for name, values in known.items()})
-        rows[column] = said if column not in rows else rows[column].where(rows[column] != "", said)
+        stated = rows["file_name"].map({name: values[column] for name, values in known.items()})
+        rows[column] = stated if column not in rows else rows[column].where(rows[column] != "", stated)
     lacking = rows[rows["patient_id"] == ""].drop_duplicates("file_name")["file_name"]
     if 0 < len(lacking) < len(known):
         name = lacking.iloc[0]

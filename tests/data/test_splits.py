@@ -272,7 +272,7 @@ def test_the_folders_of_the_images_are_one_hold_out():
 
 
 @pytest.mark.parametrize(
-    ("parts", "told"),
+    ("parts", "message"),
     [
         ([None] * 6, "do not lie in folders train/ and test/"),
         (["train"] * 6, "do not lie in folders train/ and test/"),
@@ -280,6 +280,6 @@ def test_the_folders_of_the_images_are_one_hold_out():
         (["train", "train", "test", "train", "train", "train"], "Fold 0 has no malignant image in its test set"),
     ],
 )
-def test_folders_that_are_no_split_are_refused(parts, told):
-    with pytest.raises(InputError, match=told):
+def test_folders_that_are_no_split_are_refused(parts, message):
+    with pytest.raises(InputError, match=message):
         folders_of(parts)

@@ -95,7 +95,7 @@ BOTH = np.array([0, 0, 0, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
-    ("labels", "columns", "asked", "told"),
+    ("labels", "columns", "asked", "message"),
     [
         (
             THREE, {}, {},
@@ -170,10 +170,10 @@ BOTH = np.array([0, 0, 0, 1, 1, 1])
         ),
     ],
 )  # fmt: skip
-def test_a_refusal_is_told_word_for_word(labels, columns, asked, told):
+def test_a_refusal_is_told_word_for_word(labels, columns, asked, message):
     with pytest.raises(InputError) as refused:
         make_folds(np.array(labels), columns, **asked)
-    assert str(refused.value) == told
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -185,20 +185,20 @@ def test_a_part_without_a_class_is_named(part):
     whole, lame = Fold(0, **rows), Fold(1, **rows | {part: rows[part][:1]})
     assert find_missing_class([whole, lame], labels, ["no", "yes"]) == f"Fold 1 has no yes image in its {name} set"
     empty = Fold(1, **rows | {part: np.array([], int)})
-    told = f"Fold 1 has no no image in its {name} set" if part in ("train", "test") else ""
-    assert find_missing_class([whole, empty], labels, ["no", "yes"]) == told
+    message = f"Fold 1 has no no image in its {name} set" if part in ("train", "test") else ""
+    assert find_missing_class([whole, empty], labels, ["no", "yes"]) == message
 
 
 @pytest.mark.parametrize(
-    ("fold", "told"),
+    ("fold", "message"),
     [
         (Fold(3, np.array([0, 1]), np.array([2])), "Fold 3 loses or doubles rows."),
         (Fold(3, np.array([0, 2]), np.array([1, 3])), "Fold 3 has one group in two parts."),
         (Fold(3, np.array([0, 1]), np.array([2, 3])), "The test sets are no partition."),
     ],
 )
-def test_what_is_wrong_with_a_fold_is_told_word_for_word(fold, told):
-    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+def test_what_is_wrong_with_a_fold_is_told_word_for_word(fold, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_folds([fold], np.array([0, 0, 1, 1]), covers=True)
 
 

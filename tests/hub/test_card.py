@@ -117,8 +117,8 @@ def test_the_card_of_a_refit_tells_what_it_was_not_trained_on(refitted, tmp_path
     assert set(rows) == {"train", "validation", "reserve"}
     assert sum(int(number) for number in rows.values()) == 328
     left = int(rows["validation"]) + int(rows["reserve"])
-    told = f"all but {left} images ({rows['validation']} for validation and {rows['reserve']} for reserve) of 328"
-    assert told in text
+    shown = f"all but {left} images ({rows['validation']} for validation and {rows['reserve']} for reserve) of 328"
+    assert shown in text
     assert "on everything" not in text
     assert "no test set was held out" in text
     assert "examples/" not in text
@@ -154,11 +154,11 @@ def sourced(run, folder, source, **fields):
     """Return a copy of a run that says its images are of another source, since no real ones are here."""
     copy = shutil.copytree(run, folder)
     for name in ("summary.json", "data.json"):
-        told, about = json.loads((copy / name).read_text()), find_source(source)
-        (told["data"] if name == "summary.json" else told).update(
+        content, about = json.loads((copy / name).read_text()), find_source(source)
+        (content["data"] if name == "summary.json" else content).update(
             source=source, title=about.title, is_generated=about.is_generated, names_are_public=about.names_are_public
         )
-        (copy / name).write_text(json.dumps(told))
+        (copy / name).write_text(json.dumps(content))
     recipe = yaml.safe_load((copy / "recipe.yaml").read_text()) | fields
     (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     Run(copy).seal()

@@ -127,9 +127,9 @@ def test_a_twin_without_settings_is_refused_in_one_line(small_breakhis, data_arg
 
 
 def test_the_card_claims_no_more_of_the_files_than_is_known(whole_card):
-    said = " ".join(whole_card.split())
-    assert "those it was exported from, byte for byte; no checksum of the authors' archive is known" in said
-    assert "those of the authors' archive" not in said
+    text = " ".join(whole_card.split())
+    assert "those it was exported from, byte for byte; no checksum of the authors' archive is known" in text
+    assert "those of the authors' archive" not in text
 
 
 @pytest.mark.parametrize("card", ["whole_card", "small_card"])

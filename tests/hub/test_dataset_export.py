@@ -93,14 +93,14 @@ def test_a_configuration_for_each_magnification_and_nothing_stored_twice(exporte
 
 def test_the_card_has_the_columns_and_sizes_that_loading_finds(exported):
     for name in ("default", "40X", "200X"):
-        said = datasets.load_dataset_builder(str(exported.folder), name).info
+        shown = datasets.load_dataset_builder(str(exported.folder), name).info
         loaded = load(exported.folder, name)
-        assert said.features == loaded.features
-        assert said.splits["train"].num_examples == len(loaded) == {"default": 24}.get(name, 12)
+        assert shown.features == loaded.features
+        assert shown.splits["train"].num_examples == len(loaded) == {"default": 24}.get(name, 12)
         counted = loaded.info.splits["train"].num_bytes  # while loading, not read from the card
-        assert (said.splits["train"].num_bytes, said.dataset_size) == (counted, counted)
+        assert (shown.splits["train"].num_bytes, shown.dataset_size) == (counted, counted)
         pattern = "*.parquet" if name == "default" else f"{name}-*.parquet"
-        assert said.download_size == sum(path.stat().st_size for path in (exported.folder / "data").glob(pattern))
+        assert shown.download_size == sum(path.stat().st_size for path in (exported.folder / "data").glob(pattern))
 
 
 def test_the_manifest_is_the_same_before_and_after(exported, images, data_args):
@@ -216,10 +216,10 @@ def test_the_command_exports_into_a_relative_folder_but_not_into_the_working_dir
 def test_bad_input_is_one_line_before_any_work(asked, line, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("hf_breakhis.hub.remote.get_token", lambda: None)
     assert main(["data", "export", str(tmp_path / "export"), *asked]) == 2
-    said = capsys.readouterr()
-    assert line in said.err
-    assert said.err.count("\n") == 1
-    assert not said.out
+    printed = capsys.readouterr()
+    assert line in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
     assert not (tmp_path / "export").exists()
 
 

@@ -127,8 +127,8 @@ def test_a_refused_commit_leaves_the_repository_as_it_was_and_the_next_push_fini
 def test_a_repository_with_something_else_is_left_alone(at_loopback, exported):
     claim_dataset(NAME, private=False)
     at_loopback.repos["dataset", NAME].commit({"train.csv": b"1", "README.md": b"mine"})
-    said = refusal(claim_dataset, NAME, False)
-    assert said == (
+    message = refusal(claim_dataset, NAME, False)
+    assert message == (
         f"The data set {NAME} on the Hub contains files that do not belong to an export of this package (train.csv). "
         "Give another name."
     )
@@ -143,8 +143,8 @@ def test_a_public_repository_is_not_taken_for_a_private_one(at_loopback):
 def test_a_name_of_someone_else_is_refused(at_loopback, there):
     if there:
         at_loopback.repos["dataset", "somebody/breakhis"] = type(at_loopback).new_repo()
-    said = refusal(claim_dataset, "somebody/breakhis", False)
-    assert "writing to somebody/breakhis is refused (403); the name belongs to someone else" in said
+    message = refusal(claim_dataset, "somebody/breakhis", False)
+    assert "writing to somebody/breakhis is refused (403); the name belongs to someone else" in message
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def test_all_parts_go_up_once_with_links_and_in_a_collection(at_loopback, traine
     # A refusal in the middle ends in one line, and the same command continues.
     hub.refuse["collections"] = 500
     assert publish(run, "--folder", tmp_path / "all") == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "later the same command continues" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "later the same command continues" in printed
     hub.refuse.clear()
     hub.cut = 99
     assert publish(run, "--folder", tmp_path / "all") == 2
@@ -124,6 +124,6 @@ def test_several_models_share_a_collection_of_a_title(at_loopback):
 )
 def test_options_that_contradict_each_other_are_refused(options, line, trained_run, capsys):
     assert main(["publish", str(trained_run), "--repo_id", NAME, *options]) == 2
-    said = capsys.readouterr().err
-    assert line in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert line in printed
+    assert printed.count("\n") == 1

@@ -73,8 +73,8 @@ def test_the_page_tells_what_to_believe(site):
 def test_only_the_runtime_comes_from_elsewhere_and_with_its_sum(site):
     html = (site / "index.html").read_text()
     assert set(re.findall(r"https?://[^/\"' ]+", html)) == {"https://cdn.jsdelivr.net"}
-    told = json.loads(re.search(r'type="application/json">(.*?)</script>', html, re.DOTALL)[1])
-    assert all(value.startswith("sha384-") for value in told["runtime"]["files"].values())
+    content = json.loads(re.search(r'type="application/json">(.*?)</script>', html, re.DOTALL)[1])
+    assert all(value.startswith("sha384-") for value in content["runtime"]["files"].values())
     assert re.findall(r'<script[^>]*src="([^"]*)"', html) == ["page.js"]
     for name in module.SCRIPTS:
         assert "http" not in (site / name).read_text()
@@ -211,8 +211,8 @@ def opened(site):
 def test_a_picture_turned_by_its_camera_is_scored_as_it_is_stored(run, whole_site, tmp_path, ending):
     """As `predict` does: the model was trained on pixels, and no note of a camera was among them."""
 
-    def odds(told):  # a surer measure than probabilities near 1
-        return np.log(told["malignant"] / told["benign"])
+    def odds(shown):  # a surer measure than probabilities near 1
+        return np.log(shown["malignant"] / shown["benign"])
 
     wave = 127.5 + 120 * np.sin(2 * np.pi * np.arange(460) / 120)  # from top to bottom: turning it is no small change
     levels = np.stack([wave, 255 - wave, wave], axis=-1)[:, None].repeat(700, axis=1)
@@ -229,16 +229,16 @@ def test_a_picture_turned_by_its_camera_is_scored_as_it_is_stored(run, whole_sit
             for one in (Image.fromarray(np.array(kept)), ImageOps.exif_transpose(kept))
         ]
     with opened(whole_site) as tab:
-        told = odds(answer_of(tab, path))
+        shown = odds(answer_of(tab, path))
         assert "700 x 460" in tab.inner_text("#status")
-    assert told == pytest.approx(as_stored, abs=0.02)
+    assert shown == pytest.approx(as_stored, abs=0.02)
     assert turned != pytest.approx(as_stored, abs=0.2)
 
 
 def test_what_is_no_colour_image_is_refused_as_predict_does(whole_site, frames, tmp_path):
     levels = np.random.default_rng(3).integers(0, 256, (40, 50), dtype=np.uint8)
     grey = Image.fromarray(levels)
-    told = {
+    shown = {
         "grey.png": "grey of 8 bits", "deep.png": "grey of 16 bits", "table.png": "palette of 8 bits",
         "clear.png": "RGB with transparent parts of 8 bits", "grey.jpg": "grey of 8 bits",
         "print.jpg": "CMYK of 8 bits",
@@ -256,7 +256,7 @@ def test_what_is_no_colour_image_is_refused_as_predict_does(whole_site, frames, 
     for ending in ("jpg", "webp"):
         Image.new("RGB", (9000, 9000)).save(tmp_path / f"bomb.{ending}")
     with opened(whole_site) as tab:
-        assert {name: words for name, words in told.items() if words not in problem_of(tab, tmp_path / name)} == {}
+        assert {name: words for name, words in shown.items() if words not in problem_of(tab, tmp_path / name)} == {}
         grey.convert("RGB").save(tmp_path / "fine.png")
         assert answer_of(tab, tmp_path / "fine.png").keys() == {"benign", "malignant"}
 

@@ -189,9 +189,9 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
     plain = draw("patients", Run(run))
     own, random = ({name.split("-", 1)[1][:14] for name in names} for names in (patients, patients.values()))
     for figure, shown, hidden in ((drawn["patients"], random, own), (plain, own, random)):
-        said = texts_of(figure)
-        assert said & shown
-        assert not said & hidden
+        texts = texts_of(figure)
+        assert texts & shown
+        assert not texts & hidden
     assert len(drawn) == len(publish.FIGURES)
     assert not {text for figure in drawn.values() for text in texts_of(figure)} & own
 
@@ -211,7 +211,7 @@ def test_a_damaged_table_of_names_is_refused(private, tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("/home/ada", "/home/ada"),
         ("see /home/ada.", "/home/ada"),
@@ -221,13 +221,13 @@ def test_a_damaged_table_of_names_is_refused(private, tmp_path, text):
         ("x=hf_abcdefghijkl", "a token"),
     ],
 )
-def test_homes_and_tokens_are_found_wherever_they_are(tmp_path, text, told):
+def test_homes_and_tokens_are_found_wherever_they_are(tmp_path, text, message):
     (tmp_path / "config.json").write_text("hf_breakhis https://example.org/home/ada ./home/x")
     require_impersonal(tmp_path, Run(tmp_path / "run"))
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match="contains private information") as caught:
         require_impersonal(tmp_path, Run(tmp_path / "run"))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "hf_abcdefghijkl" not in str(caught.value)
 
 

@@ -33,14 +33,14 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 folder = snapshot_download("user/breakhis-tiny")
 classify = pipeline("image-classification", model="user/breakhis-tiny", top_k=None)
 model, processor = AutoModelForImageClassification.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
-told = {}
+scores = {}
 for path in sys.argv[1:]:
     picture = Image.open(path)
     with torch.inference_mode():
         logits = model(**processor(picture, return_tensors="pt")).logits
     piped = {one["label"]: one["score"] for one in classify(picture)}
-    told[path] = [piped["malignant"], float(logits.softmax(-1)[0, 1])]
-print(json.dumps(told))
+    scores[path] = [piped["malignant"], float(logits.softmax(-1)[0, 1])]
+print(json.dumps(scores))
 """
 
 
@@ -83,16 +83,16 @@ def test_what_is_pulled_gives_the_numbers_of_the_run(hub, trained_run, tmp_path)
     paths = [places[name] for name in predictions["file_name"]]
     pulled = hub.run("-c", PULL, *paths, forked=False)
     assert pulled.returncode == 0, pulled.stderr
-    told = np.array(list(json.loads(pulled.stdout.splitlines()[-1]).values()))
-    np.testing.assert_allclose(told, predictions[["prob_malignant"] * 2], atol=1e-5)
+    content = np.array(list(json.loads(pulled.stdout.splitlines()[-1]).values()))
+    np.testing.assert_allclose(content, predictions[["prob_malignant"] * 2], atol=1e-5)
 
     # A processor that crops is noticed: without this the comparison above proves nothing.
     processor = json.loads(repo.files["preprocessor_config.json"])
     repo.commit(repo.files | {"preprocessor_config.json": json.dumps(processor | {"resample": 0}).encode()})
     wrong = hub.run("-c", PULL, *paths)
     assert wrong.returncode == 0, wrong.stderr
-    told = np.array(list(json.loads(wrong.stdout.splitlines()[-1]).values()))
-    assert np.abs(told - predictions[["prob_malignant"] * 2].to_numpy()).max() > 1e-4
+    content = np.array(list(json.loads(wrong.stdout.splitlines()[-1]).values()))
+    assert np.abs(content - predictions[["prob_malignant"] * 2].to_numpy()).max() > 1e-4
 
     card = repo.files["README.md"].decode()
     (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
@@ -126,9 +126,9 @@ def test_a_path_or_a_token_never_goes_up(what, tmp_path, monkeypatch):
     (tmp_path / "summary.json").write_text('{"name": "fine"}')
     require_impersonal(tmp_path, Run(tmp_path / "run"))
     (tmp_path / "summary.json").write_text(json.dumps({"name": "hf_verysecret" if what == "a token" else what}))
-    said = refusal(require_impersonal, tmp_path, Run(tmp_path / "run"))
-    assert "summary.json contains private information" in said
-    assert "hf_verysecret" not in said
+    message = refusal(require_impersonal, tmp_path, Run(tmp_path / "run"))
+    assert "summary.json contains private information" in message
+    assert "hf_verysecret" not in message
 
 
 def test_card_and_model_come_together_and_pushing_twice_changes_nothing(at_loopback, ready):
@@ -163,9 +163,9 @@ def test_every_fold_gets_a_branch_and_the_plain_name_is_fold_0(hub, trained_run,
         assert ('revision="' in lines) == (branch != "main")
         shown = hub.run("-c", lines.replace("image.png", str(tmp_path / "image.png")))
         assert shown.returncode == 0, shown.stderr
-        said = pipeline("image-classification", model=str(model), device="cpu")(str(tmp_path / "image.png"))
+        answers = pipeline("image-classification", model=str(model), device="cpu")(str(tmp_path / "image.png"))
         assert ast.literal_eval(shown.stdout) == [
-            one | {"score": pytest.approx(one["score"], abs=1e-6)} for one in said
+            one | {"score": pytest.approx(one["score"], abs=1e-6)} for one in answers
         ]
     assert hub.command(*asked).returncode == 0
     assert repo.at("main")[1] == files_of(tmp_path / "publish" / "main")
@@ -249,8 +249,8 @@ def test_a_full_disk_leaves_no_half_folder(trained_run, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(publishing.shutil, "copyfile", full)
-    said = refusal(lambda: list(publications(trained_run, NAME, "fold:0", tmp_path / "publish")))
-    assert "No space left on device" in said
+    message = refusal(lambda: list(publications(trained_run, NAME, "fold:0", tmp_path / "publish")))
+    assert "No space left on device" in message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -68,7 +68,7 @@ def left(hub, tmp_path, monkeypatch, capfd):
         assert main(command) == 0
     hub.refuse["preupload"] = 401
     assert main(["publish", run, "--repo_id", "user/tiny", "--folder", str(base / "publish")]) == 2
-    (base / "said.txt").write_text("\n".join(capfd.readouterr()))
+    (base / "printed.txt").write_text("\n".join(capfd.readouterr()))
     yield base
     close_session()
 
@@ -110,7 +110,7 @@ def test_what_is_left_tells_no_token_and_what_is_published_no_place(left, hub):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["train", "c3", "--hub_token", "abc", "--fold", "0"], "train c3 --hub_token ... --fold 0"),
         (["train", "--hub_token=abc", "--seed=1"], "train --hub_token=... --seed=1"),
@@ -119,8 +119,8 @@ def test_what_is_left_tells_no_token_and_what_is_published_no_place(left, hub):
         ([], ""),
     ],
 )
-def test_a_command_line_is_told_without_its_tokens(words, told):
-    assert command_line(words) == told
+def test_a_command_line_is_told_without_its_tokens(words, message):
+    assert command_line(words) == message
 
 
 def test_a_model_of_this_machine_is_called_by_its_last_name(tmp_path):

@@ -85,10 +85,10 @@ def test_the_bounds_are_those_of_the_gradio_named():
         "import json; from importlib.metadata import requires, version; print(version('gradio')); "
         "print(json.dumps(requires('gradio')))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if told.returncode:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
         pytest.skip("gradio is not installed (make browser)")
-    number, listed = told.stdout.splitlines()
+    number, listed = done.stdout.splitlines()
     assert number == GRADIO
     of_it = {str(Requirement(one)) for one in json.loads(listed) if "extra ==" not in one}
     assert {str(Requirement(one)) for one in OF_GRADIO} <= of_it
@@ -190,7 +190,7 @@ def ask(tab, path):
 def test_a_visitor_sees_probability_threshold_and_heat_map(app, address, tmp_path):
     levels = np.random.default_rng(1).integers(0, 256, (460, 700, 3), dtype=np.uint8)
     Image.fromarray(levels).save(tmp_path / "frame.png")
-    said = pipeline("image-classification", model=str(app / "model"), device="cpu")(Image.fromarray(levels))
+    answers = pipeline("image-classification", model=str(app / "model"), device="cpu")(Image.fromarray(levels))
     with browser.tab() as tab:
         tab.goto(address)
         tab.wait_for_selector("#ask")
@@ -198,8 +198,8 @@ def test_a_visitor_sees_probability_threshold_and_heat_map(app, address, tmp_pat
         ask(tab, tmp_path / "frame.png")
         tab.wait_for_selector("#heat img", timeout=30_000)
         assert "At the locked threshold it is called" in tab.inner_text("#said")
-        assert f"{round(100 * said[0]['score'])}%" in tab.inner_text("#label")
-        assert said[0]["label"] in tab.inner_text("#label")
+        assert f"{round(100 * answers[0]['score'])}%" in tab.inner_text("#label")
+        assert answers[0]["label"] in tab.inner_text("#label")
         if os.environ.get("SCREENSHOTS"):
             tab.wait_for_timeout(500)
             tab.screenshot(path=Path(os.environ["SCREENSHOTS"]) / "space.png", full_page=True)
@@ -235,18 +235,19 @@ def test_no_answer_stands_beside_another_image_or_method(address, tmp_path):
 def test_an_answer_that_comes_late_is_not_shown(app, address):
     """`address` skips where there is no gradio."""
     code = (
-        "import app; said = ('words', {}, None, None); found = ('a.png', 'Occlusion', said); "
-        "print([app.show(*now, found) == said for now in "
+        "import app; words = ('words', {}, None, None); found = ('a.png', 'Occlusion', words); "
+        "print([app.show(*now, found) == words for now in "
         "(('a.png', 'Occlusion'), ('b.png', 'Occlusion'), ('a.png', 'Grad-CAM'), (None, 'Occlusion'))])"
     )
-    told = subprocess.run([sys.executable, "-c", code], cwd=app, capture_output=True, text=True, check=False)
-    assert told.stdout.splitlines()[-1:] == ["[True, False, False, False]"], told.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=app, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["[True, False, False, False]"], done.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("notes", "not an image"), ("bomb", "9000x9000"), ("clear", "RGB with transparency, not RGB")]
+    ("name", "words"),
+    [("notes", "not an image"), ("bomb", "9000x9000"), ("clear", "RGB with transparency, not RGB")],
 )
-def test_wrong_and_huge_files_are_answered_politely(address, tmp_path, name, told):
+def test_wrong_and_huge_files_are_answered_politely(address, tmp_path, name, words):
     (tmp_path / "notes.png").write_text("no image")
     Image.new("RGBA", (50, 40), (200, 100, 100, 90)).save(tmp_path / "clear.png")
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
@@ -254,7 +255,7 @@ def test_wrong_and_huge_files_are_answered_politely(address, tmp_path, name, tol
         tab.goto(address)
         tab.wait_for_selector("#ask")
         ask(tab, tmp_path / f"{name}.png")
-        tab.wait_for_selector(f":text('{told}')", timeout=30_000)
+        tab.wait_for_selector(f":text('{words}')", timeout=30_000)
 
 
 def test_the_app_starts_without_this_package(app, tmp_path):
@@ -280,8 +281,8 @@ def test_the_heading_is_the_decision_and_an_empty_heat_map_says_so(app):
         "print(app.gr.Label.call_args.kwargs['show_heading'], "
         "['share' in call.kwargs['buttons'] for call in app.gr.Image.call_args_list])"
     )
-    told = subprocess.run([sys.executable, "-c", code], cwd=app, capture_output=True, text=True, check=False)
-    lines = told.stdout.splitlines()
-    assert lines[:2] == ["## malignant", "## benign"], told.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=app, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["## malignant", "## benign"], done.stderr
     assert lines[2].startswith("The heat map is empty: Occlusion finds no place")
     assert lines[3:] == ["False [False, False]"]

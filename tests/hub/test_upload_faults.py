@@ -44,13 +44,13 @@ def test_a_broken_connection_is_one_line(upload, hub):
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [(401, "does not accept the token"), (403, "is refused (403)"), (404, "there is no user/model")],
 )
-def test_a_refusal_is_one_line_with_its_reason(upload, hub, status, told):
+def test_a_refusal_is_one_line_with_its_reason(upload, hub, status, message):
     push, xet = upload
     hub.refuse["xet_write_token" if xet else "batch"] = status
-    assert told in refusal(push)
+    assert message in refusal(push)
     assert hub.repos["model", NAME].files == {}
 
 

@@ -199,9 +199,9 @@ def test_on_the_hub_all_networks_are_replaced_by_one(hub, ensemble_run, tmp_path
 @pytest.mark.parametrize("options", [["--members", "7"], ["--members", "al"]])
 def test_a_network_that_is_not_there_is_refused(options, ensemble_run, tmp_path, capsys):
     assert publish(ensemble_run, tmp_path / "publish", *options) == 2
-    said = capsys.readouterr().err
-    assert f"--members is {options[1]}, but has to be all or a number from 0 to 2" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert f"--members is {options[1]}, but has to be all or a number from 0 to 2" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_run_of_one_network_per_fold_has_no_members(trained_run, tmp_path, capsys):

@@ -46,8 +46,8 @@ def test_probabilities_are_those_of_the_pipeline_on_frames_of_breakhis(run, expo
     frames = np.random.default_rng(3).integers(0, 256, (2, 460, 700, 3), dtype=np.uint8)
     frames[1] //= 3
     for frame, row in zip(frames, ask(exported / "model.onnx", frames), strict=True):
-        said = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(frame))}
-        assert row[1] == pytest.approx(said["malignant"], abs=1e-4)
+        shown = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(frame))}
+        assert row[1] == pytest.approx(shown["malignant"], abs=1e-4)
 
 
 def test_a_batch_of_any_length_and_frames_of_any_size_are_taken(exported):
@@ -56,12 +56,12 @@ def test_a_batch_of_any_length_and_frames_of_any_size_are_taken(exported):
 
 
 def test_scores_are_those_of_the_test_part(run, exported):
-    told = read_json(exported / "export.json")
+    about = read_json(exported / "export.json")
     table = pd.read_csv(run / "fold-1" / "predictions.csv")
     test = table[table["part"] == "test"]
-    assert told["scored_on"] == "test set of fold 1"
-    assert told["files"]["model.onnx"]["num_images"] == len(test)
-    assert told["files"]["model.onnx"]["accuracy"] == pytest.approx(accuracy_score(test["label"], test["predicted"]))
+    assert about["scored_on"] == "test set of fold 1"
+    assert about["files"]["model.onnx"]["num_images"] == len(test)
+    assert about["files"]["model.onnx"]["accuracy"] == pytest.approx(accuracy_score(test["label"], test["predicted"]))
     weights = find_model(run, "1")
     images = FoldImages(weights)
     rows = images.rows_named(test["file_name"])
@@ -70,14 +70,14 @@ def test_scores_are_those_of_the_test_part(run, exported):
 
 
 def test_smaller_forms_are_smaller_and_their_change_is_told(exported):
-    told = read_json(exported / "export.json")["files"]
+    content = read_json(exported / "export.json")["files"]
     frame = np.random.default_rng(3).integers(0, 256, (1, 460, 700, 3), dtype=np.uint8)
     start = ask(exported / "model.onnx", frame)
     for name, apart in (("model_fp16.onnx", 0.02), ("model_int8.onnx", 0.2)):
         assert np.abs(ask(exported / name, frame) - start).max() < apart
-        assert told[name]["against_fp32"].keys() >= {"accuracy", "largest_difference", "other_class"}
-        assert told[name]["bytes"] == (exported / name).stat().st_size
-    assert told["model_int8.onnx"]["against_fp32"]["largest_difference"] > 0
+        assert content[name]["against_fp32"].keys() >= {"accuracy", "largest_difference", "other_class"}
+        assert content[name]["bytes"] == (exported / name).stat().st_size
+    assert content["model_int8.onnx"]["against_fp32"]["largest_difference"] > 0
 
 
 def test_calibration_images_are_of_the_training_part(run):
@@ -101,13 +101,13 @@ def test_a_file_that_says_something_else_is_noticed(run, exported):
 def test_a_model_alone_is_exported_without_scores(run, tmp_path):
     model = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
     assert main(["export", str(model), "--to", str(tmp_path / "onnx")]) == 0
-    told = read_json(tmp_path / "onnx" / "export.json")
-    assert told["scored_on"] is None
-    assert "accuracy" not in told["files"]["model.onnx"]
+    content = read_json(tmp_path / "onnx" / "export.json")
+    assert content["scored_on"] is None
+    assert "accuracy" not in content["files"]["model.onnx"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nowhere"], "There is no nowhere; give a run"),
         (["{run}", "--fold", "7"], "has weights of 0, 1 only"),
@@ -116,12 +116,12 @@ def test_a_model_alone_is_exported_without_scores(run, tmp_path):
         (["{model}", "--int8"], "Give a run and the number of a fold"),
     ],
 )
-def test_what_cannot_be_exported_is_hub_errors_in_one_line(run, arguments, said, tmp_path, capsys):
+def test_what_cannot_be_exported_is_hub_errors_in_one_line(run, arguments, message, tmp_path, capsys):
     model = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
     assert main(["export", *(argument.format(run=run, model=model) for argument in arguments)]) == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 def test_code_of_a_model_folder_is_never_run(run, tmp_path):
@@ -166,8 +166,8 @@ def test_a_swin_is_exported_and_says_what_torch_says(swin):
     found = ask(swin / "onnx" / "model.onnx", frames)
     classify = pipeline("image-classification", model=str(swin), device="cpu")
     for frame, row in zip(frames, found, strict=True):
-        said = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(frame))}
-        assert row[1] == pytest.approx(said["malignant"], abs=1e-4)
+        shown = {answer["label"]: answer["score"] for answer in classify(Image.fromarray(frame))}
+        assert row[1] == pytest.approx(shown["malignant"], abs=1e-4)
     assert abs(found[0, 1] - found[1, 1]) > 1e-3
 
 

@@ -127,10 +127,10 @@ def test_a_hub_data_set_is_read_at_the_revision_asked_for(monkeypatch, draw_png,
         return datasets.Dataset.from_dict(rows, features=features), "0" * 40, ["a note"]
 
     monkeypatch.setattr(inputs, "fetch_published", fetch)
-    told = []
-    (one,) = find_images(["hf://datasets/user/small@v1"], told.append)
+    shown = []
+    (one,) = find_images(["hf://datasets/user/small@v1"], shown.append)
     assert asked == [("user/small", "v1")]
-    assert told == ["a note"]
+    assert shown == ["a note"]
     assert one.path == f"hf://datasets/user/small/{NAME}"
     assert one.content == content
     assert one.about["specimen_id"] == "14-13412"

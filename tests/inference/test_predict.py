@@ -88,8 +88,8 @@ def test_scores_are_those_of_the_pipeline(write_model, twin, predict, own):
     table = predict(folder, twin)[1]
     score = pipeline("image-classification", model=str(folder), device="cpu")
     for row in table.iloc[::9].to_dict("records"):
-        said = {one["label"]: one["score"] for one in score(row["path"])}
-        assert row["prob_malignant"] == pytest.approx(said["malignant"], abs=1e-5)
+        shown = {one["label"]: one["score"] for one in score(row["path"])}
+        assert row["prob_malignant"] == pytest.approx(shown["malignant"], abs=1e-5)
     difference = np.abs(table["prob_malignant"] - right["prob_malignant"]).max()
     assert (difference < 1e-7) if own else (difference > 1e-3)
 

@@ -103,15 +103,15 @@ def test_a_closed_standard_input_is_refused(run, monkeypatch, capsys):
 def test_an_image_given_twice_counts_once(run, pictures, tmp_path, capsys):
     def rates(*paths):
         assert main(["predict", str(run), *map(str, paths), "--output", str(tmp_path / "scores.csv")]) == 0
-        said = capsys.readouterr().err
-        return [line for line in said.splitlines() if "recognition rate" in line], said
+        printed = capsys.readouterr().err
+        return [line for line in printed.splitlines() if "recognition rate" in line], printed
 
-    once, said = rates(pictures)
-    assert "counts once" not in said
+    once, printed = rates(pictures)
+    assert "counts once" not in printed
     archive = shutil.make_archive(tmp_path / "again", "zip", pictures)
     first = sorted(pictures.iterdir())[0]
-    twice, said = rates(pictures, first, first, archive)
+    twice, printed = rates(pictures, first, first, archive)
     assert once == twice
     number = len(list(pictures.iterdir()))
-    assert f"{number + 2} copies of images given before (equal files): each image counts once" in said
+    assert f"{number + 2} copies of images given before (equal files): each image counts once" in printed
     assert len(pd.read_csv(tmp_path / "scores.csv")) == 2 * number + 2

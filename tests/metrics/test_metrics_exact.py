@@ -20,7 +20,7 @@ LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softma
 
 
 @pytest.mark.parametrize(
-    ("function", "given", "told"),
+    ("function", "given", "message"),
     [
         (image_report, ([0, 1], [0]), "2 references and 1 predictions; give one of each per image."),
         (image_report, ([], []), "`references` has shape (0,); give one class number per image, at least one."),
@@ -75,10 +75,10 @@ LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softma
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scored_is_refused_word_for_word(function, given, told):
+def test_what_cannot_be_scored_is_refused_word_for_word(function, given, message):
     with pytest.raises(ValueError, match=r"image|classes|allowed") as refused:
         function(*given)
-    assert str(refused.value) == told
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize(

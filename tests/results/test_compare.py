@@ -122,8 +122,8 @@ def test_seeds_that_disagree_are_not_ranked(good, tmp_path):
     for path in (other / "repeat-2").glob("fold-*/predictions.csv"):
         worse(pd.read_csv(path), 0.45).to_csv(path, index=False)
     (pair,) = compare([good, other])["pairs"]
-    told = pair["scores"]["accuracy"]
-    assert told["low"] > 0 > told["seeds_low"]
+    shown = pair["scores"]["accuracy"]
+    assert shown["low"] > 0 > shown["seeds_low"]
     assert pair["ranks"] == 0
 
 
@@ -160,9 +160,9 @@ def test_a_twin_is_not_measured_against_the_paper(write_run, tmp_path):
     paper = found["runs"][0]["paper"]
     assert set(paper["difference"].values()) == {None}
     assert all(row["difference"] is None or set(row["difference"].values()) == {None} for row in paper["folds"])
-    told = " ".join(caution["text"] for caution in found["warnings"])
-    assert "nothing about BreakHis" in told
-    assert "Do not compare them" in told
+    text = " ".join(caution["text"] for caution in found["warnings"])
+    assert "nothing about BreakHis" in text
+    assert "Do not compare them" in text
 
 
 def test_a_missing_fold_is_named_and_the_rest_is_said(write_run, tmp_path):

@@ -17,19 +17,19 @@ def test_folds_are_the_printed_rows(name):
     ):
         rows = fold.rows()
         for label, values, support in zip(("benign", "malignant"), (benign, malignant), supports, strict=True):
-            told = rows[label]
-            assert [round(100 * told[key]) for key in ("precision", "recall", "f1")] == list(values)
-            assert told["support"] == support
+            row = rows[label]
+            assert [round(100 * row[key]) for key in ("precision", "recall", "f1")] == list(values)
+            assert row["support"] == support
         assert round(100 * fold.accuracy) == accuracy
 
 
 def test_averages_are_the_printed_ones():
     for name, table in {"c2": "IV", "c3": "VI"}.items():
         _, printed = AVERAGES[table]
-        told = CLASSIFIERS[name].averages
-        assert [round(100 * told[key]) for key in ("precision", "recall", "f1", "accuracy")] == list(printed)
-    told = CLASSIFIERS["c1"].averages
-    assert [round(100 * told[key]) for key in ("precision", "recall", "f1")] == list(TABLE_II_AVERAGES["macro"])
+        row = CLASSIFIERS[name].averages
+        assert [round(100 * row[key]) for key in ("precision", "recall", "f1", "accuracy")] == list(printed)
+    row = CLASSIFIERS["c1"].averages
+    assert [round(100 * row[key]) for key in ("precision", "recall", "f1")] == list(TABLE_II_AVERAGES["macro"])
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -64,5 +64,5 @@ def test_recipes_hold_the_settings_of_table_i(name):
 
 
 def test_weighted_averages_are_those_of_table_ii():
-    told = CLASSIFIERS["c1"].weighted
-    assert [round(100 * told[key]) for key in ("precision", "recall", "f1")] == list(TABLE_II_AVERAGES["weighted"])
+    row = CLASSIFIERS["c1"].weighted
+    assert [round(100 * row[key]) for key in ("precision", "recall", "f1")] == list(TABLE_II_AVERAGES["weighted"])

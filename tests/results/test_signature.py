@@ -99,7 +99,7 @@ def test_groups_that_the_source_does_not_know_are_left_out(column, group):
     found = signature(vectors, IMAGES.assign(**{column: ""}), set(IMAGES["file_name"]), "")
     assert all(row[group] is None for row in found["rows"])
     text = signature_table(found)
-    assert ("cannot be said" in text) is (group == "specimen")
+    assert ("is not known here" in text) is (group == "specimen")
 
 
 def test_one_image_has_no_neighbour():

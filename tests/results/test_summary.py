@@ -305,7 +305,7 @@ def test_a_model_no_better_than_a_baseline_is_told_and_a_better_one_is_not():
     )
     assert warned(0.71, -0.05) == ([near], None)
     assert warned(0.8, 0.02) == ([], None)
-    assert warned(0.8, None) == ([], None), "without an interval only what is lower is told"
+    assert warned(0.8, None) == ([], None), "without an interval only a lower score is reported"
     assert warned(0.71, -0.05, is_generated=True) == ([near], None)
     assert warned(0.8, 0.02, area=0.4)[0] == [f"The model does not beat {majority}: ROC AUC 0.400 (baseline 0.500)."]
     color = near.replace("majority-class", "mean-colour")

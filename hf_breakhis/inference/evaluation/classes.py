@@ -22,7 +22,7 @@ class ClassMap:
         classes: names of the classes of the run.
         labels: number in `classes` of each class of the data; None for images that are left out.
         columns: number in `classes` of each class of the model; several may have the same.
-        given: what the user said, name -> class.
+        given: names of the user, name -> class.
     """
 
     classes: tuple[str, ...]

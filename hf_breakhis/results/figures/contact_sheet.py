@@ -76,8 +76,8 @@ def class_figure(images: Images, seed: int = 0) -> Figure:
     y = 0.0
     for i, row in enumerate(chosen):
         _show(page.box(0, y, wide, tall[i]), images.dataset, row, side=2 * THUMBNAIL)
-        said = f"Fig. {i + 1}. {_caption(images, row)}"
-        page.write(0, y + tall[i] + 2, "\n".join(textwrap.wrap(said, 64)), linespacing=1.35)
+        caption = f"Fig. {i + 1}. {_caption(images, row)}"
+        page.write(0, y + tall[i] + 2, "\n".join(textwrap.wrap(caption, 64)), linespacing=1.35)
         y += tall[i] + _CAPTION
     return page.figure
 
@@ -110,16 +110,16 @@ def _caption(images: Images, row: int) -> str:
     label = images.dataset.features["label"].names[known["label"]]
     rest = {"magnification": known["magnification"], "slide": known["patient_id"]}
     if known["tumor_type"] not in TUMOR_TYPES:
-        said = [f"Image of class {label} ({known['file_name']})"]
+        parts = [f"Image of class {label} ({known['file_name']})"]
     elif images.about.is_generated:  # no biopsy, and no slide
         rest["named as slide"] = rest.pop("slide")
-        said = [f"Drawn picture in the manner of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
+        parts = [f"Drawn picture in the manner of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
     else:
-        said = [f"Biopsy section of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
+        parts = [f"Biopsy section of a {label} breast tumour: {TUMOR_TYPES[known['tumor_type']]}"]
     if known["tumor_type"] in TUMOR_TYPES:
-        said += [f"{name} {value}" for name, value in rest.items() if value]
+        parts += [f"{name} {value}" for name, value in rest.items() if value]
     credit = images.about.short_credit
-    return f"{', '.join(said)}. {credit}".rstrip()
+    return f"{', '.join(parts)}. {credit}".rstrip()
 
 
 def _contrast(dataset: datasets.Dataset, row: int) -> float | None:
@@ -143,8 +143,8 @@ def _show(ax: Axes, dataset: datasets.Dataset, row: int, side: int = THUMBNAIL) 
     """Show one image, or say why there is none."""
     picture = _picture(dataset, row, side) if row >= 0 else None
     if picture is None:
-        said = "none" if row < 0 else "cannot be read"
-        ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", color=MUTED)
+        text = "none" if row < 0 else "cannot be read"
+        ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED)
     else:
         ax.imshow(picture)
 

@@ -27,7 +27,7 @@ class Item:
         number: as in the guideline.
         asks: what it asks for, in short.
         section: id of the section of the report that answers it, "" where none does.
-        note: what is said there, or why it is not answered.
+        note: what the report says, or why it is not answered.
         is_of_breakhis: the answer is true of BreakHis alone.
         partly: the section answers only a part; the note names the rest.
     """

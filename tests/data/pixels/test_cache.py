@@ -151,9 +151,9 @@ def test_building_leaves_the_random_numbers_of_the_recipe_alone(images, manifest
 def test_the_space_is_said_and_checked_first(images, manifest, monkeypatch, no_decoding, capsys):
     no_decoding()
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: Usage(10**9, 10**9 - 70_000, 70_000))
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refused:
         open_cache(images, 64, manifest)
-    message = str(told.value)
+    message = str(refused.value)
     assert "needs 0.29 MB, but only 0.07 MB are free" in message
     assert "HF_DATASETS_CACHE" in message
     assert "--cache false" in message

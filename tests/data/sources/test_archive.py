@@ -156,7 +156,7 @@ def test_the_same_member_twice_is_refused(pack, data_args):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b"PK\x03\x04 a zip", "is cut short or damaged"),
@@ -164,10 +164,10 @@ def test_the_same_member_twice_is_refused(pack, data_args):
         (b"\n<!DOCTYPE html><html>", "is a web page, not an archive"),
     ],
 )
-def test_a_file_that_is_no_archive_is_refused(tmp_path, data_args, content, told):
+def test_a_file_that_is_no_archive_is_refused(tmp_path, data_args, content, message):
     path = tmp_path / "BreaKHis_v1.tar.gz"
     path.write_bytes(content)
-    assert told in refusal(data_args(path))
+    assert message in refusal(data_args(path))
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path, data_args):

@@ -231,13 +231,13 @@ def test_a_refusal_is_told_at_once(server, path, status, text):
 
 
 @pytest.mark.parametrize(
-    ("step", "told"),
+    ("step", "message"),
     [(answer(status), f"the server answers {status} ") for status in (500, 503, 429)]
     + [(lambda _handler: None, "the connection broke")],
 )
-def test_a_server_in_trouble_is_asked_again_but_not_forever(server, path, step, told):
+def test_a_server_in_trouble_is_asked_again_but_not_forever(server, path, step, message):
     one = server(step)
-    assert told in refusal(one, path)
+    assert message in refusal(one, path)
     assert len(one.asked) == module.TRIES
     two = server(step, step, serve())
     assert fetch(two.url, path, check).read_bytes() == CONTENT

@@ -25,12 +25,12 @@ from hf_breakhis.files import InputError
 for wanted in json.loads(sys.argv[1]):
     try:
         images = load_images(DataArguments(**wanted))
-        told = {"names": list(images.dataset["file_name"]), "labels": list(images.dataset["label"])}
-        told |= {"source": images.source, "location": images.location, "revision": images.revision}
-        told |= {"warnings": images.warnings, "findings": images.findings, "stamp": images.stamp}
+        result = {"names": list(images.dataset["file_name"]), "labels": list(images.dataset["label"])}
+        result |= {"source": images.source, "location": images.location, "revision": images.revision}
+        result |= {"warnings": images.warnings, "findings": images.findings, "stamp": images.stamp}
     except InputError as error:
-        told = {"refused": str(error)}
-    print(json.dumps(told))
+        result = {"refused": str(error)}
+    print(json.dumps(result))
 """
 CARD = """---
 configs:

@@ -80,13 +80,13 @@ def test_metadata_gives_patients(folder, args, data_args):
 
 
 @pytest.mark.parametrize(
-    ("column", "told"),
+    ("column", "words"),
     [("Patient", "Patient (did you mean patient_id?)"), ("tumour_type", "tumour_type (did you mean tumor_type?)")],
 )
-def test_a_column_that_nobody_reads_is_told_with_the_nearest_name(folder, args, column, told):
+def test_a_column_that_nobody_reads_is_told_with_the_nearest_name(folder, args, column, words):
     describe(folder, **{column: list("abcdef")})
     (warning,) = load_images(args()).warnings
-    assert warning.startswith(f"Columns of metadata.csv that this package does not read: {told}; it knows file_name")
+    assert warning.startswith(f"Columns of metadata.csv that this package does not read: {words}; it knows file_name")
 
 
 def test_columns_that_are_read_are_not_warned_of(folder, args):
@@ -103,7 +103,7 @@ def test_a_bare_name_will_do_where_there_is_only_one(folder, args):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda t: t.assign(file_name=["gone.png", *NAMES[1:]]), "names what is not there: gone.png"),
         (lambda t: t.assign(file_name=["a.png", *NAMES[1:]]), "names a.png, which is in several folders"),
@@ -114,11 +114,11 @@ def test_a_bare_name_will_do_where_there_is_only_one(folder, args):
         (lambda t: t.iloc[:0, :0], "is empty"),
     ],
 )
-def test_metadata_that_do_not_fit_are_refused(folder, args, change, told):
+def test_metadata_that_do_not_fit_are_refused(folder, args, change, message):
     change(pd.DataFrame({"file_name": NAMES, "patient_id": list("abcdef")})).to_csv(
         folder / "metadata.csv", index=False
     )
-    assert told in refusal(args())
+    assert message in refusal(args())
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ",", ";;"])

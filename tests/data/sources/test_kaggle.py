@@ -50,7 +50,7 @@ def test_the_copy_on_kaggle_is_read_as_a_folder_and_as_a_zip(tmp_path, small_bre
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda t: t.assign(grp=t["grp"].where(t.index != 7, "test")),
@@ -63,9 +63,9 @@ def test_the_copy_on_kaggle_is_read_as_a_folder_and_as_a_zip(tmp_path, small_bre
         (lambda t: t.drop(columns=["grp", "mag"]), "lacks the column mag, grp"),
     ],
 )
-def test_each_difference_is_a_finding(folds, change, told):
+def test_each_difference_is_a_finding(folds, change, message):
     findings = check_folds_csv(as_bytes(change(folds)), "Folds.csv")
-    assert any(told in finding for finding in findings)
+    assert any(message in finding for finding in findings)
     assert all("the official folds of the inventory are used" in finding for finding in findings)
 
 

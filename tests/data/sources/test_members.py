@@ -93,11 +93,11 @@ def test_an_encrypted_zip_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "told"),
+    ("at", "value", "words"),
     [(8, 9, "compression method is not supported"), (6, 1 << 5, "patched data"), (6, 1 << 6, "strong encryption")],
     ids=["deflate64", "patched", "strong encryption"],
 )
-def test_a_zip_of_a_kind_that_python_cannot_read_is_not_called_damaged(tmp_path, at, value, told):
+def test_a_zip_of_a_kind_that_python_cannot_read_is_not_called_damaged(tmp_path, at, value, words):
     path = pack(tmp_path / "archive.zip", "zip", [(PLACE, b"good")])
     content = bytearray(path.read_bytes())
     assert [name for name, _ in walk_archive(path)] == [PLACE]
@@ -106,7 +106,7 @@ def test_a_zip_of_a_kind_that_python_cannot_read_is_not_called_damaged(tmp_path,
     path.write_bytes(bytes(content))
     message = refusal(path)
     assert "cannot be read" in message
-    assert told in message
+    assert words in message
     assert "damaged" not in message
 
 

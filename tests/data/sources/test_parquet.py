@@ -76,11 +76,11 @@ def test_the_file_name_is_believed_and_a_wrong_column_told(tmp_path, rows, data_
     images = load_images(data_args(write(rows, tmp_path / "a.parquet")))
     labels = dict(zip(images.dataset["file_name"], images.dataset["label"], strict=True))
     assert labels == {name: parse_file_name(name).label for name in labels}
-    told = " ".join(images.findings)
+    text = " ".join(images.findings)
     for column in ("label", "tumor_type", "official_fold_2"):
-        assert f"The column {column} of {tmp_path / 'a.parquet'} is wrong" in told
-    assert f"divides specimens: {parse_file_name(rows[1]['file_name']).specimen_id}" in told
-    assert "patient_id" not in told
+        assert f"The column {column} of {tmp_path / 'a.parquet'} is wrong" in text
+    assert f"divides specimens: {parse_file_name(rows[1]['file_name']).specimen_id}" in text
+    assert "patient_id" not in text
 
 
 def test_other_images_in_our_columns_keep_what_the_columns_say(tmp_path, rows, data_args):

@@ -36,19 +36,19 @@ def test_a_picture_is_a_whole_png_and_the_same_each_time(images, tmp_path, kind)
 
 
 def test_figures_1_and_2_say_class_type_magnification_slide_and_source(images):
-    said = words(class_figure(images))
-    assert "Fig. 1. Biopsy section of a benign breast tumour:" in said
-    assert "Fig. 2. Biopsy section of a malignant breast tumour:" in said
-    assert "magnification 200X, slide SOB_M_" in said
-    assert said.count("CC BY 4.0") == 2
-    assert "Spanhol et al. 2016" in said
+    shown = words(class_figure(images))
+    assert "Fig. 1. Biopsy section of a benign breast tumour:" in shown
+    assert "Fig. 2. Biopsy section of a malignant breast tumour:" in shown
+    assert "magnification 200X, slide SOB_M_" in shown
+    assert shown.count("CC BY 4.0") == 2
+    assert "Spanhol et al. 2016" in shown
 
 
 def test_a_sheet_names_its_rows_columns_and_files(images):
     figure = contact_sheet(images)
-    said = words(figure)
+    shown = words(figure)
     for word in ("breakhis, 24 images", "40X", "200X", "ductal carcinoma", "benign", "CC BY 4.0"):
-        assert word in said
+        assert word in shown
     shown = [ax for ax in figure.axes if ax.images]
     assert len(shown) == 20  # 5 types, 2 magnifications, 2 images each
 
@@ -58,15 +58,15 @@ def test_a_twin_is_never_credited_to_breakhis(small_breakhis, data_args):
         path.write_bytes(encode(path.name, TwinSettings(width=64, height=48)))
     images = load_images(data_args(small_breakhis))
     assert images.source == "twin"
-    said = words(class_figure(images))
-    assert "Fig. 2. Drawn picture in the manner of a malignant breast tumour: " in said
-    assert "named as slide SOB_M_" in said
-    assert said.count("Generated images, no real tissue.") == 2
-    assert "Biopsy" not in said
-    assert "CC BY" not in said
-    said = words(contact_sheet(images))
-    assert "Generated images, no real tissue." in said
-    assert "CC BY" not in said
+    shown = words(class_figure(images))
+    assert "Fig. 2. Drawn picture in the manner of a malignant breast tumour: " in shown
+    assert "named as slide SOB_M_" in shown
+    assert shown.count("Generated images, no real tissue.") == 2
+    assert "Biopsy" not in shown
+    assert "CC BY" not in shown
+    shown = words(contact_sheet(images))
+    assert "Generated images, no real tissue." in shown
+    assert "CC BY" not in shown
 
 
 def test_an_image_that_does_not_decode_is_said_to(images, small_breakhis):
@@ -103,9 +103,9 @@ def test_the_command_prints_counts_and_writes_both(small_breakhis, tmp_path, cap
     figure, sheet = tmp_path / "f.png", tmp_path / "new" / "s.png"
     asked = ["data", "info", "--data_dir", str(small_breakhis), "--figure", str(figure), "--sheet", str(sheet)]
     assert main(asked) == 0
-    said = capsys.readouterr().out
-    assert "malignant" in said
-    assert f"figure: {figure}\nsheet: {sheet}\n" in said
+    printed = capsys.readouterr().out
+    assert "malignant" in printed
+    assert f"figure: {figure}\nsheet: {sheet}\n" in printed
     assert figure.is_file()
     assert sheet.is_file()
 
@@ -122,7 +122,7 @@ def test_the_command_prints_counts_and_writes_both(small_breakhis, tmp_path, cap
 )
 def test_bad_input_is_one_line(asked, line, capsys):
     assert main(["data", "info", *asked]) == 2
-    said = capsys.readouterr()
-    assert line in said.err
-    assert said.err.count("\n") == 1
-    assert not said.out
+    printed = capsys.readouterr()
+    assert line in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out

@@ -54,16 +54,16 @@ def page(write_run, cohort, tmp_path):
 
 
 def test_html_in_a_name_is_text(page):
-    told = Page(page(EVIL))
-    assert not told.elements & {"script", "iframe", "object", "embed", "link", "base", "meta http-equiv", "form"}
-    assert told.harm == []
-    assert EVIL in told.text
+    shown = Page(page(EVIL))
+    assert not shown.elements & {"script", "iframe", "object", "embed", "link", "base", "meta http-equiv", "form"}
+    assert shown.harm == []
+    assert EVIL in shown.text
 
 
 def test_the_parser_would_have_seen_it():
-    told = Page(f"<p>{EVIL}</p><a onclick=x href=http://evil.example>")
-    assert "script" in told.elements
-    assert told.harm == ["img src=http://evil.example/x.png", "a onclick", "a href=http://evil.example"]
+    shown = Page(f"<p>{EVIL}</p><a onclick=x href=http://evil.example>")
+    assert "script" in shown.elements
+    assert shown.harm == ["img src=http://evil.example/x.png", "a onclick", "a href=http://evil.example"]
 
 
 def test_a_page_of_plain_names_has_the_same_elements(page, write_run, tmp_path):

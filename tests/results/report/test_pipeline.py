@@ -30,13 +30,13 @@ RECIPE = {
 }  # fmt: skip
 
 
-def told(recipe=None, **protocol):
+def shown(recipe=None, **protocol):
     summary = SUMMARY | {"protocol": SUMMARY["protocol"] | protocol}
     return {stage.name: " | ".join(stage.lines) for stage in stages(RECIPE | (recipe or {}), summary)}
 
 
 def test_classifier_3_is_told_from_data_to_scores():
-    assert told() == {
+    assert shown() == {
         "Data": "Synthetic twin of BreakHis (generated images) | 7,909 images, 82 patients, 70 specimens",
         "Split": "3 folds, by specimen: none on both sides | stratified by class, seed 42",
         "Transform": "whole frame to 224 \N{MULTIPLICATION SIGN} 224 pixels, bilinear | "
@@ -75,7 +75,7 @@ def test_classifier_3_is_told_from_data_to_scores():
     ],
 )
 def test_each_setting_shows(recipe, protocol, stage, words):
-    assert words in told(recipe, **protocol)[stage]
+    assert words in shown(recipe, **protocol)[stage]
 
 
 def test_what_the_recipe_does_not_say_is_not_drawn():

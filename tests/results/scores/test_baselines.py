@@ -54,8 +54,8 @@ def test_color_that_is_the_class_is_found_and_noise_is_not(run):
     rng = np.random.default_rng(0)
     noise = colors.assign(**{name: rng.normal(size=len(colors)) for name in COLOR_COLUMNS})
     labels = folds.drop_duplicates("file_name").set_index("file_name")["label"]
-    told = noise.assign(mean_r=labels.loc[noise.index].to_numpy())
-    assert baselines(folds, told, test, [0, 1, 2], CLASSES)["mean_color"]["accuracy"] > 0.99
+    colors = noise.assign(mean_r=labels.loc[noise.index].to_numpy())
+    assert baselines(folds, colors, test, [0, 1, 2], CLASSES)["mean_color"]["accuracy"] > 0.99
     assert baselines(folds, noise, test, [0, 1, 2], CLASSES)["mean_color"]["balanced_accuracy"] < 0.62
 
 

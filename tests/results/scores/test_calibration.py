@@ -152,9 +152,9 @@ def test_parts_of_the_brier_score_add_up_where_bins_are_single_values():
     rng = np.random.default_rng(0)
     positive = rng.choice([0.05, 0.35, 0.75], size=600)
     labels = (rng.random(600) < 0.8 * positive).astype(int)
-    told = reliability(labels, np.stack([1 - positive, positive], axis=1))
-    parts = told["brier_parts"]
-    assert told["brier"] == pytest.approx(parts["reliability"] - parts["resolution"] + parts["uncertainty"])
+    found = reliability(labels, np.stack([1 - positive, positive], axis=1))
+    parts = found["brier_parts"]
+    assert found["brier"] == pytest.approx(parts["reliability"] - parts["resolution"] + parts["uncertainty"])
     assert parts["uncertainty"] == pytest.approx(labels.mean() * (1 - labels.mean()))
 
 

@@ -41,6 +41,6 @@ def test_the_table_in_the_docs_is_of_the_methods_and_settings_of_today():
     assert list(found["settings"]) == list(coverage.SETTINGS)
     assert found["first_seed"] == coverage.FIRST_SEED
     for setting in found["settings"].values():
-        told = {name.removeprefix("specimens").removeprefix(", by class").removeprefix(", ")
+        ways = {name.removeprefix("specimens").removeprefix(", by class").removeprefix(", ")
                 for name in setting["methods"] if name.startswith("specimens")}  # fmt: skip
-        assert told == set(coverage.WAYS)
+        assert ways == set(coverage.WAYS)

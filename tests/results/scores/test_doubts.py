@@ -72,8 +72,8 @@ def test_a_hold_out_of_few_specimens_has_no_interval_and_says_why(write_run, tmp
     pooled = summary["image"]["pooled"]
     assert pooled["specificity"]["low"] is None
     assert pooled["roc_auc"]["low"] is None
-    told = " ".join(texts_of(summary, Kind.INTERVAL))
-    assert "2 benign" in told
+    text = " ".join(texts_of(summary, Kind.INTERVAL))
+    assert "2 benign" in text
     accuracy = pooled["accuracy"]
     assert accuracy["low"] is None or accuracy["high"] - accuracy["low"] < 0.6
 
@@ -120,10 +120,10 @@ def test_a_partition_counts_every_image_once(write_run, tmp_path):
 
 def test_a_command_can_be_pasted(write_run, tmp_path):
     words = ["hf-breakhis", "train", "c3", "--twin_kwargs", '{"scale": 0.1}', "--output_dir", "a b", "--restart"]
-    told = command_line(words)
-    assert shlex.split(told) == words
+    line = command_line(words)
+    assert shlex.split(line) == words
     run = write_run(tmp_path / "run", split_by="image")
-    text = (run / "recipe.yaml").read_text().replace("train.py c3.yaml", told.replace("'", "''"))
+    text = (run / "recipe.yaml").read_text().replace("train.py c3.yaml", line.replace("'", "''"))
     (run / "recipe.yaml").write_text(text.replace("command: hf", "command: 'hf").replace("--restart", "--restart'"))
     summarise(run)
     command = shlex.split(sibling(Run(run), FIELDS)["command"])

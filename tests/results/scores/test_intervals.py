@@ -133,12 +133,12 @@ def test_few_groups_of_a_class_leave_no_interval_that_says_nothing(benign, malig
     logits = 1.3 * (2 * labels - 1)[groups] + rng.normal(size=len(labels))[groups] + rng.normal(size=len(groups))
     prob = expit(logits)
     images = Images(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
-    told = intervals(image_scores(images), images.num_groups, classes=images.group_classes)
+    bounds = intervals(image_scores(images), images.num_groups, classes=images.group_classes)
     for name in ("specificity", "balanced_accuracy", "roc_auc", "mcc", "macro.f1", "per_class.benign.recall"):
-        assert told[name]["low"] is None, name
-        assert told[name]["value"] is not None
-    assert (told["sensitivity"]["low"] is None) == (malignant < 10)
-    accuracy = told["accuracy"]
+        assert bounds[name]["low"] is None, name
+        assert bounds[name]["value"] is not None
+    assert (bounds["sensitivity"]["low"] is None) == (malignant < 10)
+    accuracy = bounds["accuracy"]
     assert accuracy["low"] is None or accuracy["high"] - accuracy["low"] < 0.5
 
 
@@ -149,8 +149,8 @@ def test_enough_groups_of_each_class_leave_every_interval():
     rng = np.random.default_rng(0)
     prob = expit(1.3 * (2 * labels - 1)[groups] + rng.normal(size=32)[groups] + rng.normal(size=640))
     images = Images(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
-    told = intervals(image_scores(images), 32, classes=images.group_classes)
-    assert all(score["low"] is not None for score in told.values())
+    bounds = intervals(image_scores(images), 32, classes=images.group_classes)
+    assert all(score["low"] is not None for score in bounds.values())
 
 
 def test_resamples_of_exactly_one_change_neither_scale_nor_end():
@@ -222,11 +222,11 @@ def test_default_covers_where_percentiles_of_few_groups_do_not():
         prob = expit(logits)
         images = Images(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
         for method in METHODS:
-            told = intervals(
+            bounds = intervals(
                 image_scores(images, ranked=False), 20, classes=images.group_classes, resamples=400, seed=seed,
                 method=method,
             )["specificity"]  # fmt: skip
-            hits[method] += told["low"] <= stats.norm.cdf(1 / np.sqrt(2)) <= told["high"]
+            hits[method] += bounds["low"] <= stats.norm.cdf(1 / np.sqrt(2)) <= bounds["high"]
     assert hits["percentile"] / 200 < 0.93 < hits["bootstrap error"] / 200 + 0.02
 
 

@@ -123,7 +123,7 @@ def test_weights_of_two_classes_worked_out_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("influence", "told"),
+    ("influence", "weights"),
     [
         ([0, 0, 0, 0, 0], (4, 1)),  # no group moves the score
         ([TINY, -TINY, 0, 0, 0], (4, 1)),  # what is as small as a rounding error is none
@@ -133,8 +133,8 @@ def test_weights_of_two_classes_worked_out_by_hand():
     ],
     ids=str,
 )
-def test_weights_of_what_hardly_moves(influence, told):
-    assert weigh(0.0, -np.array(influence, float), np.array([0, 0, 0, 1, 1])) == pytest.approx(told)
+def test_weights_of_what_hardly_moves(influence, weights):
+    assert weigh(0.0, -np.array(influence, float), np.array([0, 0, 0, 1, 1])) == pytest.approx(weights)
 
 
 def test_weights_of_a_score_that_no_group_moves():
@@ -154,8 +154,8 @@ def test_one_group_of_a_class_that_moves_has_no_spread():
 
 
 def test_percentiles_leave_the_same_on_either_side():
-    told = Replicates(0.5, np.arange(101.0), 9, level=0.9)
-    assert percentile(told) == pytest.approx((5, 95))
+    replicates = Replicates(0.5, np.arange(101.0), 9, level=0.9)
+    assert percentile(replicates) == pytest.approx((5, 95))
     assert percentile(Replicates(0.5, np.arange(1001.0), 9)) == pytest.approx((25, 975))
 
 
@@ -286,7 +286,7 @@ def test_a_group_of_two_classes_counts_for_both():
     ],
 )
 def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
-    told = {
+    rest = {
         "estimand": "models",
         "estimand_reason": None,
         "group": "patient",
@@ -299,9 +299,9 @@ def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
     }
     given = Groups("patient", np.arange(count)), {"benign": 4, "malignant": 6}, bounded
     assert (
-        describe(*given) == {"method": "t interval with the standard error of a cluster bootstrap by patient"} | told
+        describe(*given) == {"method": "t interval with the standard error of a cluster bootstrap by patient"} | rest
     )
-    assert describe(*given, "percentile") == {"method": "percentile interval of a cluster bootstrap by patient"} | told
+    assert describe(*given, "percentile") == {"method": "percentile interval of a cluster bootstrap by patient"} | rest
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
