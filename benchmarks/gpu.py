@@ -51,7 +51,7 @@ from hf_breakhis.training.trainer import BreakHisTrainer
 
 RECIPES = ("c1", "c2", "c3")
 CLASSES = ["benign", "malignant"]
-NUM_PREDICTED = 512
+NUM_PREDICTED = 256
 SMOKE_TEST = "A test of the script without a GPU: no result."
 Rows = list[dict[str, Any]]
 

@@ -1,6 +1,7 @@
 """A trained image classifier with the preprocessing it was evaluated with."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -150,7 +151,9 @@ class CompiledClassifier(Classifier):
         self.model = torch.compile(self.model, dynamic=False, options=options)
         blank = torch.zeros(batch_size, 3, self.image_size, self.image_size, device=self.device)
         try:
-            with torch.inference_mode(), self.precision():
+            with torch.inference_mode(), self.precision(), warnings.catch_warnings():
+                # on a GPU, that TensorFloat-32 would be faster
+                warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
                 self.model(blank.contiguous(memory_format=torch.channels_last))
         except Exception as error:  # whatever a compiler and its cache run into
             raise InputError(
