@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from hf_breakhis.data.pixels.decode import decoder
-from hf_breakhis.hardware import count_cores
-from hf_breakhis.training.environment import processor
+from hf_breakhis.hardware import count_cores, processor
 
 PACKAGES = ("torch", "torchvision", "transformers", "datasets", "accelerate", "onnxruntime", "pillow", "numpy")
 

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import platform
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,22 +55,80 @@ def find_hardware(use_cpu: bool = False) -> Hardware:
 
 
 @contextmanager
+def kept_precision() -> Iterator[None]:
+    """Restore at the end how torch computes float32, whatever happens inside."""
+    import torch
+
+    shown = []
+    for for_all in ("ieee", "tf32"):
+        with torch.backends.flags(fp32_precision=for_all):
+            shown.append([part.fp32_precision for part in _parts()])
+    # A part that follows what is set for all stays as it is: once set, it would not have its default again.
+    own = [(part, one) for part, one, other in zip(_parts(), *shown, strict=True) if one == other]
+    backends: Any = torch.backends
+    for_all, older = backends.fp32_precision, _older_precision()
+    try:
+        yield
+    finally:
+        if _older_precision() != older:
+            _set_older_precision(older)
+        backends.fp32_precision = for_all
+        for part, value in own:
+            part.fp32_precision = value
+
+
+@contextmanager
 def full_precision() -> Iterator[None]:
     """Compute in full float32 inside; by default GPUs use TensorFloat-32 in convolutions."""
+    with kept_precision():
+        use_tf32(False)
+        yield
+
+
+def use_tf32(is_used: bool) -> None:
+    """Compute float32 with TensorFloat-32, or in full, in every part of torch.
+
+    torch has an older and a newer setting for it, and compiling a network raises an error where they differ.
+    transformers sets the newer one only.
+    """
     import torch
 
     backends: Any = torch.backends
-    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    with torch.backends.flags(fp32_precision="ieee"):
-        # A value set for one part, as exporting a model does, takes precedence over the value for all.
-        own = [(part, part.fp32_precision) for part in parts if part.fp32_precision != "ieee"]
-        for part, _ in own:
-            part.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            for part, precision in own:
-                part.fp32_precision = precision
+    value, older = ("tf32", "high") if is_used else ("ieee", "highest")
+    if _older_precision() != older:
+        _set_older_precision(older)
+    backends.fp32_precision = value
+    for part in _parts():
+        if part.fp32_precision != value:
+            part.fp32_precision = value
+
+
+def _parts() -> tuple[Any, ...]:
+    import torch
+
+    backends: Any = torch.backends
+    return backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv
+
+
+def _older_precision() -> str:
+    import torch
+
+    try:
+        precision: str = torch.get_float32_matmul_precision()
+    except RuntimeError:  # only the newer setting was changed, so this one has its default
+        return "highest"
+    return precision
+
+
+def _set_older_precision(precision: str) -> None:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        torch.set_float32_matmul_precision(precision)
+    backends: Any = torch.backends
+    for part in (backends.cuda.matmul, backends.mkldnn.matmul):
+        part.fp32_precision = "none"  # which it sets too; they follow what is set for all
 
 
 def keeps_memory() -> bool:
@@ -104,6 +164,33 @@ def processor_flags() -> set[str]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     return set(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def device_name(device: Any) -> str:
+    """Return the name of the GPU, or of the processor for a device of another type."""
+    import torch
+
+    name: str = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return name
+
+
+def processor() -> str:
+    """Return the name of the processor, or its architecture if the system does not know the name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({os.cpu_count()} cores)" if names else platform.machine()
+
+
+def peak_memory(device: Any) -> int:
+    """Return the most bytes that this process had so far: allocated on an NVIDIA GPU, else in main memory."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource  # Windows has none
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:

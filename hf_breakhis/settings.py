@@ -1,11 +1,14 @@
-"""Settings of libraries and of Python: those changed for a while, and those of the connection to the Hub."""
+"""Versions and settings of libraries: those that are changed for a while, and those of the connection to the Hub."""
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 
+from hf_breakhis import __version__
 from hf_breakhis.files import InputError
+from hf_breakhis.hardware import kept_precision
 
 LOGGERS = ("transformers.trainer_utils", "huggingface_hub", "huggingface_hub.utils._http")
 RARE = 50_000  # new objects between two garbage collections; by default 700 or 2,000
@@ -14,7 +17,7 @@ _depth = 0  # of `frozen_objects`
 
 @contextmanager
 def restored_settings() -> Iterator[None]:
-    """Restore progress bars, log levels and the number of threads at the end, whatever happens inside.
+    """Restore progress bars, log levels, threads and the precision of float32 at the end, whatever happens inside.
 
     Whoever calls this package from a notebook or another program finds the libraries as they were.
     """
@@ -31,7 +34,8 @@ def restored_settings() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     threads = torch.get_num_threads()
     try:
-        yield
+        with kept_precision():
+            yield
     finally:
         for was_enabled, enable in switches:
             if was_enabled:
@@ -72,6 +76,11 @@ def frozen_objects() -> Iterator[None]:
         _depth -= 1
         if not _depth:
             gc.unfreeze()
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of packages; that of this one also where it is used from a checkout and not installed."""
+    return {name: __version__ if name == "hf-breakhis" else metadata.version(name) for name in packages}
 
 
 def require_hub_settings() -> None:

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 
 from hf_breakhis.arguments import described, require
-from hf_breakhis.hardware import choose, find_hardware
+from hf_breakhis.hardware import choose, find_hardware, kept_precision
 
 # Every field of the Trainer is in one of three groups, which a test checks. Fields that a run uses:
 USED = frozenset(
@@ -208,7 +208,8 @@ class BreakHisTrainingArguments(TrainingArguments):
             self.disable_tqdm = not os.isatty(2)  # progress bars would fill a log file
         self._leave_to_hardware()
         trackers = self._trackers()
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        with kept_precision():  # which is set when training starts
+            super().__post_init__()  # type: ignore[no-untyped-call]
         self.report_to = trackers  # without those that transformers adds by itself
         self._check_processes()
         self._check_launcher()

@@ -78,6 +78,16 @@ def test_a_missing_library_is_a_problem(monkeypatch):
     assert "pip install" in problems[0]
 
 
+def test_a_checkout_that_is_not_installed_is_noted(monkeypatch):
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    lines = list(doctor.check_versions())
+    assert [line.state for line in lines if "hf-breakhis is not installed" in line.text] == ["note"]
+    assert not any(line.state == "problem" for line in lines)
+
+
 def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert {line.state for line in doctor.check_places()} == {"ok"}

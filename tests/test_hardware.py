@@ -13,11 +13,23 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from transformers import training_args
 
 from hf_breakhis import training_arguments
-from hf_breakhis.hardware import Hardware, choose, count_cores, full_precision, keeps_memory
+from hf_breakhis.hardware import (
+    Hardware,
+    choose,
+    count_cores,
+    full_precision,
+    keeps_memory,
+    kept_precision,
+    processor,
+    use_tf32,
+)
 from hf_breakhis.inference.classifier import Classifier, default_batch_size
+from hf_breakhis.settings import restored_settings
 from hf_breakhis.training.crossval import cross_validate, use_hardware
+from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.trainer import BreakHisTrainer
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
@@ -129,7 +141,7 @@ def test_cores_are_those_of_this_process():
 
 
 def test_slow_bfloat16_is_a_warning(monkeypatch, capsys):
-    wanted = SimpleNamespace(num_threads=None, bf16=True, device=torch.device("cpu"))
+    wanted = SimpleNamespace(num_threads=None, tf32=None, bf16=True, device=torch.device("cpu"))
     for able, lines in ((False, 1), (True, 0)):
         monkeypatch.setattr(
             "hf_breakhis.training.crossval.find_hardware", lambda use_cpu, a=able: Hardware(cpu_bf16=a)
@@ -183,6 +195,66 @@ def test_what_is_set_for_all_counts_after_a_full_precision_as_before():
     finally:
         torch.backends.fp32_precision = default
         part.fp32_precision = own
+
+
+def precision():
+    """Every setting of torch for float32; reading the older ones raises an error where the newer one differs."""
+    backends = torch.backends
+    parts = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    older = (torch.get_float32_matmul_precision(), backends.cuda.matmul.allow_tf32)
+    return older, backends.fp32_precision, [part.fp32_precision for part in parts]
+
+
+@pytest.mark.filterwarnings("ignore:Please use the new API settings:UserWarning")
+def test_tf32_is_set_in_both_ways_of_torch_and_comes_back():
+    """Compiling for a GPU reads the older settings, inside a full precision too."""
+    before = precision()
+    with kept_precision():
+        use_tf32(True)
+        inside = precision()
+        assert inside == (("high", True), "tf32", ["tf32"] * 4)
+        with full_precision():
+            assert precision() == (("highest", False), "ieee", ["ieee"] * 4)
+        assert precision() == inside
+    assert precision() == before
+
+
+def test_the_older_setting_of_a_program_comes_back():
+    before = precision()
+    with kept_precision():
+        torch.set_float32_matmul_precision("high")
+        inside = precision()
+        with full_precision():
+            pass
+        assert precision() == inside
+    assert precision() == before
+
+
+def test_only_training_sets_tf32(monkeypatch):
+    """Building a recipe on a GPU leaves the process as it was, though transformers sets it there."""
+    before = precision()
+    monkeypatch.setattr(training_args, "is_torch_tf32_available", lambda: True)
+    args = BreakHisTrainingArguments(use_cpu=True, tf32=True)
+    assert precision() == before
+    with restored_settings():
+        use_hardware(args)
+        assert precision()[0] == ("high", True)
+    assert precision() == before
+
+
+def test_the_cost_of_a_run_is_that_of_its_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30)
+    numbers = {"train_seconds": 1.0, "predict_seconds": 0.5, "train_images_per_second": 10.0}
+    add_cost(tmp_path, "0", numbers, torch.device("cuda:1"))
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert cost["folds"]["0"]["peak_memory_gib"] == 3
+    assert cost["hardware"]["device"] == "GPU 1"
+    add_cost(tmp_path, "1", numbers, torch.device("cpu"))
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert 0.05 < cost["folds"]["1"]["peak_memory_gib"] < 64
+    assert cost["hardware"]["device"] == processor()
+    assert cost["total_seconds"] == 3
 
 
 def test_float32_is_not_shortened_on_a_cpu_either():

@@ -2,18 +2,19 @@
 
 import gc
 import weakref
+from importlib import metadata
 
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from hf_breakhis import cli, settings
+from hf_breakhis import __version__, cli, settings
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.data.sources.hub import fetch_published
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.remote import require_login
 from hf_breakhis.inference.hub_model import fetch_model
-from hf_breakhis.settings import frozen_objects, require_hub_settings
+from hf_breakhis.settings import frozen_objects, require_hub_settings, versions_of
 from hf_breakhis.training.modeling import require_reachable
 
 
@@ -61,6 +62,16 @@ def test_a_command_collects_garbage_less_often_and_restores_the_threshold(monkey
     assert cli.main(["train"]) == code
     assert inside == [(settings.RARE, *before[1:])]
     assert gc.get_threshold() == before
+
+
+def test_the_version_of_this_package_is_known_without_an_installation(monkeypatch):
+    def version(name):
+        if name == "hf-breakhis":
+            raise metadata.PackageNotFoundError(name)
+        return f"that of {name}"
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert versions_of(["hf-breakhis", "torch"]) == {"hf-breakhis": __version__, "torch": "that of torch"}
 
 
 @pytest.fixture

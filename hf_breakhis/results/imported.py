@@ -5,7 +5,6 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from hf_breakhis.run import (
     SCORES,
     Run,
 )
+from hf_breakhis.settings import versions_of
 
 PACKAGES = ("hf-breakhis", "pandas", "scikit-learn")
 FOLD_ROWS = ("file_name", "patient_id", "specimen_id", "label", "fold", "part")
@@ -311,7 +311,7 @@ def protocol_fields(
         "environment": {
             "command": command,
             "python": platform.python_version(),
-            "packages": {name: metadata.version(name) for name in packages},
+            "packages": versions_of(packages),
         },
     }
 

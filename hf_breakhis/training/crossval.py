@@ -25,7 +25,7 @@ from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images,
 from hf_breakhis.data.vectors import read_vectors, vectors_of
 from hf_breakhis.files import InputError, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
-from hf_breakhis.hardware import find_hardware, keep_memory
+from hf_breakhis.hardware import find_hardware, keep_memory, use_tf32
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.run import COLORS, DATA, FINISHED, FOLDS, INPUTS, RECIPE, REFIT, Run
 from hf_breakhis.settings import frozen_objects, restored_settings
@@ -130,9 +130,11 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def use_hardware(training: BreakHisTrainingArguments) -> None:
-    """Set the number of threads, keep freed memory, and warn of slow bfloat16."""
+    """Set the number of threads and TensorFloat-32, keep freed memory, and warn of slow bfloat16."""
     if training.num_threads is not None:
         torch.set_num_threads(training.num_threads)
+    if training.tf32 is not None:
+        use_tf32(training.tf32)
     if training.device.type == "cpu":
         keep_memory()
     if training.bf16 and training.device.type == "cpu" and not find_hardware(use_cpu=True).cpu_bf16:

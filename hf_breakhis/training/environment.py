@@ -1,9 +1,7 @@
 """The environment of a run in its files, and the checks before a run is resumed or deleted."""
 
-import os
 import platform
 import re
-import resource
 import shlex
 import shutil
 import subprocess
@@ -11,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ import yaml
 
 from hf_breakhis.files import InputError, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder
-from hf_breakhis.hardware import keeps_memory
+from hf_breakhis.hardware import device_name, keeps_memory, peak_memory
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.run import (
     AUDIT,
@@ -46,6 +43,7 @@ from hf_breakhis.run import (
     TENSORBOARD,
     Run,
 )
+from hf_breakhis.settings import versions_of
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 PACKAGES = (
@@ -137,10 +135,10 @@ def environment(args: BreakHisTrainingArguments) -> dict[str, Any]:
     return {
         "command": command_line([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": versions_of(PACKAGES),
         "git_commit": git_commit(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else processor(),
+        "device": device_name(args.device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "keeps_freed_memory": args.device.type == "cpu" and keeps_memory(),
@@ -161,14 +159,6 @@ def command_line(words: Sequence[str]) -> str:
         else:
             shown.append("..." if before.startswith("-") and "token" in before and "=" not in before else word)
     return re.sub(r"hf_\w{8,}", "...", shlex.join(shown))
-
-
-def processor() -> str:
-    """Return the name of the processor, or its architecture if the system does not know the name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({os.cpu_count()} cores)" if names else platform.machine()
 
 
 def git_commit() -> str | None:
@@ -268,13 +258,12 @@ def few_changes(changed: Mapping[str, str], most: int = 4) -> str:
     return ", ".join(list(changed.values())[:most]) + more
 
 
-def add_cost(run: Path, fold: str, numbers: dict[str, float]) -> None:
+def add_cost(run: Path, fold: str, numbers: dict[str, float], device: torch.device) -> None:
     """Add the seconds and the memory of one fold to `cost.json`, the only file that differs between equal runs."""
     path = run / COST
     cost = Run(run).cost if path.exists() else {"folds": {}}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    cost["folds"][fold] = {**numbers, "peak_memory_gib": round(peak, 3)}
+    cost["folds"][fold] = {**numbers, "peak_memory_gib": round(peak_memory(device) / 2**30, 3)}
     cost["total_seconds"] = sum(f["train_seconds"] + f["predict_seconds"] for f in cost["folds"].values())
     cost["date"] = datetime.now(UTC).date().isoformat()
-    cost["hardware"] = {"device": processor(), "threads": torch.get_num_threads()}
+    cost["hardware"] = {"device": device_name(device), "threads": torch.get_num_threads()}
     write_json(path, cost)

@@ -211,6 +211,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
                 "predict_seconds": round(predicted - trained, 3),
                 "train_images_per_second": round(len(fold.train) * trainer.state.epoch / (trained - begin), 2),
             },
+            trainer.args.device,
         )
         write_json(folder / METRICS, {**reports, "selected_on": selected_on(trainer, fold), **numbers})
         FoldFolder(folder).seal()

@@ -64,7 +64,11 @@ def test_one_command_trains_and_publishes_and_leaves_no_token(at_loopback, recip
 
 
 def test_two_processes_publish_once(hub, recipe, tmp_path):
-    environment = hub.environment() | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = hub.environment() | {
+        "ACCELERATE_USE_CPU": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command = [*launcher, "scripts/train.py", recipe, "--output_dir", tmp_path / "run", *PUSH, "--use_cpu", "false"]
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)

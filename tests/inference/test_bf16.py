@@ -29,7 +29,7 @@ def test_scores_are_close_and_not_in_coarse_steps(write_model, images):
     assert 0 < difference < 0.05 * np.abs(full).max()
     assert not is_coarse(half)
     with torch.autocast("cpu", torch.bfloat16):  # which the last layer would be otherwise
-        model = Classifier(folder).model
+        model = Classifier(folder).model.cpu()
         assert is_coarse(model(torch.stack(images).float()).logits.detach().double().numpy())
 
 

@@ -134,7 +134,13 @@ def run_two(start_python):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        shared = {**place, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": str(2 // machines), "ACCELERATE_USE_CPU": "true"}
+        shared = {
+            **place,
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": str(2 // machines),
+            "ACCELERATE_USE_CPU": "true",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
         both = []
         for rank in (0, 1):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank % (2 // machines))}

@@ -26,7 +26,7 @@ def launch(tmp_path, fields):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         for rank in "01":
             machine = ["--num_machines", "2", "--num_processes", "2", "--machine_rank", rank]
             machine += ["--main_process_ip", "127.0.0.1", "--main_process_port", port]

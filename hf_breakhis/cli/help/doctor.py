@@ -75,7 +75,13 @@ def check_versions() -> Iterator[Line]:
     from packaging.version import Version
 
     yield Line(OK, "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    required = [Requirement(text) for text in importlib.metadata.requires("hf-breakhis") or []]
+    try:
+        required = [Requirement(text) for text in importlib.metadata.requires("hf-breakhis") or []]
+    except importlib.metadata.PackageNotFoundError:  # used from a checkout
+        required = []
+        yield Line(
+            NOTE, "versions", "the requirements are not known, since hf-breakhis is not installed. Run pip install ."
+        )
     for requirement in (one for one in required if one.marker is None):
         try:
             version = importlib.metadata.version(requirement.name)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from transformers.trainer_callback import ProgressCallback
 from hf_breakhis.averaging import transforms_of
 from hf_breakhis.data.pixels.transforms import whole_batch
 from hf_breakhis.data.splits import Fold, split_images
+from hf_breakhis.hardware import peak_memory
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.training.crossval import check_recipe, use_hardware
 from hf_breakhis.training.losses import build_loss
@@ -94,10 +93,12 @@ def estimate(recipe: Recipe, dataset: datasets.Dataset) -> Cost:
     trained, watched, epochs = _passes(recipe, folds)
     if frozen:  # each image passes once; the head that is trained on the features takes little
         seconds = forward * len(dataset)
-        return Cost(1 / forward, seconds, _memory(), len(dataset))
+        return Cost(1 / forward, seconds, peak_memory(recipe.training.device), len(dataset))
     scored = sum(len(fold.test) + len(fold.validation) + len(fold.reserve) for fold in folds) * views * _runs(recipe)
     steps = sum(math.ceil(len(fold.train) / size) for fold in folds) * epochs * _runs(recipe)
-    return Cost(size / batch, steps * batch + (watched + scored) * forward, _memory(), trained)
+    return Cost(
+        size / batch, steps * batch + (watched + scored) * forward, peak_memory(recipe.training.device), trained
+    )
 
 
 def _passes(recipe: Recipe, folds: Sequence[Fold]) -> tuple[int, int, float]:
@@ -150,10 +151,3 @@ def _step_and_forward(recipe: Recipe, classes: list[str]) -> tuple[float, float]
         trainer.predict_in_full(images, "test")
         forward = (time.perf_counter() - begin) / size
     return (clock.ends[-1] - clock.ends[0]) / (STEPS - 1), forward
-
-
-def _memory() -> int:
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
