@@ -1,9 +1,11 @@
 """What tests of several folders share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
+import dataclasses
 import hashlib
 import importlib.util
 import io
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from PIL import Image
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.settings import frozen_objects
+from hf_breakhis.data.twin import twin as drawing
+from hf_breakhis.settings import frozen_objects, rare_collections
 
 _spec = importlib.util.spec_from_file_location("processes", Path(__file__).with_name("processes.py"))
 processes = importlib.util.module_from_spec(_spec)
@@ -104,6 +107,32 @@ def datasets_cache(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_pictures(tmp_path_factory):
+    """Draw each picture of a twin once for all tests of all workers, in the process that asks for it.
+
+    `tests/data/twin` draws anew. A picture does not depend on how many others the twin has.
+    """
+    draw = drawing.encode
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pictures"
+    folder.mkdir(exist_ok=True)
+
+    def encode(file_name, settings):
+        key = repr((file_name, dataclasses.replace(settings, scale=1.0))).encode()
+        path = folder / hashlib.sha256(key).hexdigest()
+        if not path.is_file():
+            part = path.with_name(f"{path.name}.{os.getpid()}")
+            part.write_bytes(draw(file_name, settings))
+            part.replace(path)
+        return path.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "encode", encode)
+        patch.setattr(drawing, "count_cores", lambda: 1)
+        yield draw
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """Give one test a cache of its own, where nobody else writes meanwhile."""
@@ -117,7 +146,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def quick_collections():
     """Keep what was imported out of garbage collections, of which the Trainer asks for several a fold."""
-    with frozen_objects():
+    with rare_collections(), frozen_objects():
         yield
 
 
@@ -178,25 +207,81 @@ def run_python(start_python):
 
 
 @pytest.fixture
-def few_figures(monkeypatch):
-    """Draw two of fourteen figures in reports, which takes most of their time: for tests that look at none."""
+def run_two(start_python):
+    """Run a script in the two processes of a run, as `torchrun` would start them, and wait for both.
+
+    `run_two(script, ..., machines=2)` starts one on each of two machines. Returns what each printed.
+    """
+
+    def run(*arguments, machines=1, timeout=300, environment=os.environ):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        shared = {
+            **place,
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": str(2 // machines),
+            "ACCELERATE_USE_CPU": "true",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        both = []
+        for rank in (0, 1):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank % (2 // machines))}
+            both.append(start_python(*arguments, environment=environment | shared | own, together=True))
+        printed = [process.communicate(timeout)[0] for process in both]
+        for process, out in zip(both, printed, strict=True):
+            assert process.returncode == 0, out[-4000:]
+        return printed
+
+    return run
+
+
+def draw_few_figures(patch):
+    """Let reports have 2 of 15 figures, which are written by the same lines as the others."""
     from hf_breakhis.results.report import page
 
-    few = {name: page.FIGURES[name] for name in ("confusion_mean", "magnifications")}
-    monkeypatch.setattr(page, "FIGURES", few)
+    few = ("confusion_mean", "magnifications")
+    patch.setattr(page, "FIGURES", {name: page.FIGURES[name] for name in few})
+
+
+def draw_few_resamples(patch):
+    """Draw 20 instead of 2,000 resamples, which take half the time of a summary."""
+    from hf_breakhis.results import compare
+    from hf_breakhis.results.scores import intervals, paired
+
+    patch.setitem(intervals.intervals.__kwdefaults__, "resamples", 20)
+    for function in (intervals.draw, paired.paired_scores, compare.compare_tables):
+        first, *rest = function.__defaults__
+        assert first in (intervals.RESAMPLES, 20)
+        patch.setattr(function, "__defaults__", (20, *rest))
+
+
+@pytest.fixture
+def few_figures(monkeypatch):
+    """Draw few figures in one test that looks at none."""
+    draw_few_figures(monkeypatch)
 
 
 @pytest.fixture
 def few_resamples(monkeypatch):
-    """Draw 20 instead of 2,000 resamples, which takes half the time of a summary: for tests of no interval."""
-    from hf_breakhis.results import compare
-    from hf_breakhis.results.scores import intervals, paired
+    """Draw few resamples in one test that looks at no interval."""
+    draw_few_resamples(monkeypatch)
 
-    monkeypatch.setitem(intervals.intervals.__kwdefaults__, "resamples", 20)
-    for function in (intervals.draw, paired.paired_scores, compare.compare_tables):
-        first, *rest = function.__defaults__
-        assert first == intervals.RESAMPLES
-        monkeypatch.setattr(function, "__defaults__", (20, *rest))
+
+@pytest.fixture(scope="module")
+def small_figures():
+    """Draw few figures in a whole module, in its fixtures too."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few_figures(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_reports(small_figures):
+    """Draw few figures and resamples in a whole module, in its fixtures too."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few_resamples(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from hf_breakhis.cli import main
 from hf_breakhis.data.splits import make_folds
 from hf_breakhis.recipe import load_recipe
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 NAMES = ("c1", "c2", "c3")

@@ -12,6 +12,8 @@ import typer
 
 from hf_breakhis.cli import COMMAND_GROUPS, app, main
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 ROOT = Path(__file__).parents[1]
 RECIPE = """\
 dataset: twin
@@ -135,10 +137,8 @@ def test_help_is_quick_to_import():
     assert "For research, not for diagnosis" in done.stdout
 
 
-def test_the_script_for_accelerate_is_the_same_door():
-    done = subprocess.run(
-        [sys.executable, "scripts/train.py", "recipes/c9.yaml"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+def test_the_script_for_accelerate_is_the_same_door(run_python):
+    done = run_python("scripts/train.py", "recipes/c9.yaml")
     assert done.returncode == 2
     assert done.stderr.startswith("hf-breakhis: No recipe at recipes/c9.yaml. Give a YAML file, or a recipe of")
     assert done.stderr.count("\n") == 1

@@ -8,6 +8,8 @@ import pytest
 from hf_breakhis.cli import main
 from hf_breakhis.data.filenames import TUMOR_TYPES
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 TINY = [
     "c3", "--dataset", "twin", "--twin_kwargs", '{"scale": 0.01, "width": 70, "height": 46}', "--image_size", "32",
     "--init", "random", "--num_train_epochs", "1", "--use_cpu", "--dataloader_num_workers", "0",

@@ -15,6 +15,8 @@ from hf_breakhis.data.splits import make_folds
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe, load_recipe
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 RECIPE = load_recipe("eva")
 SHARED = {"14-16184", "14-18842", "14-19979", "14-23060"}
 

@@ -9,7 +9,7 @@ import torch
 
 from hf_breakhis.cli import faults, main
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 
 class KillsItsWorker(torch.utils.data.Dataset):

@@ -10,7 +10,10 @@ from hf_breakhis.files import InputError, write_json
 from hf_breakhis.recipe import build_recipe
 from hf_breakhis.training.crossval import cross_validate
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnx and onnxscript, about themselves
+pytestmark = [
+    pytest.mark.usefixtures("small_reports"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of onnx and onnxscript, about themselves
+]
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,23 +19,17 @@ def load(name):
     return module
 
 
-def run(*arguments, folder):
-    return subprocess.run(
-        [sys.executable, BENCHMARKS / "gpu.py", *map(str, arguments)], cwd=folder, capture_output=True, text=True
-    )
-
-
 @without_gpu
-def test_without_a_gpu_it_is_skipped_and_nothing_is_written(tmp_path):
-    done = run(folder=tmp_path)
+def test_without_a_gpu_it_is_skipped_and_nothing_is_written(tmp_path, run_python):
+    done = run_python(BENCHMARKS / "gpu.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "skipped: no GPU\n"), done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @without_gpu
-def test_on_a_cpu_it_says_that_it_is_no_result(tmp_path):
+def test_on_a_cpu_it_says_that_it_is_no_result(tmp_path, run_python):
     flags = ("--device", "cpu", "--network", "small", "--parts", "float64", "--work", tmp_path / "work")
-    done = run(*flags, "--json", tmp_path / "gpu.json", folder=tmp_path)
+    done = run_python(BENCHMARKS / "gpu.py", *flags, "--json", tmp_path / "gpu.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert not found["is_gpu_result"]

@@ -15,6 +15,8 @@ from hf_breakhis.run import CHECKSUMS, Run
 from hf_breakhis.tables import read_mapping, read_table
 from hf_breakhis.training.crossval import cross_validate
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 MUTATIONS = {
     "missing": None,
     "empty": lambda _: b"",

@@ -29,12 +29,10 @@ def test_a_command_that_is_none_needs_nothing_heavy():
     assert loaded("from hf_breakhis.cli import main; main(['bogus'])", HEAVY) == []
 
 
-def test_training_draws_nothing_before_its_report():
-    assert loaded("import hf_breakhis.recipe, hf_breakhis.training.crossval", DRAWING) == []
-
-
-def test_scoring_images_draws_nothing():
-    assert loaded("import hf_breakhis.inference.predict, hf_breakhis.inference.classifier", DRAWING) == []
+def test_training_before_its_report_and_scoring_images_draw_nothing():
+    training = "import hf_breakhis.recipe, hf_breakhis.training.crossval"
+    scoring = "import hf_breakhis.inference.predict, hf_breakhis.inference.classifier"
+    assert loaded(f"{training}\n{scoring}", DRAWING) == []
 
 
 def test_a_heavy_import_would_be_seen():

@@ -17,7 +17,7 @@ from hf_breakhis.cli.study import HELD
 from hf_breakhis.results.report import page
 from hf_breakhis.training.lock import held
 
-pytestmark = pytest.mark.usefixtures("few_figures", "few_resamples")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 
 @pytest.fixture
@@ -162,7 +162,10 @@ def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest
 
 
 def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study, tmp_path, run_python):
-    """The command starts a Python from nothing for each row."""
+    """The command starts a Python from nothing for each row; the fewest rows that show it."""
+    plan = yaml.safe_load(study.read_text(encoding="utf-8"))
+    del plan["rows"]["focal"]
+    study.write_text(yaml.safe_dump(plan), encoding="utf-8")
     folder = tmp_path / "out"
     blocked = folder / "long"
     blocked.mkdir(parents=True)
@@ -176,4 +179,4 @@ def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study
     assert "mine.txt" in output.splitlines()[-1]
     found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     assert found["missing"] == ["long"]
-    assert "--row focal" in (folder / "logs" / "focal.txt").read_text(encoding="utf-8")
+    assert "--row base" in (folder / "logs" / "base.txt").read_text(encoding="utf-8")

@@ -16,6 +16,8 @@ from hf_breakhis.data.inventory import expected_file_names
 from hf_breakhis.data.splits import Fold, with_magnifications
 from hf_breakhis.files import InputError
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 OWN = np.array([name.rsplit("-", 2)[1] + "X" for name in expected_file_names()[::40]])
 SOME = st.lists(st.sampled_from(list(MAGNIFICATIONS)), unique=True)
 
@@ -62,7 +64,7 @@ def test_a_run_on_some_magnifications_is_resumed(run_fields, tmp_path, part):
     assert set(test["fold"]) == {0, 1}
 
 
-def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys, few_figures):
+def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**run_fields, "num_train_epochs": 1}))
     for name in ("40X", "400X"):

@@ -23,6 +23,8 @@ from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 from hf_breakhis.training.crossval import cross_validate
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 NAME = "user/breakhis-tiny"
 
 

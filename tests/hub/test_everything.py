@@ -11,6 +11,8 @@ from huggingface_hub.utils import close_session
 from hf_breakhis.cli import main
 from hf_breakhis.hub.collection import add_to_collection, open_collection
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 NAME = "user/tiny"
 KINDS = {"model": ("model", NAME), "app": ("space", NAME), "page": ("space", f"{NAME}-page")}
 IMAGES = ("dataset", f"{NAME}-images")

@@ -14,6 +14,8 @@ from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.predict import predict_images
 from tests.inference.test_preprocessing import run_app
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 NOTE = "This is one network of an ensemble of 3. The scores are those of the ensemble."
 
 

@@ -24,6 +24,8 @@ from hf_breakhis.results.figures.plots import draw
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import Run
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 PATIENTS = [f"Kowalska{letter}" for letter in "ABCDEFGHIJKLMNOP"]
 
 

@@ -1,8 +1,5 @@
 """`train --push_to_hub` publishes what `publish` would, and reports what would be refused before training."""
 
-import subprocess
-import sys
-
 import pytest
 import yaml
 from huggingface_hub import constants
@@ -13,7 +10,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.recipe import build_recipe
 from tests.conftest import RUN_FIELDS
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 NAME = "user/pushed"
 PUSH = ("--push_to_hub", "true", "--hub_model_id", NAME)
@@ -63,17 +60,10 @@ def test_one_command_trains_and_publishes_and_leaves_no_token(at_loopback, recip
     assert SECRET not in out + err
 
 
-def test_two_processes_publish_once(hub, recipe, tmp_path):
-    environment = hub.environment() | {
-        "ACCELERATE_USE_CPU": "true",
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",
-    }
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*launcher, "scripts/train.py", recipe, "--output_dir", tmp_path / "run", *PUSH, "--use_cpu", "false"]
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("pushed: ") == 1
+def test_two_processes_publish_once(hub, recipe, tmp_path, run_two):
+    command = ["scripts/train.py", recipe, "--output_dir", tmp_path / "run", *PUSH, "--use_cpu", "false"]
+    printed = run_two(*command, environment=hub.environment())
+    assert "".join(printed).count("pushed: ") == 1
     assert "README.md" in hub.repos["model", NAME].files
 
 

@@ -20,6 +20,8 @@ from hf_breakhis.inference.model import find_model
 from hf_breakhis.run import Run
 from hf_breakhis.training.environment import command_line
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 TOKENS = ("hf_secretofthemachine", "hf_secretontheline", "hf_secretintherecipe")
 NETWORK = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
 RECIPE = """

@@ -14,6 +14,8 @@ from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.predict import predict_images
 from hf_breakhis.run import Run
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 NAME = "user/tiny"
 
 

@@ -9,7 +9,7 @@ import yaml
 from hf_breakhis.cli import main
 from hf_breakhis.files import read_json
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 
 def test_predict_and_onnx_see_the_activation_of_the_recipe(recipe_of_run, tmp_path, capsys):

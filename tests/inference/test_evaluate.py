@@ -13,6 +13,8 @@ from hf_breakhis.cli import main
 from hf_breakhis.inference.evaluation import training_set
 from hf_breakhis.inference.evaluation.evaluate import evaluate_model
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 TWIN = ["--dataset", "twin", "--twin_kwargs", '{"scale": 0.01, "width": 70, "height": 46}']
 OTHER = ["--dataset", "twin", "--twin_kwargs", '{"scale": 0.01, "width": 70, "height": 46, "seed": 7}']
 
@@ -287,7 +289,6 @@ def test_a_card_cites_evaluations_of_its_weights(run, elsewhere, of_fold, tmp_pa
     assert "This was not tried" in (tmp_path / "publish" / "README.md").read_text()
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_trained_imported_and_evaluated_runs_are_compared_together(run, of_fold, tmp_path, capsys):
     theirs = predictions_of(run)[["file_name", "patient_id", "label", "prob_malignant", "fold"]]
     theirs.to_csv(tmp_path / "theirs.csv", index=False)

@@ -12,7 +12,7 @@ from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 SIZE = {"width": 70, "height": 46}
 SIGNAL = {"scale": 0.03, "class_signal": 2, "patient_effect": 1, "noise": 1, **SIZE}

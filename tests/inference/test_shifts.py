@@ -20,6 +20,8 @@ from hf_breakhis.results.shifts import read_shifts, shift_table, worst_row
 from hf_breakhis.results.summary import Choices, summarise
 from hf_breakhis.run import Run
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 NAMES = ("brightness", "blur")
 
 

@@ -19,7 +19,7 @@ from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from hf_breakhis.results.foreign.names import parse_foreign_name
 from hf_breakhis.results.foreign.read import read_foreign
 from hf_breakhis.results.foreign.values import to_probabilities
 
+pytestmark = pytest.mark.usefixtures("small_figures")
+
 NAMES = expected_file_names()[::160]
 REAL = Path(__file__).parents[3] / "shared/real/predictions"
 NOT_THERE = not REAL.is_dir()
@@ -158,7 +160,6 @@ def test_the_accuracies_of_three_official_folds():
     np.testing.assert_allclose(right, [0.9063, 0.8531, 0.8824], atol=5e-5)
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_an_audit_without_a_training_list_is_refused(tmp_path, capsys):
     run = tmp_path / "run"
     path = table(tmp_path, rows([f"{0.01 * i:.2f},{i % 2}" for i in range(50)], "file_name,prob_malignant,fold"))
@@ -168,7 +169,6 @@ def test_an_audit_without_a_training_list_is_refused(tmp_path, capsys):
     assert "no training list" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_an_audit_searches_copies_in_the_images_that_are_given(tmp_path, capsys, small_breakhis, monkeypatch):
     files = {path.name: path for path in small_breakhis.rglob("*.png")}
     names = sorted(files)
@@ -221,7 +221,6 @@ def compared(tmp_path, *runs):
     return json.loads((tmp_path / "comparison" / "comparison.json").read_text())
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_generated_images_are_not_paired_with_others_of_the_same_names(trained_run, reduced, tmp_path):
     found = compared(tmp_path, trained_run, reduced)
     assert "generated" in found["pairs"][0]["reason"]
@@ -240,7 +239,6 @@ def real(run, folder):
     return folder
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_predicted_classes_have_no_difference_in_roc_auc(trained_run, reduced, tmp_path):
     run = real(trained_run, tmp_path / "run")
     own = pd.read_csv(run / "predictions.csv", dtype={"file_name": str})
@@ -293,7 +291,6 @@ def test_a_command_that_needs_weights_says_that_there_are_none(reduced, tmp_path
     assert error.count("\n") == 1
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_a_training_list_says_what_leaks(tmp_path, capsys):
     """Patients of half of the test images are in the list, and one test image itself is."""
     own = sorted(NAMES)[::2]

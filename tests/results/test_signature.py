@@ -20,6 +20,8 @@ from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.features import backbone_vectors
 from hf_breakhis.training.modeling import preprocessing_of
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 RNG = np.random.default_rng(5)
 IMAGES = pd.DataFrame(
     [(f"{place}{specimen}{slide}{number}", label, f"p{specimen}{slide}", f"s{specimen}", place)

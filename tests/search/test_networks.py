@@ -9,6 +9,8 @@ import yaml
 
 from hf_breakhis.cli import main
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 
 def search(folder, fields, space, *more):
     recipe, file = folder / "recipe.yaml", folder / "space.yaml"

@@ -19,6 +19,8 @@ from sklearn.metrics import balanced_accuracy_score
 from hf_breakhis.cli import main
 from hf_breakhis.results.search import score_search
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 SPACE = """# Four fields of a head.
 learning_rate: {low: 1.0e-3, high: 1.0, log: true}
 weight_decay: {low: 1.0e-4, high: 1.0, log: true}

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -121,35 +120,6 @@ def same_run():
                 assert path.read_bytes() == right[name].read_bytes(), name
 
     return check
-
-
-@pytest.fixture
-def run_two(start_python):
-    """Run a script in the two processes of a run, as `torchrun` would start them, and wait for both.
-
-    `run_two(script, ..., machines=2)` starts one on each of two machines.
-    """
-
-    def run(*arguments, machines=1, timeout=300):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        shared = {
-            **place,
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": str(2 // machines),
-            "ACCELERATE_USE_CPU": "true",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        both = []
-        for rank in (0, 1):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank % (2 // machines))}
-            both.append(start_python(*arguments, environment=os.environ | shared | own, together=True))
-        for process in both:
-            out, _ = process.communicate(timeout)
-            assert process.returncode == 0, out[-4000:]
-
-    return run
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import yaml
 from hf_breakhis.cli import main
 from hf_breakhis.results.report import page
 
-pytestmark = pytest.mark.usefixtures("few_figures", "few_resamples")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 
 @pytest.fixture

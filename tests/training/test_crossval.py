@@ -21,7 +21,7 @@ from hf_breakhis.run import Run
 from hf_breakhis.training import crossval, fold
 from hf_breakhis.training.crossval import cross_validate
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 SMALL = {"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
 FIELDS = {

@@ -34,6 +34,8 @@ from hf_breakhis.training.lora import merge_lora
 from hf_breakhis.training.modeling import build_model, head_parameters
 from hf_breakhis.training.stopping import StoppedError
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 pytest.importorskip("peft")
 CLASSES = ["benign", "malignant"]
 RANK, ALPHA = 3, 6
@@ -247,7 +249,7 @@ def fields(folders):
     }  # fmt: skip
 
 
-def test_the_saved_model_is_plain_and_gives_the_predictions(run, tmp_path, monkeypatch, few_figures):
+def test_the_saved_model_is_plain_and_gives_the_predictions(run, tmp_path, monkeypatch):
     run = Path(shutil.copytree(run, tmp_path / "copy"))
     for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
         monkeypatch.delitem(sys.modules, name)

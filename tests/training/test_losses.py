@@ -13,7 +13,7 @@ from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.losses import LOSSES, CrossEntropy, FocalLoss, build_loss
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
-pytestmark = pytest.mark.usefixtures("few_figures")
+pytestmark = pytest.mark.usefixtures("small_figures")
 
 WEIGHTS = torch.tensor([1.7, 0.8, 0.4], dtype=torch.float64)
 

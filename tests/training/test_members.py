@@ -21,6 +21,8 @@ from hf_breakhis.run import Run
 from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.members import mean_history, mean_predictions
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 CLASSES = ["benign", "malignant"]
 
 

@@ -37,6 +37,8 @@ from hf_breakhis.training.crossval import cross_validate
 from hf_breakhis.training.features import head_of
 from hf_breakhis.training.modeling import build_model, check_network, head_parameters, load_config, preprocessing_of
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 timm = pytest.importorskip("timm")
 CLASSES = ["benign", "malignant"]
 TRANSFORMER = {

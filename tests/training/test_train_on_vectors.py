@@ -16,6 +16,8 @@ from hf_breakhis.recipe import build_recipe
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.training.crossval import cross_validate
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 TWIN = {"scale": 0.02, "width": 70, "height": 46}
 
 
@@ -141,7 +143,6 @@ def test_other_vectors_under_the_same_names_are_refused(vectors, tmp_path):
         cross_validate(recipe)
 
 
-@pytest.mark.usefixtures("few_figures")
 def test_with_images_the_color_baseline_and_the_examples_are_there(vectors, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     more = {"dataset": "twin", "twin_kwargs": TWIN, "data_dir": str(vectors[1])}

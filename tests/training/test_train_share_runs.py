@@ -3,10 +3,13 @@
 import json
 
 import pandas as pd
+import pytest
 import yaml
 
 from hf_breakhis.cli import main
 from hf_breakhis.results.report import page
+
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 
 def test_a_learning_curve_of_two_shares(run_fields, tmp_path, capsys, monkeypatch):

@@ -23,7 +23,6 @@ from hf_breakhis.hardware import count_cores
 
 __all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "read_settings", "twin_file_names", "write_twin"]
 
-SMALL = 4_000_000  # pixels of a whole twin that one process draws before others would have started
 FORMAT = 4  # raised whenever the same settings give other pictures
 _SOFTWARE = "hf_breakhis twin"
 _ABOUT = "twin.json"
@@ -88,8 +87,8 @@ def write_twin(folder: str | Path, settings: TwinSettings, num_proc: int | None 
     Args:
         folder: will hold `BreaKHis_v1/` and `twin.json`; left as it is when it holds the same twin already.
         settings: how to draw.
-        num_proc: processes that draw; by default one for a small twin, otherwise one for each core that this process
-            may use. The pictures do not depend on it.
+        num_proc: processes that draw; by default one for each core that this process may use. The pictures do not
+            depend on it.
 
     Raises:
         InputError: the folder holds something else, or cannot be written to.
@@ -100,7 +99,7 @@ def write_twin(folder: str | Path, settings: TwinSettings, num_proc: int | None 
         return folder
 
     def fill(part: Path) -> None:
-        _write_pictures(part, settings, num_proc or _processes(settings))
+        _write_pictures(part, settings, num_proc or count_cores())
         write_json(part / _ABOUT, about)
 
     try:
@@ -125,11 +124,6 @@ def _holds(folder: Path, about: dict[str, Any]) -> bool:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is no twin; give a new or an empty folder.")
     return False
-
-
-def _processes(settings: TwinSettings) -> int:
-    pixels = len(twin_file_names(settings)) * settings.width * settings.height
-    return 1 if pixels < SMALL else count_cores()
 
 
 def _write_pictures(folder: Path, settings: TwinSettings, num_proc: int) -> None:

@@ -1,7 +1,5 @@
 """`dataset: breakhis` without a place fetches the archive once, and only if it is BreakHis."""
 
-import subprocess
-import sys
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -77,14 +75,14 @@ def test_another_set_of_names_is_refused_and_deleted(published, tmp_path, monkey
     assert [path.name for path in (tmp_path / "here").iterdir()] == [".BreaKHis_v1.tar.gz.lock"]
 
 
-def test_a_waiting_process_takes_what_the_first_fetched(published, tmp_path):
+def test_a_waiting_process_takes_what_the_first_fetched(published, tmp_path, start_python):
     """Two processes, not threads: the lock is one of the file system."""
     code = (
         "import sys; from pathlib import Path; from hf_breakhis.data.sources import fetch;"
         "print(fetch.fetch(sys.argv[1], Path(sys.argv[2]), lambda path: None))"
     )
-    command = [sys.executable, "-c", code, download.URL, str(tmp_path / "here/BreaKHis_v1.tar.gz")]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    command = ["-c", code, download.URL, str(tmp_path / "here/BreaKHis_v1.tar.gz")]
+    runs = [start_python(*command) for _ in range(2)]
     outputs = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert (tmp_path / "here/BreaKHis_v1.tar.gz").read_bytes() == published.read_bytes()

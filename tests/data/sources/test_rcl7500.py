@@ -27,12 +27,6 @@ def refusal(args):
     return str(caught.value)
 
 
-@pytest.fixture(autouse=True)
-def one_core(monkeypatch):
-    """Draw the twin in this process: starting others takes longer than drawing so few."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
-
-
 @pytest.fixture
 def rcl(tmp_path, draw_png):
     """Write a small RCL: `rcl(labels)` returns its folder."""

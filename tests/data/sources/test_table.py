@@ -214,13 +214,7 @@ def test_settings_of_the_twin_need_the_twin(small_breakhis, data_args):
 TINY_TWIN = {"scale": 0.001, "width": 48, "height": 32}
 
 
-@pytest.fixture
-def one_core(monkeypatch):
-    """Draw the twin in this process: starting others takes longer than drawing so few."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0})
-
-
-def test_the_twin_is_generated_once_and_owns_up(own_cache, one_core, data_args):
+def test_the_twin_is_generated_once_and_owns_up(own_cache, data_args):
     args = data_args(dataset="twin", twin_kwargs=TINY_TWIN)
     images = load_images(args)
     assert images.source == "twin"
@@ -234,7 +228,7 @@ def test_the_twin_is_generated_once_and_owns_up(own_cache, one_core, data_args):
     assert before == sorted((path, path.stat().st_mtime_ns) for path in own_cache.rglob("SOB*.png"))
 
 
-def test_a_twin_passed_off_as_breakhis_is_recognised(one_core, data_args):
+def test_a_twin_passed_off_as_breakhis_is_recognised(data_args):
     twin = load_images(data_args(dataset="twin", twin_kwargs=TINY_TWIN))
     images = load_images(data_args(twin.location))
     assert (images.source, images.warnings) == ("twin", twin.warnings)

@@ -80,12 +80,6 @@ def test_the_tree_is_the_official_one(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["twin"]
 
 
-def test_a_small_twin_is_drawn_by_one_process(monkeypatch):
-    monkeypatch.setattr(twin, "count_cores", lambda: 8)
-    assert twin._processes(TwinSettings(scale=0.01, width=70, height=46)) == 1
-    assert twin._processes(TwinSettings(scale=0.01)) == 8
-
-
 @pytest.mark.usefixtures("three_folders")
 def test_the_number_of_processes_changes_no_byte(tmp_path):
     alone, together = (pictures(write_twin(tmp_path / str(n), TINY, num_proc=n)) for n in (1, 2))

@@ -7,7 +7,7 @@ from hf_breakhis.results.report.sibling import sibling
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
-pytestmark = pytest.mark.usefixtures("few_figures", "few_resamples")
+pytestmark = pytest.mark.usefixtures("small_reports")
 
 
 def of(run):
