@@ -25,12 +25,12 @@ from hf_breakhis.results.scores.intervals import (
     TINY,
     Replicates,
     bootstrap_error,
-    draw,
+    draw_groups,
     exact_bound,
     percentile,
     weigh,
 )
-from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates
+from hf_breakhis.results.scores.resampling import Predicted, image_scores, patient_rates
 
 SETTINGS = {
     "no signal, specimens differ": (0.0, 1.0),
@@ -54,7 +54,9 @@ def specimens() -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(labels.values())), np.array(list(sizes.values()))
 
 
-def simulate(labels: np.ndarray, sizes: np.ndarray, signal: float, effect: float, rng: np.random.Generator) -> Images:
+def simulate(
+    labels: np.ndarray, sizes: np.ndarray, signal: float, effect: float, rng: np.random.Generator
+) -> Predicted:
     """Draw a cohort and its scores; benign specimens first."""
     order = np.argsort(labels, kind="stable")
     labels, sizes = labels[order], sizes[order]
@@ -64,7 +66,7 @@ def simulate(labels: np.ndarray, sizes: np.ndarray, signal: float, effect: float
     truth = labels[group]
     logit = signal * (2 * truth - 1) + effect * rng.normal(size=len(drawn))[group] + rng.normal(size=len(group))
     prob = expit(logit)
-    return Images(truth, (prob > 0.5).astype(int), np.stack([1 - prob, prob], axis=1), group)
+    return Predicted(truth, (prob > 0.5).astype(int), np.stack([1 - prob, prob], axis=1), group)
 
 
 def truths(labels: np.ndarray, sizes: np.ndarray, signal: float, effect: float) -> dict[str, float]:
@@ -116,11 +118,11 @@ WAYS: dict[str, Callable[[Replicates, np.ndarray, np.ndarray], tuple[float, floa
 }
 
 
-def cover(images: Images, truth: dict[str, float], resamples: int, seed: int) -> dict[str, dict[str, tuple]]:
+def cover(images: Predicted, truth: dict[str, float], resamples: int, seed: int) -> dict[str, dict[str, tuple]]:
     """Return, by method and score, whether the interval holds the truth, and its width."""
     found: dict[str, dict[str, tuple]] = {}
-    alone = Images(images.labels, images.predicted, images.probabilities, np.arange(len(images.labels)))
-    replicates = image_scores(alone)(draw(len(images.labels), resamples, seed))
+    alone = Predicted(images.labels, images.predicted, images.probabilities, np.arange(len(images.labels)))
+    replicates = image_scores(alone)(draw_groups(len(images.labels), resamples, seed))
     bounds = {name: percentile(Replicates(0.0, replicates[name], 1)) for name in SCORES[:-1]}
     found["images, percentile"] = _hits(bounds, truth)
     scores, rates = image_scores(images), patient_rates(images, images.groups)
@@ -132,7 +134,7 @@ def cover(images: Images, truth: dict[str, float], resamples: int, seed: int) ->
     left = scores_of(1 - np.eye(images.num_groups))
     classes = images.group_classes
     for how, strata in (("", None), (", by class", classes)):
-        replicates = scores_of(draw(images.num_groups, resamples, seed, strata))
+        replicates = scores_of(draw_groups(images.num_groups, resamples, seed, strata))
         for way, bounds_of in WAYS.items():
             if how and way in ("BCa", "jackknife t"):  # their jackknife knows no strata
                 continue

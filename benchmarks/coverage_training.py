@@ -31,7 +31,7 @@ from hf_breakhis.files import write_json
 from hf_breakhis.results.scores.estimands import COVERAGE, Estimand
 from hf_breakhis.results.scores.intervals import Scores, intervals
 from hf_breakhis.results.scores.paired import mean_interval
-from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates
+from hf_breakhis.results.scores.resampling import Predicted, image_scores, patient_rates
 
 SCORES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "roc_auc", "recognition_rate")
 COUNTS = (16, 54)  # benign and malignant specimens
@@ -122,7 +122,7 @@ def cross_validate(
     group: np.ndarray,
     num_folds: int,
     model: str = "logistic regression",
-) -> Images:
+) -> Predicted:
     """Deal specimens of each class to folds, train a model for each fold, and return its test predictions."""
     kinds = np.repeat([0, 1], COUNTS)
     fold = deal(rng, kinds, num_folds)
@@ -130,7 +130,7 @@ def cross_validate(
     for number in range(num_folds):
         test = fold[group] == number
         prob[test] = expit(train(model, vectors[~test], labels[~test], rng)(vectors[test]))
-    return Images(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], axis=1), group, folds=fold[group])
+    return Predicted(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], axis=1), group, folds=fold[group])
 
 
 def true_scores(setting: Setting, models: int = 200) -> np.ndarray:
@@ -157,33 +157,35 @@ def true_scores(setting: Setting, models: int = 200) -> np.ndarray:
     return np.mean(found, axis=0)
 
 
-def scores_of(images: Images):
+def scores_of(images: Predicted):
     """Return a function from weights of specimens to all scores."""
     by_image, by_specimen = image_scores(images), patient_rates(images, images.groups)
     return lambda weights: {**by_image(weights), **by_specimen(weights)}
 
 
-def score_folds(images: Images) -> np.ndarray:
+def score_folds(images: Predicted) -> np.ndarray:
     """Return the scores of each fold, (folds, scores)."""
     rows = []
     for number in np.unique(images.folds):
         chosen = images.folds == number
         groups = np.unique(images.groups[chosen], return_inverse=True)[1]
-        one = Images(images.labels[chosen], images.predicted[chosen], images.probabilities[chosen], groups,
+        one = Predicted(images.labels[chosen], images.predicted[chosen], images.probabilities[chosen], groups,
                      folds=np.zeros(chosen.sum(), dtype=int))  # fmt: skip
         values = scores_of(one)(np.ones((1, one.num_groups)))
         rows.append([float(values[name][0]) for name in SCORES])
     return np.array(rows)
 
 
-def part_of(labels: np.ndarray, prob: np.ndarray, group: np.ndarray, folds: np.ndarray, chosen: np.ndarray) -> Images:
+def part_of(
+    labels: np.ndarray, prob: np.ndarray, group: np.ndarray, folds: np.ndarray, chosen: np.ndarray
+) -> Predicted:
     """Return some of the images as test images, their groups numbered anew."""
     pair = np.stack([1 - prob, prob], axis=1)[chosen]
     groups = np.unique(group[chosen], return_inverse=True)[1]
-    return Images(labels[chosen], (pair[:, 1] > 0.5).astype(int), pair, groups, folds=folds[chosen])
+    return Predicted(labels[chosen], (pair[:, 1] > 0.5).astype(int), pair, groups, folds=folds[chosen])
 
 
-def jackknife_variance(images: Images) -> np.ndarray:
+def jackknife_variance(images: Predicted) -> np.ndarray:
     """Return the variance of each score over specimens, drawn within their class, (scores,)."""
     left_out = scores_of(images)(1 - np.eye(images.num_groups))
     kinds = np.array([images.labels[images.groups == number][0] for number in range(images.num_groups)])
@@ -244,7 +246,7 @@ def nested_bounds(
     return list(zip(middle - half, middle + half, strict=True))
 
 
-def ends_of(scores: Scores, images: Images, resamples: int, estimand: Estimand) -> list[tuple[float, float]]:
+def ends_of(scores: Scores, images: Predicted, resamples: int, estimand: Estimand) -> list[tuple[float, float]]:
     """Return the interval of the package for each score; one that it does not give contains nothing."""
     classes = images.group_classes
     found = intervals(scores, images.num_groups, classes=classes, resamples=resamples, estimand=estimand)
@@ -257,7 +259,7 @@ def either(bounds: Mapping[str, float | None]) -> tuple[float, float]:
     return (np.nan, np.nan) if low is None or high is None else (low, high)
 
 
-def bounds_of(run: Images, num_folds: int, resamples: int) -> dict[str, list[tuple[float, float]]]:
+def bounds_of(run: Predicted, num_folds: int, resamples: int) -> dict[str, list[tuple[float, float]]]:
     """Return the interval of each method that needs one run, for each score."""
     scores = scores_of(run)
     folds = score_folds(run)
@@ -271,7 +273,7 @@ def bounds_of(run: Images, num_folds: int, resamples: int) -> dict[str, list[tup
     }
 
 
-def bounds_of_repeats(runs: list[Images], resamples: int) -> dict[str, list[tuple[float, float]]]:
+def bounds_of_repeats(runs: list[Predicted], resamples: int) -> dict[str, list[tuple[float, float]]]:
     """Return the interval of each method that needs repeats, for each score."""
     first, every = runs[0], [scores_of(one) for one in runs]
 

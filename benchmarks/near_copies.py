@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, find_copies
-from hf_breakhis.data.integrity.features import Features, describe
+from hf_breakhis.data.integrity.features import LocalFeatures, find_features
 from hf_breakhis.data.integrity.overlaps import find_overlaps
 from hf_breakhis.data.integrity.waves import near_pairs, shape_code
 from hf_breakhis.data.sources.table import load_images
@@ -157,7 +157,7 @@ CHANGES: dict[str, Change] = {
 class Found:
     """What is known of images: their names, codes and features."""
 
-    def __init__(self, names: list[str], codes: list[str], features: list[Features]) -> None:
+    def __init__(self, names: list[str], codes: list[str], features: list[LocalFeatures]) -> None:
         self.names, self.codes, self.features = names, codes, features
 
     def pairs(self) -> pd.DataFrame:
@@ -183,7 +183,7 @@ def rates_of_copies(known: Found, images: dict[str, Image.Image]) -> dict[str, f
         more = Found(
             [*known.names, *copies],
             [*known.codes, *(shape_code(copy) for copy in copies.values())],
-            [*known.features, *(describe(copy) for copy in copies.values())],
+            [*known.features, *(find_features(copy) for copy in copies.values())],
         )
         pairs = more.pairs()
         near = set(pairs["a"][pairs["kind"] == NEAR] + "|" + pairs["b"][pairs["kind"] == NEAR])
@@ -202,7 +202,7 @@ def measure(source: str, contents: dict[str, bytes], specimens: dict[str, str]) 
         times.append(time.thread_time())
         codes.append(shape_code(picture))
         times.append(time.thread_time())
-        features.append(describe(picture))
+        features.append(find_features(picture))
         times.append(time.thread_time())
         for step, spent in zip(seconds, np.diff(times).tolist(), strict=False):
             seconds[step] += spent

@@ -30,7 +30,7 @@ from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.pixels.transforms import read_rgb
 from hf_breakhis.data.sources.table import load_images
-from hf_breakhis.data.twin.tissue import draw
+from hf_breakhis.data.twin.tissue import draw_picture
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.data.vectors import vectors_of
 from hf_breakhis.files import write_json
@@ -48,7 +48,7 @@ def draw_image(name: str, settings: TwinSettings, folder: Path) -> None:
     """Draw the twin's image of one name, in the size of the real one."""
     place = folder / name
     if not place.is_file():
-        Image.fromarray(draw(name, settings)).resize(SIZE).save(place)
+        Image.fromarray(draw_picture(name, settings)).resize(SIZE).save(place)
 
 
 def draw_twin(real: Images, settings: dict[str, Any], folder: Path) -> Path:

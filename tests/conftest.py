@@ -250,7 +250,7 @@ def draw_few_resamples(patch):
     from hf_breakhis.results.scores import intervals, paired
 
     patch.setitem(intervals.intervals.__kwdefaults__, "resamples", 20)
-    for function in (intervals.draw, paired.paired_scores, compare.compare_tables):
+    for function in (intervals.draw_groups, paired.paired_scores, compare.compare_tables):
         first, *rest = function.__defaults__
         assert first in (intervals.RESAMPLES, 20)
         patch.setattr(function, "__defaults__", (20, *rest))

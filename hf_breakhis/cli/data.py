@@ -65,14 +65,14 @@ def verify(
 ) -> None:
     """Check whether the images are complete and readable. Exit code 0, or 1 with findings."""
     from hf_breakhis.data.integrity.described import check_and_describe
-    from hf_breakhis.data.integrity.verify import read_folds, verify, verify_table
+    from hf_breakhis.data.integrity.verify import read_checked_folds, verify, verify_table
     from hf_breakhis.data.sources.table import cache_folder, load_images
     from hf_breakhis.files import write_json
 
     if place is not None and data_dir is not None:
         raise InputError(f"The images are given twice, as {place} and as --data_dir {data_dir}; give one of them.")
     images = load_images(wanted_images(dataset, place or data_dir, dataset_revision, twin_kwargs))
-    parts = None if folds is None else read_folds(folds, images)
+    parts = None if folds is None else read_checked_folds(folds, images)
     report = verify(images, check_and_describe(images), parts)
     path = write_json(to or cache_folder() / f"verify-{report['manifest_sha256'][:16]}.json", report)
     typer.echo(verify_table(report))
@@ -92,7 +92,7 @@ def info(
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the choice of example images.")] = 0,
 ) -> None:
     """Count images by class, tumour type, magnification and group, and optionally draw examples."""
-    from hf_breakhis.data.counts import describe
+    from hf_breakhis.data.counts import data_info
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.results.figures.contact_sheet import (
         class_figure,
@@ -105,7 +105,7 @@ def info(
     for path in pictures.values():
         require_picture_name(path)
     images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
-    typer.echo(describe(images))
+    typer.echo(data_info(images))
     draw = {"figure": class_figure, "sheet": contact_sheet}
     for name, path in pictures.items():
         typer.echo(f"{name}: {write_picture(path, draw[name], images, seed)}")

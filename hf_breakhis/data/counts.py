@@ -83,7 +83,7 @@ def count_images(dataset: datasets.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def describe(images: Images) -> str:
+def data_info(images: Images) -> str:
     """Return what `data info` prints: where the images are from, warnings, counts, and what the groups mean."""
     table = columns_of(images.dataset)
     heading = f"{images.source}: {len(table):,} images from {images.location}"

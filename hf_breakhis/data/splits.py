@@ -364,7 +364,7 @@ def folds_table(folds: Sequence[Fold], dataset: datasets.Dataset) -> pd.DataFram
     return pd.concat(tables, ignore_index=True)
 
 
-def read_folds(path: Path, dataset: datasets.Dataset, split_by: str) -> list[Fold]:
+def resume_folds(path: Path, dataset: datasets.Dataset, split_by: str) -> list[Fold]:
     """Read the folds.csv of a run, so that a run is resumed with the folds that it began with.
 
     Raises:

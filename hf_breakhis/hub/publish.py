@@ -23,7 +23,7 @@ from hf_breakhis.hub.remote import claim_repo, hub_errors_in_one_line, propose_f
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.hub_model import MEMBERS, MODEL_FILES, ONNX, ONNX_FILES, copy_network
 from hf_breakhis.inference.model import ALL, Weights, find_model, load_classifier, saved_preprocessing
-from hf_breakhis.results.figures.plots import draw
+from hf_breakhis.results.figures.plots import draw_figure
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import DECISION, EXAMPLES, EXPLAINED, FOLD_PREFIX, FOLDS, INDEX, RECIPE, REFIT, SUMMARY, Run
 from hf_breakhis.run import FIGURES as FIGURES_FOLDER
@@ -154,7 +154,7 @@ def _fill(weights: Weights, place: Place, folder: Path, evaluations: list[dict[s
     write_text(folder / RECIPE, public_recipe(run))
     (folder / FIGURES_FOLDER).mkdir()
     for name in FIGURES:  # drawn, since the files of the run may have been changed
-        figure = draw(name, run)
+        figure = draw_figure(name, run)
         if figure is not None:
             (folder / FIGURES_FOLDER / f"{name}.png").write_bytes(figure_bytes(figure, "png"))
     examples = copy_examples(weights, folder)

@@ -176,7 +176,7 @@ def _read(path: str) -> Found:
                 place = f"{path}/{name}"
                 kind = kind_of(PurePosixPath(name).name)
                 if kind == IMAGE:
-                    yield Item(place, content, describe(name))
+                    yield Item(place, content, facts_of_name(name))
                 else:
                     yield _unsupported(place) if kind == UNSUPPORTED else Unused(place, "it is no image.")
         except InputError as error:  # what stood before the damage has been scored
@@ -184,14 +184,14 @@ def _read(path: str) -> Found:
     elif path.lower().endswith(".parquet"):
         yield from _read_parquet(path)
     else:
-        yield Item(path, None, describe(path))
+        yield Item(path, None, facts_of_name(path))
 
 
 def _is_image(name: str) -> bool:
     return kind_of(name) == IMAGE
 
 
-def describe(path: str) -> dict[str, Any]:
+def facts_of_name(path: str) -> dict[str, Any]:
     """Return what a BreakHis file name says of an image; nothing for another name."""
     try:
         name = parse_file_name(PurePosixPath(normal(path)).name)
@@ -237,7 +237,7 @@ def _of_row(place: str, number: int, row: dict[str, Any], features: datasets.Fea
     return Item(
         f"{place}/{name}",
         content,
-        about | ({"labels": (label,)} if isinstance(label, str) else {}) | describe(name),
+        about | ({"labels": (label,)} if isinstance(label, str) else {}) | facts_of_name(name),
     )
 
 

@@ -35,7 +35,7 @@ DECIDING = (
 
 
 @dataclass(frozen=True)
-class Fold:
+class PaperFold:
     """One fold as printed.
 
     Attributes:
@@ -55,7 +55,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Classifier:
+class PaperClassifier:
     """A classifier of the paper.
 
     Attributes:
@@ -68,24 +68,24 @@ class Classifier:
 
     name: str
     settings: dict[str, Any]
-    folds: tuple[Fold, ...]
+    folds: tuple[PaperFold, ...]
     averages: dict[str, float]
     weighted: dict[str, float] | None = None
 
 
-def _printed(name: str) -> tuple[tuple[Fold, ...], dict[str, float], dict[str, float] | None]:
+def _printed(name: str) -> tuple[tuple[PaperFold, ...], dict[str, float], dict[str, float] | None]:
     """Return folds, averages and weighted averages of a classifier; a single fold is its own average."""
     found = next(one for one in table.read_paper(packed_files("papers")[PAPER]).tables if one.name == name)
 
     def values(row: dict[str, table.Printed]) -> dict[str, float]:
         return {key: printed.value for key, printed in row.items()}
 
-    def row(fold: table.Fold, label: str) -> tuple[float, float, float, int]:
+    def row(fold: table.PublishedFold, label: str) -> tuple[float, float, float, int]:
         precision, recall, f1 = (fold.classes[label][key].value for key in MEASURES)
         return precision, recall, f1, fold.supports[label]
 
     folds = tuple(
-        Fold(row(fold, "benign"), row(fold, "malignant"), fold.scores["accuracy"].value) for fold in found.folds
+        PaperFold(row(fold, "benign"), row(fold, "malignant"), fold.scores["accuracy"].value) for fold in found.folds
     )
     if found.averages is not None:
         return folds, values(found.averages.means[table.UNNAMED] | found.averages.scores), None
@@ -94,7 +94,7 @@ def _printed(name: str) -> tuple[tuple[Fold, ...], dict[str, float], dict[str, f
 
 
 CLASSIFIERS = {
-    "c1": Classifier(
+    "c1": PaperClassifier(
         "Classifier 1",
         {
             **COMMON,
@@ -110,7 +110,7 @@ CLASSIFIERS = {
         },
         *_printed("Classifier 1"),
     ),
-    "c2": Classifier(
+    "c2": PaperClassifier(
         "Classifier 2",
         {
             **COMMON,
@@ -126,7 +126,7 @@ CLASSIFIERS = {
         },
         *_printed("Classifier 2"),
     ),
-    "c3": Classifier(
+    "c3": PaperClassifier(
         "Classifier 3",
         {
             **COMMON,
@@ -145,7 +145,7 @@ CLASSIFIERS = {
 }
 
 
-def classifier_of(recipe: dict[str, Any]) -> Classifier | None:
+def classifier_of(recipe: dict[str, Any]) -> PaperClassifier | None:
     """Return the classifier that a recipe restates, whatever its data and split; None where it restates none."""
     name = paper_recipe_of(recipe)
     return None if name is None else CLASSIFIERS[name]

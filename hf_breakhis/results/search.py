@@ -12,7 +12,7 @@ from hf_breakhis.results.formatting import MEASURES, RESEARCH_ONLY, things
 from hf_breakhis.results.predictions import classes_of
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import estimand_of
-from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
+from hf_breakhis.results.scores.intervals import choose_groups, describe_intervals, groups_by_class
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores, scores_of
 from hf_breakhis.results.study import PLANS, read_plan
 from hf_breakhis.run import Run
@@ -63,7 +63,7 @@ def score_search(folder: str | Path) -> dict[str, Any]:
         "num_images": len(nested),
         "parts": parts,
         "selected": selected,
-        "interval": describe(groups, groups_by_class(nested, groups, classes), bounded, estimand=about),
+        "interval": describe_intervals(groups, groups_by_class(nested, groups, classes), bounded, estimand=about),
         "leaks": plan["recipe"]["split_by"] == "image",
     }
     search["sentence"] = _sentence(search)

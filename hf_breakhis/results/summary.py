@@ -19,7 +19,7 @@ from hf_breakhis.results.scores.clustering import describe_clustering
 from hf_breakhis.results.scores.conformal import ERROR, describe_zones
 from hf_breakhis.results.scores.decisions import UNITS, describe_decisions, thresholds_of_cases, why_no_decisions
 from hf_breakhis.results.scores.estimands import Estimand, estimand_of
-from hf_breakhis.results.scores.intervals import choose_groups, describe, groups_by_class
+from hf_breakhis.results.scores.intervals import choose_groups, describe_intervals, groups_by_class
 from hf_breakhis.results.scores.leakage import leakage
 from hf_breakhis.results.scores.levels import (
     by_magnification,
@@ -199,7 +199,7 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
     by_class, bounded = groups_by_class(test, groups, classes), pooled["low"] is not None
     right = (test["label"] == test["predicted"]).to_numpy()
     clustering = describe_clustering(right, groups.codes) if groups.level != "image" else {}
-    summary["interval"] = describe(groups, by_class, bounded, estimand=estimand) | clustering
+    summary["interval"] = describe_intervals(groups, by_class, bounded, estimand=estimand) | clustering
     summary["headline"] = {
         "metric": "accuracy",
         **pooled,

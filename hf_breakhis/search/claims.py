@@ -108,7 +108,7 @@ class _Given(BaseSampler):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """How trials are proposed.
 
     Attributes:
@@ -179,7 +179,7 @@ class Board:
         plan: how trials are proposed.
     """
 
-    def __init__(self, folder: Path, url: str | None, name: str, parts: Sequence[str], plan: Plan) -> None:
+    def __init__(self, folder: Path, url: str | None, name: str, parts: Sequence[str], plan: TrialPlan) -> None:
         self.plan = plan
         self.worker = uuid.uuid4().hex[:12]
         self._locks = folder / LOCKS

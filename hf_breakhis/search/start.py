@@ -26,7 +26,7 @@ from hf_breakhis.results.search import FORMAT
 from hf_breakhis.results.study import read_plan
 from hf_breakhis.results.summary import DATA_FIELDS
 from hf_breakhis.run import PLAN
-from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, Plan, open_storage
+from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, TrialPlan, open_storage
 from hf_breakhis.search.inner_folds import check_split, parts_of
 from hf_breakhis.search.nested_search import WORK, Search, finish, remove_work, train_trials
 from hf_breakhis.search.space import Searched, check_space
@@ -104,7 +104,7 @@ def run_search(searched: Searched, options: Options, helpers: AbstractContextMan
     begin = time.monotonic()
     recipe = searched.recipe()
     _check_recipe(recipe)
-    plan = Plan(options.sampler, options.pruner, recipe.training.seed, searched.space, options.trials)
+    plan = TrialPlan(options.sampler, options.pruner, recipe.training.seed, searched.space, options.trials)
     if options.sampler == "grid":
         plan.grid()
     folder = Path(recipe.training.output_dir)

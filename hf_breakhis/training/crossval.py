@@ -21,7 +21,7 @@ from hf_breakhis.data.integrity.check_images import Findings
 from hf_breakhis.data.pixels.checked import check_and_cache
 from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
-from hf_breakhis.data.splits import Fold, folds_table, read_folds, split_images, thin_parts
+from hf_breakhis.data.splits import Fold, folds_table, resume_folds, split_images, thin_parts
 from hf_breakhis.data.vectors import read_vectors, vectors_of
 from hf_breakhis.files import InputError, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
@@ -175,7 +175,7 @@ def train_run(run: Path, recipe: Recipe, images: Images, findings: Findings, sto
         clear(run, data.fold)
     state.wait_for_everyone()
     if (run / FOLDS).is_file():
-        folds = read_folds(run / FOLDS, dataset, data.split_by)
+        folds = resume_folds(run / FOLDS, dataset, data.split_by)
     if state.is_main_process:
         prepare_folder(run, recipe, images, findings, folds_table(folds, dataset))
     state.wait_for_everyone()

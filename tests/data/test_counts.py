@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 import pytest
 
-from hf_breakhis.data.counts import WIDTH, choose_pair, choose_sheet, columns_of, count_images, describe
+from hf_breakhis.data.counts import WIDTH, choose_pair, choose_sheet, columns_of, count_images, data_info
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS, Images, arrange
 from hf_breakhis.data.inventory import expected_file_names
@@ -60,7 +60,7 @@ def test_specimens_of_two_types_are_counted_once(all_images):
 
 
 def test_the_page_fits_and_names_what_shares_a_specimen(all_images):
-    text = describe(all_images)
+    text = data_info(all_images)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert re.search(r"^malignant +5,429 +1,370 +1,437 +1,390 +1,232 +58 +54$", text, re.MULTILINE)
     assert "38 to 235, median 90" in text
@@ -68,12 +68,12 @@ def test_the_page_fits_and_names_what_shares_a_specimen(all_images):
 
 
 def test_a_subset_is_called_one(small_breakhis, data_args):
-    assert "24 of 7,909 images of BreakHis are here" in describe(load_images(data_args(small_breakhis)))
+    assert "24 of 7,909 images of BreakHis are here" in data_info(load_images(data_args(small_breakhis)))
 
 
 def test_images_without_groups_are_counted():
     images = of_columns(["normal tissue " * 12, "cancer"], label=[0, 1, 1])
-    text = describe(images)
+    text = data_info(images)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "The patient of 3 of 3 images is not known" in text
     assert list(count_images(images.dataset).columns) == ["class", "tumor_type", "images"]
@@ -82,10 +82,10 @@ def test_images_without_groups_are_counted():
 
 def test_what_breakhis_means_by_a_patient_is_said_of_breakhis_alone(all_images):
     words = "A patient is a slide folder, as the authors of BreakHis count"
-    assert words in describe(all_images)
+    assert words in data_info(all_images)
     images = of_columns(["a", "b"], label=[0, 1, 1], patient_id=["x", "y", "y"], specimen_id=["x", "y", "y"])
-    assert "Images of a patient: 1 to 2" in describe(images)
-    assert words not in describe(images)
+    assert "Images of a patient: 1 to 2" in data_info(images)
+    assert words not in data_info(images)
 
 
 def test_partly_known_patients_and_foreign_types_are_counted():
@@ -97,7 +97,7 @@ def test_partly_known_patients_and_foreign_types_are_counted():
     assert list(counts["tumor_type"]) == ["", "A", "", "DC", "sarcoma", ""]
     assert list(counts["20X"]) == [1, 1, 1, 0, 1, 2]
     assert list(counts["patients"]) == [1, 1, 1, 1, 0, 2]
-    assert "The patient of 1 of 4 images is not known" in describe(images)
+    assert "The patient of 1 of 4 images is not known" in data_info(images)
 
 
 def test_with_tumor_types_as_classes_nothing_stands_twice(small_breakhis, data_args):

@@ -20,7 +20,7 @@ from hf_breakhis.hub import publish
 from hf_breakhis.hub.card import Place
 from hf_breakhis.hub.privacy import NAMES, RENAMED, publishable, require_impersonal
 from hf_breakhis.inference.model import find_model
-from hf_breakhis.results.figures.plots import draw
+from hf_breakhis.results.figures.plots import draw_figure
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import Run
 
@@ -81,13 +81,13 @@ def published(private, tmp_path_factory):
     (base / "drawn").mkdir()
 
     def draw_twice(name, run):
-        figure = draw(name, run)
+        figure = draw_figure(name, run)
         if figure is not None:
             (base / "drawn" / f"{name}.svg").write_bytes(figure_bytes(figure, "svg"))
         return figure
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "draw", draw_twice)
+        patch.setattr(publish, "draw_figure", draw_twice)
         asked = ["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder"]
         assert main([*asked, str(base / "model")]) == 0
     assert main(["space", str(private), str(base / "space")]) == 0
@@ -185,10 +185,10 @@ def test_the_figure_with_names_of_patients_shows_random_ones(trained_run, tmp_pa
     (run / "summary.json").write_text(json.dumps(summary))
     Run(run).seal()
     drawn = {}
-    monkeypatch.setattr(publish, "draw", lambda name, record: drawn.setdefault(name, draw(name, record)))
+    monkeypatch.setattr(publish, "draw_figure", lambda name, record: drawn.setdefault(name, draw_figure(name, record)))
     publish.write_publication(find_model(run), Place("user/model"), tmp_path / "model")
     patients = json.loads((run / NAMES).read_text())["patient_id"]
-    plain = draw("patients", Run(run))
+    plain = draw_figure("patients", Run(run))
     own, random = ({name.split("-", 1)[1][:14] for name in names} for names in (patients, patients.values()))
     for figure, shown, hidden in ((drawn["patients"], random, own), (plain, own, random)):
         texts = texts_of(figure)

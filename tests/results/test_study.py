@@ -14,7 +14,7 @@ from hf_breakhis.files import InputError, write_json
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.intervals import intervals
 from hf_breakhis.results.scores.paired import premium
-from hf_breakhis.results.scores.resampling import Images, image_scores
+from hf_breakhis.results.scores.resampling import Predicted, image_scores
 from hf_breakhis.results.study import (
     PLAN,
     PLANS,
@@ -233,7 +233,7 @@ def simulated_premium(stratify, seed):
         for fold in make_folds(labels, columns, split_by, 3, stratify=stratify, seed=seed):
             predicted[fold.test] = log_ratio[fold.test] + logit(labels[fold.train].mean()) > 0
         probabilities = np.stack([1 - predicted, predicted], axis=1)
-        scores.append(image_scores(Images(labels, predicted, probabilities, specimen), ranked=False))
+        scores.append(image_scores(Predicted(labels, predicted, probabilities, specimen), ranked=False))
 
     def difference(weights):
         return {"accuracy": scores[0](weights)["accuracy"] - scores[1](weights)["accuracy"]}

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from hf_breakhis.files import InputError
-from hf_breakhis.search.claims import Plan
+from hf_breakhis.search.claims import TrialPlan
 from hf_breakhis.search.space import Parameter, Searched, Space, check_space, read_space
 from hf_breakhis.yaml_files import packed_files
 
@@ -110,9 +110,9 @@ def test_a_value_that_the_recipe_cannot_have_is_refused_before_training(paramete
 
 def test_a_grid_has_every_combination_once_in_an_order_of_the_seed():
     space = Space("s", "t", (Parameter("a", (1, 2, 3)), Parameter("b", ("x", "y"))))
-    cells = [tuple(cell.values()) for cell in Plan("grid", "none", 0, space, None).grid()]
+    cells = [tuple(cell.values()) for cell in TrialPlan("grid", "none", 0, space, None).grid()]
     assert sorted(cells) == sorted(itertools.product((1, 2, 3), ("x", "y")))
-    assert cells != [tuple(cell.values()) for cell in Plan("grid", "none", 1, space, None).grid()]
+    assert cells != [tuple(cell.values()) for cell in TrialPlan("grid", "none", 1, space, None).grid()]
 
 
 def test_a_grid_needs_steps():

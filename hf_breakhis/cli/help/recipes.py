@@ -23,10 +23,10 @@ def recipes(context: typer.Context) -> None:
         if folder in COMMANDS and files:
             typer.echo(f"\n{folder.capitalize()}, for `hf-breakhis {COMMANDS[folder]}`:")
         for name, path in files.items():
-            typer.echo(f"{name:<{width}}  {describe(path)}")
+            typer.echo(f"{name:<{width}}  {first_comment(path)}")
 
 
-def describe(path: Path) -> str:
+def first_comment(path: Path) -> str:
     """Return the first line of a file, which is a comment that says what the recipe or study is."""
     return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.check_images import check_images
-from hf_breakhis.data.integrity.features import EMPTY, NUM_BYTES, Features, describe, describe_all
+from hf_breakhis.data.integrity.features import EMPTY, NUM_BYTES, LocalFeatures, describe_all, find_features
 from hf_breakhis.data.integrity.findings import Findings
 from hf_breakhis.data.sources.datasets_cache import cache_folder, recall
 from hf_breakhis.files import write_whole
@@ -33,10 +33,10 @@ def check_and_describe(images: Images) -> Findings:
 
     Call it before `describe_images`, which then decodes no image a second time.
     """
-    features: dict[int, Features] = {}
+    features: dict[int, LocalFeatures] = {}
 
     def use(row: int, picture: Image.Image) -> None:
-        features[row] = describe(picture)
+        features[row] = find_features(picture)
 
     findings = check_images(images, use=use)
     content = findings.files["content_sha256"].to_numpy()
@@ -47,7 +47,7 @@ def check_and_describe(images: Images) -> Findings:
     return findings
 
 
-def describe_images(images: Images, files: pd.DataFrame) -> list[Features]:
+def describe_images(images: Images, files: pd.DataFrame) -> list[LocalFeatures]:
     """Return the features of each image, in the order of the data set; a file that was described before is not read.
 
     Args:
@@ -89,16 +89,16 @@ def _place(location: str) -> Path:
     return cache_folder() / f"features-{FORMAT}-{key}.arrow"
 
 
-def _known(table: pa.Table, wanted: set[str]) -> dict[str, Features]:
+def _known(table: pa.Table, wanted: set[str]) -> dict[str, LocalFeatures]:
     rows = {one: row for row, one in enumerate(table["content_sha256"].to_pylist()) if one in wanted}
     return {one: _unpacked(table.slice(row, 1).to_pylist()[0]) for one, row in rows.items()}
 
 
-def _unpacked(row: Mapping[str, Any]) -> Features:
+def _unpacked(row: Mapping[str, Any]) -> LocalFeatures:
     angles = np.frombuffer(row["angles"], np.float32)
     if not len(angles):
-        return Features(EMPTY.places, EMPTY.angles, EMPTY.signs, row["filled"], _frame(row["frame"]))
-    return Features(
+        return LocalFeatures(EMPTY.places, EMPTY.angles, EMPTY.signs, row["filled"], _frame(row["frame"]))
+    return LocalFeatures(
         places=np.frombuffer(row["places"], np.float32).reshape(-1, 2),
         angles=angles,
         signs=np.frombuffer(row["signs"], np.uint8).reshape(-1, NUM_BYTES),
@@ -112,13 +112,13 @@ def _frame(content: bytes) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def _packed(content: str, one: Features) -> dict[str, Any]:
+def _packed(content: str, one: LocalFeatures) -> dict[str, Any]:
     arrays = {"places": one.places, "angles": one.angles, "signs": one.signs, "frame": np.array(one.frame, np.float64)}
     packed = {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
     return packed | {"content_sha256": content, "filled": one.filled}
 
 
-def _remember(path: Path, known: pa.Table, fresh: Mapping[str, Features]) -> None:
+def _remember(path: Path, known: pa.Table, fresh: Mapping[str, LocalFeatures]) -> None:
     """Write what was known and what is new, whole or not at all."""
     items = list(fresh.items())
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.described import describe_images
-from hf_breakhis.data.integrity.features import Features
+from hf_breakhis.data.integrity.features import LocalFeatures
 from hf_breakhis.data.integrity.overlaps import Overlap, find_overlaps
 from hf_breakhis.data.integrity.waves import THRESHOLD, TURNS, near_pairs, require_few
 
@@ -72,7 +72,7 @@ def _described(images: Images, files: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_copies(
-    files: pd.DataFrame, features: Sequence[Features] = (), threshold: int = THRESHOLD, first: int | None = None
+    files: pd.DataFrame, features: Sequence[LocalFeatures] = (), threshold: int = THRESHOLD, first: int | None = None
 ) -> pd.DataFrame:
     """Return every pair of images that show the same.
 

@@ -37,7 +37,7 @@ cv2.setNumThreads(1)  # images are described on several threads already
 
 
 @dataclass(frozen=True)
-class Features:
+class LocalFeatures:
     """The features of one image; lengths are in units of the root of its area.
 
     Attributes:
@@ -55,7 +55,7 @@ class Features:
     frame: tuple[float, float, float, float]
 
 
-EMPTY = Features(
+EMPTY = LocalFeatures(
     places=np.zeros((0, 2), np.float32),
     angles=np.zeros(0, np.float32),
     signs=np.zeros((0, NUM_BYTES), np.uint8),
@@ -64,7 +64,7 @@ EMPTY = Features(
 )
 
 
-def describe(picture: Image.Image) -> Features:
+def find_features(picture: Image.Image) -> LocalFeatures:
     """Return the features of a picture; none if it is smaller than `MIN_SIDE` or has too little structure."""
     if min(picture.size) < MIN_SIDE:
         return EMPTY
@@ -81,7 +81,7 @@ def describe(picture: Image.Image) -> Features:
         return EMPTY
     points = [points[row] for row in clear]
     scale = np.array(picture.size, dtype=np.float64) / root / shape
-    return Features(
+    return LocalFeatures(
         places=(np.array([point.pt for point in points]) * scale).astype(np.float32),
         angles=np.array([point.angle for point in points], dtype=np.float32),
         signs=_signs(found[clear]),
@@ -90,17 +90,17 @@ def describe(picture: Image.Image) -> Features:
     )
 
 
-def describe_all(images: Sequence[dict[str, Any]]) -> list[Features]:
+def describe_all(images: Sequence[dict[str, Any]]) -> list[LocalFeatures]:
     """Return the features of images, given as `{"bytes": ...}` or `{"path": ...}`; none for one that is unusable."""
     with ThreadPoolExecutor(count_cores()) as pool:
         found = pool.map(_describe_file, images)
         return list(tqdm(found, desc="Describing", total=len(images), unit=" images", disable=None))
 
 
-def _describe_file(image: dict[str, Any]) -> Features:
+def _describe_file(image: dict[str, Any]) -> LocalFeatures:
     try:
         with open_image(Path(image["path"]) if image["bytes"] is None else image["bytes"]) as picture:
-            return EMPTY if wrong_form(picture) else describe(picture)
+            return EMPTY if wrong_form(picture) else find_features(picture)
     except PILLOW_ERRORS:  # the check of the images has reported it
         return EMPTY
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from tqdm import tqdm
 
-from hf_breakhis.data.integrity.features import NUM_BYTES, Features
+from hf_breakhis.data.integrity.features import NUM_BYTES, LocalFeatures
 
 MATCHES = 12  # that agree with one map; pairs of different fields reach 8
 SPREAD = 0.03  # area over which the matches are spread at least, of 1: a scale bar or a label is smaller
@@ -65,7 +65,9 @@ class Overlap(NamedTuple):
     matches: int
 
 
-def find_overlaps(features: Sequence[Features], nearest: int = NEAREST, first: int | None = None) -> list[Overlap]:
+def find_overlaps(
+    features: Sequence[LocalFeatures], nearest: int = NEAREST, first: int | None = None
+) -> list[Overlap]:
     """Return the pairs of images that show the same place, sorted by row.
 
     All pairs are compared by their words, a block at a time, and `nearest` candidates of each image by their features.
@@ -109,7 +111,7 @@ def find_overlaps(features: Sequence[Features], nearest: int = NEAREST, first: i
     return [fit for (i, _), fit in sorted(found.items()) if fit is not None and i < last]
 
 
-def candidates(features: Sequence[Features], nearest: int = NEAREST) -> Iterator[tuple[int, int, bool]]:
+def candidates(features: Sequence[LocalFeatures], nearest: int = NEAREST) -> Iterator[tuple[int, int, bool]]:
     """Yield (i, j, mirrored) with i < j of the `nearest` images of each that share most words, weighted by rarity."""
     if len(features) < 2:
         return
@@ -133,7 +135,7 @@ def candidates(features: Sequence[Features], nearest: int = NEAREST) -> Iterator
                     yield pair
 
 
-def fit_pair(features: Sequence[Features], i: int, j: int, mirrored: bool) -> Overlap | None:
+def fit_pair(features: Sequence[LocalFeatures], i: int, j: int, mirrored: bool) -> Overlap | None:
     """Return how image j lies on image i, None if too few of their features agree."""
     one, other = features[i], features[j]
     here, there = _match(one, other, mirrored)
@@ -165,7 +167,7 @@ def fit_pair(features: Sequence[Features], i: int, j: int, mirrored: bool) -> Ov
     return Overlap(i, j, share, is_copy, angle, scale, mirrored, int(agree.sum()))
 
 
-def _match(one: Features, other: Features, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+def _match(one: LocalFeatures, other: LocalFeatures, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the features that are each other's nearest and turned alike."""
     signs = other.signs ^ _mirror() if mirrored else other.signs
     if not len(one.signs) or not len(signs):
@@ -201,7 +203,7 @@ def _is_shift(map_: np.ndarray) -> bool:
     return bool(np.abs(map_[:, :2] - np.eye(2)).max() < SHIFTED)
 
 
-def _shown(map_: np.ndarray, one: Features, other: Features) -> float:
+def _shown(map_: np.ndarray, one: LocalFeatures, other: LocalFeatures) -> float:
     """Return the share of the frame of one image that the other shows, counted on a grid of points."""
     left, top, right, bottom = one.frame
     x, y = (low + (high - low) * _GRID for low, high in ((left, right), (top, bottom)))
@@ -209,17 +211,17 @@ def _shown(map_: np.ndarray, one: Features, other: Features) -> float:
     return 1 - _beyond(points, other, _TOLERANCE)
 
 
-def _novel(map_: np.ndarray, one: Features, other: Features) -> float:
+def _novel(map_: np.ndarray, one: LocalFeatures, other: LocalFeatures) -> float:
     """Return the share of the features of one image that lie outside what the other shows."""
     return _beyond(one.places @ map_[:, :2].T + map_[:, 2], other, MARGIN)
 
 
-def _beyond(points: np.ndarray, image: Features, margin: float) -> float:
+def _beyond(points: np.ndarray, image: LocalFeatures, margin: float) -> float:
     low, high = np.array(image.frame[:2]) - margin, np.array(image.frame[2:]) + margin
     return float(((points < low) | (points > high)).any(1).mean())
 
 
-def _words(features: Sequence[Features]) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+def _words(features: Sequence[LocalFeatures]) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
     """Return (images, words) of the images as they are and mirrored: roots of the weights of the words they have."""
     rows: list[list[np.ndarray]] = [[], []]
     for one in features:

@@ -96,7 +96,7 @@ def expected_names(images: Images) -> list[BreakHisName] | None:
     return [parse_file_name(name) for name in names]
 
 
-def read_folds(path: Path, images: Images) -> pd.DataFrame:
+def read_checked_folds(path: Path, images: Images) -> pd.DataFrame:
     """Read the folds.csv of a run on these images.
 
     Raises:

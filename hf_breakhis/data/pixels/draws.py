@@ -19,7 +19,7 @@ def image_keys(names: Iterable[str]) -> np.ndarray:
     return np.fromiter(chain.from_iterable(digests), np.uint8).view("<u8")
 
 
-def draw(keys: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
+def draw_numbers(keys: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
     """Return (n_images, NUM_DRAWS) float64 in [0, 1), which depend on seed, epoch and key of each image alone.
 
     So neither workers, nor processes, nor the order of the images, nor resuming in mid-epoch change an augmentation.

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
 from hf_breakhis.data.pixels.decode import decode_rgb
-from hf_breakhis.data.pixels.draws import draw, image_keys
+from hf_breakhis.data.pixels.draws import draw_numbers, image_keys
 from hf_breakhis.data.pixels.preprocessing import MEAN, SD, Preprocessing, as_preprocessing, image_processor
 from hf_breakhis.data.pixels.stains import STAIN_NORMALIZATIONS
 from hf_breakhis.files import InputError
@@ -169,7 +169,7 @@ class ImageDataset(torch.utils.data.Dataset[Any]):
         pixels, augment = torch.from_numpy(self.source.take(rows)), AUGMENTATIONS[self.augmentation]
         if augment is None:
             return pixels
-        return augment(pixels, draw(self.keys[rows], self.seed, int(self.epoch)))
+        return augment(pixels, draw_numbers(self.keys[rows], self.seed, int(self.epoch)))
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """Return `pixel_values` (3, image_size, image_size) float32 and `labels` int of each image."""

@@ -17,7 +17,7 @@ _MARKUP = "<>|`[]\\"
 OPTIONAL = ("tumor_type", "patient_id", "specimen_id", "magnification")
 
 
-def describe(
+def build_images(
     images: datasets.Dataset,
     columns: Mapping[str, Sequence[Any]],
     classes: Sequence[str],

@@ -15,7 +15,7 @@ from hf_breakhis.data.filenames import CLASSES, MAGNIFICATIONS, is_breakhis, par
 from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.images import Images, suggested_split
 from hf_breakhis.data.open_image import EXTENSIONS
-from hf_breakhis.data.sources.columns import OPTIONAL, describe, label_classes
+from hf_breakhis.data.sources.columns import OPTIONAL, build_images, label_classes
 from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal, walk
 from hf_breakhis.files import InputError, expand_home, few, nearest_name
 from hf_breakhis.tables import foreign_rows
@@ -67,7 +67,7 @@ def load_folder(data: DataArguments) -> Images:
         warnings.append("These files are named as BreakHis images are: dataset=breakhis would know their patients.")
     rows = {"image": list(paths.values())}
     images = datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image(decode=False)}))
-    return describe(images, columns, classes, "imagefolder", str(folder), warnings=warnings, places=unused)
+    return build_images(images, columns, classes, "imagefolder", str(folder), warnings=warnings, places=unused)
 
 
 def _list_images(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:

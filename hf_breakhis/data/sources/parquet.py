@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from hf_breakhis.data.filenames import CLASSES, BreakHisName, parse_file_name
 from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
-from hf_breakhis.data.sources.columns import OPTIONAL, describe, require_once
+from hf_breakhis.data.sources.columns import OPTIONAL, build_images, require_once
 from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
 from hf_breakhis.files import InputError, few
 
@@ -127,7 +127,7 @@ def from_rows(rows: datasets.Dataset, source: str, location: str, stamp: str) ->
     classes = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(max(labels) + 1)]
     columns = {name: list(rows[name]) for name in OPTIONAL if name in rows.column_names}
     columns |= {"label": labels, "file_name": names}
-    return describe(rows.select_columns("image"), columns, classes, source, location, stamp)
+    return build_images(rows.select_columns("image"), columns, classes, source, location, stamp)
 
 
 def _parse(name: str) -> BreakHisName | None:

@@ -13,7 +13,7 @@ from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.sources.about import SOURCES
-from hf_breakhis.data.sources.columns import describe
+from hf_breakhis.data.sources.columns import build_images
 from hf_breakhis.data.sources.datasets_cache import file_stamp
 from hf_breakhis.data.sources.hub import fetch_published, rows_stamp
 from hf_breakhis.data.sources.parquet import find_parquet, read_parquet
@@ -70,7 +70,7 @@ def _describe(rows: datasets.Dataset, location: str, stamp: str) -> Images:
         )
     columns: dict[str, Sequence[Any]] = {"file_name": row_names(len(rows)), "label": labels}
     images = rows.select_columns("image")
-    return describe(images, columns, CLASSES, "rcl7500", location, stamp, warnings)
+    return build_images(images, columns, CLASSES, "rcl7500", location, stamp, warnings)
 
 
 def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> Images:
@@ -84,7 +84,7 @@ def read_rcl_twin(folder: Path, twin: Path, settings: TwinSettings) -> Images:
         "image leaks."
     )
     columns = {"file_name": rows["file_name"].tolist(), "label": rows["label"].tolist()}
-    return describe(images, columns, CLASSES, "rcl7500_twin", str(folder), warnings=[note])
+    return build_images(images, columns, CLASSES, "rcl7500_twin", str(folder), warnings=[note])
 
 
 def _labels(rows: datasets.Dataset, location: str) -> list[int]:

@@ -12,7 +12,7 @@ from hf_breakhis.data.twin.traits import Traits, TwinSettings, traits_of
 FIELD_WIDTH = 1750.0  # micrometres from left to right at 40X, so that nuclei are as large as in the real images
 
 
-def draw(name: BreakHisName | str, settings: TwinSettings) -> np.ndarray:
+def draw_picture(name: BreakHisName | str, settings: TwinSettings) -> np.ndarray:
     """Return the picture of one file name as uint8 (height, width, 3).
 
     It depends on the settings and the name alone, whatever was drawn before and in whichever process.

@@ -15,13 +15,13 @@ from tqdm import tqdm
 from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.data.open_image import open_image
-from hf_breakhis.data.twin.tissue import draw
+from hf_breakhis.data.twin.tissue import draw_picture
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.files import InputError, read_json, write_json
 from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.hardware import count_cores
 
-__all__ = ["FORMAT", "TwinSettings", "draw", "is_twin", "read_settings", "twin_file_names", "write_twin"]
+__all__ = ["FORMAT", "TwinSettings", "draw_picture", "is_twin", "read_settings", "twin_file_names", "write_twin"]
 
 FORMAT = 4  # raised whenever the same settings give other pictures
 _SOFTWARE = "hf_breakhis twin"
@@ -69,7 +69,7 @@ def encode(file_name: str, settings: TwinSettings) -> bytes:
     marks = PngImagePlugin.PngInfo()
     marks.add_text("Software", f"{_SOFTWARE} {FORMAT}")
     stream = io.BytesIO()
-    Image.fromarray(draw(file_name, settings)).save(stream, "PNG", pnginfo=marks, compress_level=3)
+    Image.fromarray(draw_picture(file_name, settings)).save(stream, "PNG", pnginfo=marks, compress_level=3)
     return stream.getvalue()
 
 

@@ -323,7 +323,7 @@ BETWEEN_RUNS: dict[str, Callable[[Run], Figure | None]] = {
 }
 
 
-def draw(name: str, run: Run) -> Figure | None:
+def draw_figure(name: str, run: Run) -> Figure | None:
     """Draw one figure in the style of all; None when the run has nothing for it.
 
     Raises:

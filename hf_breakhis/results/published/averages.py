@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_breakhis.results.published.consistency import FITS, NOT, OPEN, Rows
 from hf_breakhis.results.published.matrices import SLACK, Matrices, matrices, scores_of
-from hf_breakhis.results.published.table import MEANS, UNNAMED, Fold, Printed, Table
+from hf_breakhis.results.published.table import MEANS, UNNAMED, Printed, PublishedFold, Table
 
 MEAN = "mean over folds"
 LABELS = {"macro": "mean of classes", "weighted": "mean of classes weighted by support"}
@@ -24,7 +24,7 @@ def check_averages(table: Table) -> dict[str, Any]:
     All combinations of the matrices that fit the folds are tried where these are few enough; otherwise each average is
     compared with the least and the most that it could be.
     """
-    averages = table.averages or Fold("averages")
+    averages = table.averages or PublishedFold("averages")
     wanted = list((averages.means | averages.classes).items()) or [(UNNAMED, {})]
     found = [matrices(fold) if len(fold.classes) == 2 and fold.supports else None for fold in table.folds]
     if any(one is not None and not one.count for one in found):
@@ -126,7 +126,7 @@ def _bounds_of(name: str, table: Table, found: Sequence[Matrices | None]) -> tup
     return math.fsum(low for low, _ in bounds) / len(bounds), math.fsum(high for _, high in bounds) / len(bounds)
 
 
-def _bounds_of_fold(name: str, fold: Fold, one: Matrices | None) -> tuple[float, float]:
+def _bounds_of_fold(name: str, fold: PublishedFold, one: Matrices | None) -> tuple[float, float]:
     if one is not None and one.pairs is not None and name != "auc":
         values = scores_of(one.pairs, fold)[name]
         return float(values.min()), float(values.max())

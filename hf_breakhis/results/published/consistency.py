@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from hf_breakhis.results.published.matrices import SLACK, matrices, scores_of, whole_scores
-from hf_breakhis.results.published.table import SCORES, Fold, Printed
+from hf_breakhis.results.published.table import SCORES, Printed, PublishedFold
 
 FITS, NOT, OPEN = "fits", "does not fit", "not excluded"
 Rows = dict[str, dict[str, Printed]]
 
 
-def check_fold(fold: Fold) -> dict[str, Any]:
+def check_fold(fold: PublishedFold) -> dict[str, Any]:
     """Say whether a fold's numbers fit, in how many ways, and if not, without which one of them they do.
 
     `fits_without` has each number without which the others fit; `allowed` is the range that the others allow for it.
@@ -55,7 +55,7 @@ def check_fold(fold: Fold) -> dict[str, Any]:
     return row | {"verdict": verdict}
 
 
-def _bounds_fit(fold: Fold) -> bool:
+def _bounds_fit(fold: PublishedFold) -> bool:
     """Compare what does not need a matrix of two classes: F1 with precision and recall, sums over classes."""
     for row in fold.classes.values():
         if set(row) == set(SCORES):
@@ -85,7 +85,7 @@ def _harmonic(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _without_one(fold: Fold) -> Iterator[tuple[str, Printed, Fold]]:
+def _without_one(fold: PublishedFold) -> Iterator[tuple[str, Printed, PublishedFold]]:
     """Yield each printed number by name, and the fold without it."""
     for name, score, printed, rows in _without_cell(fold.classes):
         yield f"{name} {score}", printed, replace(fold, classes=rows)
@@ -101,7 +101,7 @@ def _without_cell(rows: Rows) -> Iterator[tuple[str, str, Printed, Rows]]:
             yield name, score, printed, rows | {name: {key: value for key, value in row.items() if key != score}}
 
 
-def _allowed(rest: Fold, name: str) -> list[float] | None:
+def _allowed(rest: PublishedFold, name: str) -> list[float] | None:
     """Return the least and the most that the other numbers leave for one; None where they fit nothing themselves."""
     found = matrices(rest)
     if not found.count or found.pairs is None:

@@ -6,7 +6,7 @@ class, the numbers of the second that fit are an interval, since every score gro
 
 import numpy as np
 
-from hf_breakhis.results.published.table import Fold, Printed
+from hf_breakhis.results.published.table import Printed, PublishedFold
 
 MOST_MATRICES = 2_000_000  # that are looked at one by one
 SLACK = 1e-9  # of floating-point numbers, in favour of the table
@@ -25,7 +25,7 @@ class Matrices:
         self.count, self.pairs = count, pairs
 
 
-def matrices(fold: Fold) -> Matrices:
+def matrices(fold: PublishedFold) -> Matrices:
     """Find every confusion matrix of two classes whose scores round to the printed ones."""
     name0, name1 = fold.classes
     n0, n1 = fold.supports[name0], fold.supports[name1]
@@ -72,7 +72,7 @@ def matrices(fold: Fold) -> Matrices:
     return Matrices(len(pairs), pairs)
 
 
-def _undefined_is_zero(pairs: np.ndarray, fold: Fold) -> np.ndarray:
+def _undefined_is_zero(pairs: np.ndarray, fold: PublishedFold) -> np.ndarray:
     """Where no image is predicted as a class, its precision is printed as 0, as scikit-learn does."""
     (name0, name1) = fold.classes
     n0, n1 = fold.supports[name0], fold.supports[name1]
@@ -84,13 +84,13 @@ def _undefined_is_zero(pairs: np.ndarray, fold: Fold) -> np.ndarray:
     return good
 
 
-def whole_scores(fold: Fold) -> dict[str, Printed]:
+def whole_scores(fold: PublishedFold) -> dict[str, Printed]:
     """Return the printed numbers that need a whole matrix at once, by the name that `scores_of` gives them."""
     named = {f"{mean} {score}": value for mean, row in fold.means.items() for score, value in row.items()}
     return named | {key: fold.scores[key] for key in ("balanced_accuracy", "auc") if key in fold.scores}
 
 
-def _whole_fits(pairs: np.ndarray, fold: Fold) -> np.ndarray:
+def _whole_fits(pairs: np.ndarray, fold: PublishedFold) -> np.ndarray:
     good = np.ones(len(pairs), bool)
     wanted = whole_scores(fold)
     if wanted and len(pairs):
@@ -102,7 +102,7 @@ def _whole_fits(pairs: np.ndarray, fold: Fold) -> np.ndarray:
     return good
 
 
-def scores_of(pairs: np.ndarray, fold: Fold) -> Scores:
+def scores_of(pairs: np.ndarray, fold: PublishedFold) -> Scores:
     """Return the scores of confusion matrices of two classes, each (len(pairs),).
 
     Args:

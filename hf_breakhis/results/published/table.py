@@ -41,7 +41,7 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class Fold:
+class PublishedFold:
     """The rows of one fold, or of the averages over folds.
 
     Attributes:
@@ -73,8 +73,8 @@ class Table:
     name: str
     printed_in: str
     classes: tuple[str, ...]
-    folds: tuple[Fold, ...]
-    averages: Fold | None
+    folds: tuple[PublishedFold, ...]
+    averages: PublishedFold | None
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _table(name: str, rows: Any, where: str, unit: int) -> Table:
     return Table(name, _text(rows, "printed_in", where), classes, folds, read)
 
 
-def _fold(name: str, values: Any, where: str, unit: int, classes: tuple[str, ...] | None) -> Fold:
+def _fold(name: str, values: Any, where: str, unit: int, classes: tuple[str, ...] | None) -> PublishedFold:
     """Read the rows of a fold, or of averages, which know the classes and have means without a name."""
     if not isinstance(values, dict):
         raise InputError(f"{where} holds no rows; give classes, {', '.join(FOLD_SCORES)} or {', '.join(MEANS)}.")
@@ -193,7 +193,7 @@ def _fold(name: str, values: Any, where: str, unit: int, classes: tuple[str, ...
         raise InputError(
             f"{where} has {images:,} images, but supports that sum to {sum(supports.values()):,}. Leave one out."
         )
-    return Fold(name, own, supports, means | ({UNNAMED: unnamed} if unnamed else {}), scores, images)
+    return PublishedFold(name, own, supports, means | ({UNNAMED: unnamed} if unnamed else {}), scores, images)
 
 
 def _support(text: Any, where: str) -> int:

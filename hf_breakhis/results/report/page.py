@@ -15,7 +15,7 @@ from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import write_text, write_whole
 from hf_breakhis.results import formatting
 from hf_breakhis.results.figures.captions import caption, interval_words
-from hf_breakhis.results.figures.plots import FIGURES, draw, watched_parts
+from hf_breakhis.results.figures.plots import FIGURES, draw_figure, watched_parts
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.results.report.checklist import checklists
 from hf_breakhis.results.report.explained import read_explained
@@ -136,7 +136,7 @@ def write_figures(run: Run, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     drawn = {}
     watched = watched_parts(run)
     for name in names:
-        figure = draw(name, run)
+        figure = draw_figure(name, run)
         paths = {kind: run.folder / FIGURES_FOLDER / f"{name}.{kind}" for kind in ("svg", "png")}
         if figure is None:
             for path in paths.values():

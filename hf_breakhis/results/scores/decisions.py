@@ -13,7 +13,7 @@ from hf_breakhis.results.predictions import classes_of, known, logits_of
 from hf_breakhis.results.scores.calibration import SMALLEST, other_folds
 from hf_breakhis.results.scores.estimands import Estimand, interval_of
 from hf_breakhis.results.scores.intervals import choose_groups, intervals
-from hf_breakhis.results.scores.resampling import COVERAGES, Images, Weights, image_scores, risk_coverage
+from hf_breakhis.results.scores.resampling import COVERAGES, Predicted, Weights, image_scores, risk_coverage
 from hf_breakhis.results.scores.thresholds import Rule, per_thousand
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
@@ -86,11 +86,11 @@ class Cases:
         return result
 
     @property
-    def images(self) -> Images:
+    def images(self) -> Predicted:
         """The cases as the functions of resampling take them."""
         _, groups = np.unique(self.groups, return_inverse=True)
         prob = np.stack([1 - self.score, self.score], axis=1)
-        return Images(self.labels, self.chosen, prob, groups, folds=self.folds)
+        return Predicted(self.labels, self.chosen, prob, groups, folds=self.folds)
 
 
 def image_cases(test: pd.DataFrame, decision: Mapping[str, Any]) -> Cases:

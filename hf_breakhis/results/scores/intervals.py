@@ -60,7 +60,7 @@ def groups_by_class(table: pd.DataFrame, groups: Groups, classes: Sequence[str])
     return {name: len(np.unique(groups.codes[labels == label])) for label, name in enumerate(classes)}
 
 
-def draw(
+def draw_groups(
     num_groups: int, resamples: int = RESAMPLES, seed: int = SEED, strata: np.ndarray | None = None
 ) -> np.ndarray:
     """Return how often each group is drawn, (resamples, num_groups): as many draws as groups, with replacement.
@@ -190,7 +190,7 @@ def intervals(
     numbers = np.bincount(classes[classes >= 0])
     fewest = min(numbers[numbers > 0])
     strata = classes if estimand is Estimand.RECIPE else None
-    replicates = scores(draw(num_groups, resamples, seed, strata))
+    replicates = scores(draw_groups(num_groups, resamples, seed, strata))
     left_out = scores(1 - np.eye(num_groups)) if num_groups <= MAX_LEFT_OUT else {}
     needs_exact = shares and left_out and any(value in (0, 1) for value in values.values())
     alone = scores(np.eye(num_groups)) if needs_exact else {}
@@ -287,7 +287,7 @@ def resampling(level: str) -> str:
     return "bootstrap over images" if level == "image" else f"cluster bootstrap by {level}"
 
 
-def describe(
+def describe_intervals(
     groups: Groups,
     by_class: Mapping[str, int],
     bounded: bool,

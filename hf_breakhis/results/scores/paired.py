@@ -11,7 +11,7 @@ from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import classes_of, known
 from hf_breakhis.results.scores.estimands import Estimand, Estimate, interval_of
 from hf_breakhis.results.scores.intervals import RESAMPLES, choose_groups, intervals
-from hf_breakhis.results.scores.resampling import Images, image_scores, images_of, patient_rates
+from hf_breakhis.results.scores.resampling import Predicted, image_scores, images_of, patient_rates
 
 SCORES = ("accuracy", "balanced_accuracy", "roc_auc")
 PAIRED = (*SCORES, "recognition_rate")
@@ -133,7 +133,7 @@ def _common(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     return pair
 
 
-def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str, np.ndarray]:
+def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Predicted], str, np.ndarray]:
     """Return the images of tables with one numbering of their groups, what the groups are, and the class of each."""
     everything = pd.concat(list(tables), ignore_index=True)
     groups = choose_groups(everything)
@@ -145,7 +145,7 @@ def _in_groups(tables: Sequence[pd.DataFrame]) -> tuple[list[Images], str, np.nd
     return images, groups.level, replace(images_of(everything), groups=groups.codes).group_classes
 
 
-def _scores(images: Images, table: pd.DataFrame) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def _scores(images: Predicted, table: pd.DataFrame) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return a function from weights to `PAIRED`; the recognition rate is NaN where no patients are known."""
     score = image_scores(images)
     rates = patient_rates(images, table["patient_id"].to_numpy()) if known(table, "patient_id") else None

@@ -15,7 +15,7 @@ COVERAGES = tuple(k / 10 for k in range(5, 11))  # shares of cases that are kept
 
 
 @dataclass(frozen=True)
-class Images:
+class Predicted:
     """Predicted images and the group each belongs to.
 
     Attributes:
@@ -49,14 +49,14 @@ class Images:
         return np.where(counts.any(1), counts.argmax(1), -1)
 
 
-def images_of(rows: pd.DataFrame) -> Images:
+def images_of(rows: pd.DataFrame) -> Predicted:
     """Return predictions as arrays, grouped as `choose_groups` says."""
     labels, predicted, folds = (rows[name].to_numpy() for name in ("label", "predicted", "fold"))
     classes = tuple(classes_of(rows))
-    return Images(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, classes, folds=folds)
+    return Predicted(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, classes, folds=folds)
 
 
-def image_scores(images: Images, ranked: bool = True) -> Callable[[Weights], dict[str, np.ndarray]]:
+def image_scores(images: Predicted, ranked: bool = True) -> Callable[[Weights], dict[str, np.ndarray]]:
     """Return a function from weights to every score of the image report, by the names of `flat_scores`.
 
     A score of the confusion matrix needs the matrix of each group alone; a ranking needs the images. AUC and average
@@ -110,7 +110,7 @@ def matrix_scores(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, np.nd
     return scores
 
 
-def patient_rates(images: Images, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+def patient_rates(images: Predicted, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
     """Return a function from weights to the recognition rate and the accuracy of the patients' mean probability.
 
     Args:
@@ -132,7 +132,7 @@ def patient_rates(images: Images, patients: np.ndarray) -> Callable[[Weights], d
     return lambda weights: {name: _ratio(weights @ values, weights @ count) for name, values in totals.items()}
 
 
-def patient_sides(images: Images, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+def patient_sides(images: Predicted, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
     """Return a function from weights to sensitivity and specificity of two classes' mean probability by patient.
 
     Args:
@@ -151,7 +151,9 @@ def patient_sides(images: Images, patients: np.ndarray) -> Callable[[Weights], d
     return lambda weights: {name: _ratio(weights @ right, weights @ whole) for name, (right, whole) in counts.items()}
 
 
-def risk_coverage(images: Images, wrong: np.ndarray, sure: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+def risk_coverage(
+    images: Predicted, wrong: np.ndarray, sure: np.ndarray
+) -> Callable[[Weights], dict[str, np.ndarray]]:
     """Return a function from weights to the area and the error at each of COVERAGES; ties are kept or referred whole.
 
     Args:
@@ -187,7 +189,7 @@ def resamples_at_once(num_images: int) -> int:
     return 1 if num_images >= MANY_IMAGES else max(BLOCK, CACHED // max(num_images, 1))
 
 
-def _by_fold(images: Images) -> list[Images]:
+def _by_fold(images: Predicted) -> list[Predicted]:
     """Return the images of each fold, with the numbers of the groups unchanged."""
     if images.folds is None:
         return [images]
@@ -206,7 +208,7 @@ def _by_fold(images: Images) -> list[Images]:
     ]
 
 
-def _ranking(images: Images, positive_class: int) -> Callable[[Weights], tuple[np.ndarray, np.ndarray]]:
+def _ranking(images: Predicted, positive_class: int) -> Callable[[Weights], tuple[np.ndarray, np.ndarray]]:
     """Return a function from weights to area under the ROC curve and average precision of one class.
 
     Every positive image asks what weight of images stands above its score. Sorted once, the answers are cumulative

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_curve
 from hf_breakhis.files import InputError
 from hf_breakhis.results.scores.estimands import Estimand, Estimate, transformed
 from hf_breakhis.results.scores.intervals import Scores, choose_groups, intervals
-from hf_breakhis.results.scores.resampling import Images, image_scores
+from hf_breakhis.results.scores.resampling import Predicted, image_scores
 
 STATED = (0.01, 0.05, 0.2, 0.5)  # prevalences for errors per 1,000, unless others are given
 PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
@@ -114,7 +114,7 @@ def operating_point(rows: pd.DataFrame, chosen: np.ndarray, estimand: Estimand =
     """
     groups = choose_groups(rows)
     labels = rows["label"].to_numpy()
-    images = Images(labels, chosen, np.stack([1 - chosen, chosen], axis=1).astype(float), groups.codes)
+    images = Predicted(labels, chosen, np.stack([1 - chosen, chosen], axis=1).astype(float), groups.codes)
     score = image_scores(images, ranked=False)
 
     def points(weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from hf_breakhis.data.integrity import described
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.described import check_and_describe, describe_images
 from hf_breakhis.data.integrity.duplicates import copies_between, find_image_copies
-from hf_breakhis.data.integrity.features import describe
+from hf_breakhis.data.integrity.features import find_features
 from hf_breakhis.data.integrity.overlaps import find_overlaps
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.twin.twin import TwinSettings, encode, twin_file_names
@@ -73,7 +73,7 @@ def test_an_image_is_described_once(own_cache, twins, tmp_path, counted):
     assert counted == [4]
     pictures = dict(zip(("benign/0.png", "malignant/1.png", "benign/2.png"), twins, strict=False))
     by_name = dict(zip(images.dataset["file_name"], first, strict=True))
-    assert all(equal([by_name[name]], [describe(picture)]) for name, picture in pictures.items())
+    assert all(equal([by_name[name]], [find_features(picture)]) for name, picture in pictures.items())
 
 
 def test_checked_images_are_described_from_the_pictures_of_the_check(twins, tmp_path, counted):
@@ -88,15 +88,15 @@ def test_checked_images_are_described_from_the_pictures_of_the_check(twins, tmp_
     assert list(findings.unusable) == ["benign/damaged.png"]
     found = dict(zip(images.dataset["file_name"], describe_images(images, findings.files), strict=True))
     assert counted == [1], "the damaged image alone, which nobody could describe"
-    assert all(equal([found[name]], [describe(picture)]) for name, picture in zip(names, pictures, strict=True))
+    assert all(equal([found[name]], [find_features(picture)]) for name, picture in zip(names, pictures, strict=True))
     assert findings == check_images(images)
     assert findings == check_and_describe(images)
 
 
 def test_data_verify_describes_images_from_the_pictures_of_its_check(small_breakhis, counted, monkeypatch, tmp_path):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    found, real = [], described.describe
-    monkeypatch.setattr(described, "describe", lambda picture: found.append(picture) or real(picture))
+    found, real = [], described.find_features
+    monkeypatch.setattr(described, "find_features", lambda picture: found.append(picture) or real(picture))
     main(["data", "verify", str(small_breakhis)])
     assert len(found) == 24
     assert counted == []
@@ -108,7 +108,7 @@ def test_only_a_changed_file_is_described_again(twins, tmp_path, counted):
     twins[5].save(tmp_path / "benign" / "0.png")
     again = describe_images(images, check_images(images).files)
     assert counted == [4, 1]
-    assert equal([again[0]], [describe(twins[5])])
+    assert equal([again[0]], [find_features(twins[5])])
 
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1", bytes(5000)])
@@ -134,7 +134,7 @@ def test_a_file_without_content_is_not_kept(twins, tmp_path, counted):
 def test_pairs_of_the_first_images_are_those_of_a_whole_search(twins):
     """Copies in chains, of which each has one nearest candidate; some link first images through others."""
     pictures = [shrunk(picture, steps) for steps in range(4) for picture in twins]
-    features = [describe(picture) for picture in np.random.default_rng(0).permutation(np.array(pictures, object))]
+    features = [find_features(picture) for picture in np.random.default_rng(0).permutation(np.array(pictures, object))]
     for nearest in (1, 2, 10):
         whole = find_overlaps(features, nearest)
         assert any(one.is_copy for one in whole)
@@ -143,7 +143,7 @@ def test_pairs_of_the_first_images_are_those_of_a_whole_search(twins):
 
 
 def test_other_images_are_compared_only_where_they_lead_to_a_first_image(twins, monkeypatch):
-    features = [describe(shrunk(picture, steps)) for picture in twins for steps in range(3)]
+    features = [find_features(shrunk(picture, steps)) for picture in twins for steps in range(3)]
     compared = []
     real = find_overlaps.__globals__["fit_pair"]
     monkeypatch.setitem(find_overlaps.__globals__, "fit_pair", lambda *pair: compared.append(pair[1:3]) or real(*pair))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from hf_breakhis.data.integrity.duplicates import find_copies
-from hf_breakhis.data.integrity.features import EMPTY, describe, describe_all
+from hf_breakhis.data.integrity.features import EMPTY, describe_all, find_features
 from hf_breakhis.data.integrity.overlaps import find_overlaps, fit_pair
 from hf_breakhis.data.integrity.waves import shape_code
 from hf_breakhis.data.twin.twin import TwinSettings, encode, twin_file_names
@@ -93,7 +93,7 @@ def draw_slides(**fields):
 def known(size, content):
     """Return code and features of a picture, computed once."""
     picture = Image.frombytes("RGB", size, content)
-    return shape_code(picture), describe(picture)
+    return shape_code(picture), find_features(picture)
 
 
 def files_of(pictures, codes):
@@ -156,7 +156,10 @@ def test_overlapping_fields_are_no_copies(fields, least):
 @pytest.mark.parametrize("angle", [-150, -40, 15, 100])
 def test_the_map_is_measured(angle, twins):
     image = twins[0]
-    one, other = describe(image), describe(rotated(-angle)(cut(0.1, 0.1, 0.1, 0.1)(image).resize(image.size)))
+    one, other = (
+        find_features(image),
+        find_features(rotated(-angle)(cut(0.1, 0.1, 0.1, 0.1)(image).resize(image.size))),
+    )
     found = fit_pair([one, other], 0, 1, mirrored=False)
     assert found.angle == pytest.approx(angle, abs=2)
     assert found.scale == pytest.approx(1 / 0.8, rel=0.03)
@@ -166,7 +169,7 @@ def test_the_map_is_measured(angle, twins):
 
 def test_the_shared_part_is_measured(twins):
     fields = [cut(0, 0, 0.4, 0)(twins[1]), cut(0.15, 0, 0.25, 0)(twins[1])]
-    (found,) = find_overlaps([describe(field) for field in fields])
+    (found,) = find_overlaps([find_features(field) for field in fields])
     assert found.share == pytest.approx(0.75, abs=0.02)
     assert (found.is_copy, round(found.angle), round(found.scale, 1)) == (False, 0, 1.0)
 
@@ -182,32 +185,32 @@ def test_a_label_on_every_image_is_no_overlap(twins):
     pictures = [image.copy() for image in twins[:4]]
     for picture in pictures:
         picture.paste(twins[5].crop((0, 0, 60, 30)), (350, 240))
-    assert find_overlaps([describe(picture) for picture in pictures]) == []
+    assert find_overlaps([find_features(picture) for picture in pictures]) == []
 
 
 def test_signs_of_a_mirrored_picture_follow_from_those_of_the_picture(twins):
-    one, other = (describe(image) for image in (twins[2], twins[2].transpose(WAYS.FLIP_LEFT_RIGHT)))
+    one, other = (find_features(image) for image in (twins[2], twins[2].transpose(WAYS.FLIP_LEFT_RIGHT)))
     assert fit_pair([one, other], 0, 1, mirrored=True).matches > 100
     assert fit_pair([one, other], 0, 1, mirrored=False) is None
 
 
 def test_many_copies_of_one_image_are_all_found(twins):
     copies = [cut(0.01 * step, 0.1, 0.1, 0.01 * step)(twins[3]) for step in range(14)]
-    found = find_overlaps([describe(image) for image in copies], nearest=2)
+    found = find_overlaps([find_features(image) for image in copies], nearest=2)
     assert len(found) == math.comb(14, 2)
 
 
 def test_pictures_without_structure_have_no_features(twins, tmp_path):
-    assert describe(Image.new("RGB", (300, 200), "pink")) is EMPTY
+    assert find_features(Image.new("RGB", (300, 200), "pink")) is EMPTY
     (tmp_path / "text.png").write_text("no picture")
     images = [{"bytes": None, "path": str(tmp_path / name)} for name in ("text.png", "absent.png")]
     assert describe_all(images) == [EMPTY, EMPTY]
-    assert find_overlaps([EMPTY, EMPTY, describe(twins[0])]) == []
+    assert find_overlaps([EMPTY, EMPTY, find_features(twins[0])]) == []
     assert find_overlaps([]) == []
 
 
 def test_pictures_that_are_too_small_have_no_features():
     noise = np.random.default_rng(0).integers(0, 256, (128, 192, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
-    assert len(describe(picture).signs) > 0
-    assert len(describe(picture.resize((95, 63))).signs) == 0
+    assert len(find_features(picture).signs) > 0
+    assert len(find_features(picture.resize((95, 63))).signs) == 0

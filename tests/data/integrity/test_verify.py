@@ -15,7 +15,7 @@ from hf_breakhis.cli import main
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.check_images import Findings, check_images
-from hf_breakhis.data.integrity.verify import expected_names, read_folds, verify, verify_table
+from hf_breakhis.data.integrity.verify import expected_names, read_checked_folds, verify, verify_table
 from hf_breakhis.data.inventory import expected_file_names
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError
@@ -289,4 +289,4 @@ def test_what_cannot_be_read_ends_with_2_and_one_line(options, tree, small_break
 def test_folds_of_something_else_are_refused(text, message, tree, small_breakhis, data_args, tmp_path):
     (tmp_path / "folds.csv").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_folds(tmp_path / "folds.csv", load_images(data_args(small_breakhis)))
+        read_checked_folds(tmp_path / "folds.csv", load_images(data_args(small_breakhis)))

@@ -13,7 +13,7 @@ from hf_breakhis.data.pixels.augmentations import (
     jitter_stain,
     turn,
 )
-from hf_breakhis.data.pixels.draws import draw, image_keys
+from hf_breakhis.data.pixels.draws import draw_numbers, image_keys
 
 MIDDLE = torch.full((1, NUM_DRAWS), 0.5, dtype=torch.float64)
 
@@ -26,7 +26,7 @@ def square():
 
 @pytest.fixture
 def draws():
-    return draw(image_keys([str(i) for i in range(4000)]), seed=0, epoch=0)
+    return draw_numbers(image_keys([str(i) for i in range(4000)]), seed=0, epoch=0)
 
 
 def shares(augment, square, draws):

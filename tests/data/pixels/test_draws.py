@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from hf_breakhis.data.pixels.augmentations import NUM_DRAWS
-from hf_breakhis.data.pixels.draws import _GOLDEN, _mix, draw, image_keys
+from hf_breakhis.data.pixels.draws import _GOLDEN, _mix, draw_numbers, image_keys
 
 MASK = 2**64 - 1
 
@@ -35,25 +35,30 @@ def test_the_hash_agrees_with_whole_numbers_of_python():
 
 
 def test_a_draw_does_not_change_with_its_company(keys):
-    draws = draw(keys, seed=3, epoch=1)
+    draws = draw_numbers(keys, seed=3, epoch=1)
     assert draws.shape == (len(keys), NUM_DRAWS)
     assert draws.dtype == torch.float64
     rows = np.array([17, 3, 19_999])
-    assert torch.equal(draw(keys[rows], 3, 1), draws[rows])
-    assert torch.equal(draw(keys[:0], 3, 1), draws[:0])
+    assert torch.equal(draw_numbers(keys[rows], 3, 1), draws[rows])
+    assert torch.equal(draw_numbers(keys[:0], 3, 1), draws[:0])
 
 
 @pytest.mark.parametrize("column", range(NUM_DRAWS))
 def test_each_column_is_uniform(keys, column):
-    values = draw(keys, seed=42, epoch=0)[:, column].numpy()
+    values = draw_numbers(keys, seed=42, epoch=0)[:, column].numpy()
     assert values.min() >= 0
     assert values.max() < 1
     assert stats.kstest(values, "uniform").pvalue > 1e-4
 
 
 def test_columns_epochs_seeds_and_neighbours_are_uncorrelated(keys):
-    now = draw(keys, seed=42, epoch=0).numpy()
-    others = [draw(keys, 42, 1).numpy(), draw(keys, 43, 0).numpy(), draw(keys, 43, 1).numpy(), np.roll(now, 1, axis=0)]
+    now = draw_numbers(keys, seed=42, epoch=0).numpy()
+    others = [
+        draw_numbers(keys, 42, 1).numpy(),
+        draw_numbers(keys, 43, 0).numpy(),
+        draw_numbers(keys, 43, 1).numpy(),
+        np.roll(now, 1, axis=0),
+    ]
     table = np.concatenate([now, *others], axis=1)
     correlation = np.corrcoef(table, rowvar=False) - np.eye(table.shape[1])
     assert np.abs(correlation).max() < 5 / np.sqrt(len(keys))
@@ -61,7 +66,7 @@ def test_columns_epochs_seeds_and_neighbours_are_uncorrelated(keys):
 
 def test_pairs_of_columns_fill_the_square_evenly(keys):
     """Catches what correlation does not see, such as equal values in two columns."""
-    draws = draw(keys, seed=7, epoch=5).numpy()
+    draws = draw_numbers(keys, seed=7, epoch=5).numpy()
     for i, j in ((0, 1), (1, 2), (0, 2), (3, 4), (2, 11)):
         counts = np.histogram2d(draws[:, i], draws[:, j], bins=8, range=[[0, 1], [0, 1]])[0]
         assert stats.chisquare(counts.ravel()).pvalue > 1e-4
@@ -69,7 +74,7 @@ def test_pairs_of_columns_fill_the_square_evenly(keys):
 
 def test_numbers_in_a_row_serve_as_keys_too():
     """Keys need not be good hashes themselves."""
-    draws = draw(np.arange(20_000, dtype=np.uint64), seed=0, epoch=0)[:, 0].numpy()
+    draws = draw_numbers(np.arange(20_000, dtype=np.uint64), seed=0, epoch=0)[:, 0].numpy()
     assert stats.kstest(draws, "uniform").pvalue > 1e-4
     assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 0.03
 

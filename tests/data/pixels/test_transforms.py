@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor
 
 from hf_breakhis.data.open_image import open_image
 from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
-from hf_breakhis.data.pixels.draws import draw, image_keys
+from hf_breakhis.data.pixels.draws import draw_numbers, image_keys
 from hf_breakhis.data.pixels.transforms import (
     DecodedPixels,
     ImageDataset,
@@ -175,8 +175,8 @@ def test_archives_give_the_same_pixels_as_folders(images):
 
 def test_draws_are_uniform_and_belong_to_the_image():
     keys = image_keys([f"image {i}" for i in range(2000)])
-    draws = draw(keys, seed=0, epoch=0)
-    assert torch.equal(draw(keys[[5]], 0, 0)[0], draws[5])
+    draws = draw_numbers(keys, seed=0, epoch=0)
+    assert torch.equal(draw_numbers(keys[[5]], 0, 0)[0], draws[5])
     assert len(torch.unique(draws)) == draws.numel()
     assert draws.min() >= 0
     assert draws.max() < 1

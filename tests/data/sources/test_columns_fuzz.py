@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hf_breakhis.data.filenames import parse_file_name, picture_name
-from hf_breakhis.data.sources.columns import describe
+from hf_breakhis.data.sources.columns import build_images
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, few, write_csv
 
@@ -24,7 +24,7 @@ def described(file_name, patient_id, tumor_type):
         "patient_id": [patient_id] * 2, "tumor_type": [tumor_type] * 2,
     }  # fmt: skip
     try:
-        found = describe(images, columns, ("a", "b"), "imagefolder", "place")
+        found = build_images(images, columns, ("a", "b"), "imagefolder", "place")
     except InputError as error:
         message = str(error)
     else:

@@ -9,7 +9,7 @@ import pytest
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.data.twin import traits as traits_module
-from hf_breakhis.data.twin.tissue import draw
+from hf_breakhis.data.twin.tissue import draw_picture
 from hf_breakhis.data.twin.traits import ORDINARY, TwinSettings, traits_of
 from hf_breakhis.files import InputError
 
@@ -38,39 +38,39 @@ def forget_in_keys(monkeypatch, pattern):
 
 
 def test_a_picture_has_the_shape_asked_for():
-    picture = draw(BENIGN, SETTINGS)
+    picture = draw_picture(BENIGN, SETTINGS)
     assert picture.shape == (92, 140, 3)
     assert picture.dtype == np.uint8
 
 
 def test_a_picture_does_not_depend_on_what_was_drawn_before():
-    first = draw(BENIGN, SETTINGS)
-    draw(MALIGNANT, TwinSettings(seed=9, width=90, height=60))
-    assert np.array_equal(draw(parse_file_name(BENIGN), SETTINGS), first)
+    first = draw_picture(BENIGN, SETTINGS)
+    draw_picture(MALIGNANT, TwinSettings(seed=9, width=90, height=60))
+    assert np.array_equal(draw_picture(parse_file_name(BENIGN), SETTINGS), first)
 
 
 def test_another_seed_gives_another_picture():
-    assert correlation(draw(BENIGN, SETTINGS), draw(BENIGN, TwinSettings(seed=1, **SMALL))) < 0.3
+    assert correlation(draw_picture(BENIGN, SETTINGS), draw_picture(BENIGN, TwinSettings(seed=1, **SMALL))) < 0.3
 
 
 @pytest.mark.parametrize("other", ["SOB_B_TA-14-4659-100-002.png", "SOB_B_TA-14-3411F-100-001.png"])
 def test_another_number_or_patient_gives_another_field(other):
-    assert correlation(draw(BENIGN, SETTINGS), draw(other, SETTINGS)) < 0.3
+    assert correlation(draw_picture(BENIGN, SETTINGS), draw_picture(other, SETTINGS)) < 0.3
 
 
 @pytest.mark.parametrize("magnification", [40, 100, 200, 400])
 def test_fewer_pixels_show_the_same_field(magnification):
     name = BENIGN.replace("-100-", f"-{magnification}-")
-    large = draw(name, TwinSettings(width=420, height=276))
-    assert correlation(shrink(large, 3), draw(name, SETTINGS)) > 0.75
+    large = draw_picture(name, TwinSettings(width=420, height=276))
+    assert correlation(shrink(large, 3), draw_picture(name, SETTINGS)) > 0.75
 
 
 @pytest.mark.parametrize(("low", "high"), [(40, 100), (100, 200), (200, 400)])
 def test_magnifications_look_at_the_middle_of_one_field_at_their_true_ratio(low, high):
     ratio = high / low
     wide, high_height = int(140 * ratio), int(92 * ratio)
-    overview = draw(BENIGN.replace("-100-", f"-{low}-"), TwinSettings(width=wide, height=high_height))
-    detail = draw(BENIGN.replace("-100-", f"-{high}-"), SETTINGS)
+    overview = draw_picture(BENIGN.replace("-100-", f"-{low}-"), TwinSettings(width=wide, height=high_height))
+    detail = draw_picture(BENIGN.replace("-100-", f"-{high}-"), SETTINGS)
     top, left = (high_height - 92) // 2, (wide - 140) // 2
     assert correlation(overview[top : top + 92, left : left + 140], detail) > 0.85
 
@@ -78,7 +78,9 @@ def test_magnifications_look_at_the_middle_of_one_field_at_their_true_ratio(low,
 def test_structures_grow_with_magnification():
     def length(magnification):
         """Return the shift, to a fraction of a pixel, at which half of the correlation is left."""
-        grey = draw(BENIGN.replace("-100-", f"-{magnification}-"), TwinSettings(width=280, height=184)).mean(axis=2)
+        grey = draw_picture(BENIGN.replace("-100-", f"-{magnification}-"), TwinSettings(width=280, height=184)).mean(
+            axis=2
+        )
         grey -= grey.mean()
         left = [1.0, *((grey[:, k:] * grey[:, :-k]).mean() / grey.var() for k in range(1, 140))]
         k = next(k for k, share in enumerate(left) if share < 0.5)
@@ -92,8 +94,8 @@ def test_structures_grow_with_magnification():
 def test_without_class_signal_the_class_changes_nothing(monkeypatch):
     forget_in_keys(monkeypatch, r"SOB_[BM]_[A-Z]+")
     settings = TwinSettings(class_signal=0.0, **SMALL)
-    assert np.array_equal(draw(BENIGN, settings), draw(MALIGNANT, settings))
-    assert not np.array_equal(draw(BENIGN, SETTINGS), draw(MALIGNANT, SETTINGS))
+    assert np.array_equal(draw_picture(BENIGN, settings), draw_picture(MALIGNANT, settings))
+    assert not np.array_equal(draw_picture(BENIGN, SETTINGS), draw_picture(MALIGNANT, SETTINGS))
 
 
 def test_without_patient_effect_the_patient_changes_nothing(monkeypatch):
@@ -108,7 +110,7 @@ def test_without_patient_effect_the_patient_changes_nothing(monkeypatch):
     )
     for class_signal in (0.0, 1.0):
         settings = TwinSettings(patient_effect=0.0, class_signal=class_signal, **SMALL)
-        assert np.array_equal(draw(one, settings), draw(other, settings))
+        assert np.array_equal(draw_picture(one, settings), draw_picture(other, settings))
 
 
 def test_without_patient_effect_magnifications_share_no_field():
@@ -160,7 +162,7 @@ def test_noise_decides_how_often_a_field_shows_no_tumour():
 
 def test_mean_colour_is_that_of_stained_tissue():
     for name in (BENIGN, MALIGNANT):
-        red, green, blue = draw(name, SETTINGS).mean(axis=(0, 1))
+        red, green, blue = draw_picture(name, SETTINGS).mean(axis=(0, 1))
         assert green < red
         assert green < blue
         assert 90 < green < 230
@@ -168,4 +170,4 @@ def test_mean_colour_is_that_of_stained_tissue():
 
 def test_a_name_of_another_form_is_refused():
     with pytest.raises(InputError, match="not a BreakHis file name"):
-        draw("holiday.png", SETTINGS)
+        draw_picture("holiday.png", SETTINGS)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.twin import twin
-from hf_breakhis.data.twin.tissue import draw
+from hf_breakhis.data.twin.tissue import draw_picture
 from hf_breakhis.data.twin.twin import TwinSettings, is_twin, read_settings, twin_file_names, write_twin
 from hf_breakhis.files import InputError
 
@@ -85,7 +85,7 @@ def test_the_number_of_processes_changes_no_byte(tmp_path):
     alone, together = (pictures(write_twin(tmp_path / str(n), TINY, num_proc=n)) for n in (1, 2))
     assert alone == together
     path, content = next(iter(alone.items()))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), draw(path.rpartition("/")[2], TINY))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), draw_picture(path.rpartition("/")[2], TINY))
 
 
 @pytest.mark.usefixtures("three_folders")
@@ -195,7 +195,9 @@ def test_settings_of_another_form_are_refused(tmp_path, content):
 
 def test_another_stain_changes_colours_and_not_the_tissue():
     name = "SOB_M_DC-14-2523-100-001.png"
-    usual, other = (draw(name, TwinSettings(width=140, height=92, stain=stain)).astype(float) for stain in (0, 1))
+    usual, other = (
+        draw_picture(name, TwinSettings(width=140, height=92, stain=stain)).astype(float) for stain in (0, 1)
+    )
     assert np.abs(usual.mean((0, 1)) - other.mean((0, 1))).max() > 10
     assert np.corrcoef(usual.mean(2).ravel(), other.mean(2).ravel())[0, 1] > 0.9
     assert "stain" not in TwinSettings().to_dict(), "twins that were written before are found again"

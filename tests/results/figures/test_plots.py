@@ -11,7 +11,7 @@ from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS
 from hf_breakhis.files import write_json
 from hf_breakhis.results.figures import dotplots
 from hf_breakhis.results.figures.captions import CAPTIONS, caption
-from hf_breakhis.results.figures.plots import BETWEEN_RUNS, FIGURES, draw
+from hf_breakhis.results.figures.plots import BETWEEN_RUNS, FIGURES, draw_figure
 from hf_breakhis.results.figures.style import COLUMN, figure_bytes
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.report.inline import inline_svg
@@ -77,7 +77,7 @@ def inside(value, interval):
 @pytest.mark.parametrize("variant", [*VARIANTS, "eight classes", "long names"])
 @pytest.mark.parametrize("name", OF_A_RUN)
 def test_no_text_leaves_its_figure(records, variant, name):
-    figure = draw(name, records[variant])
+    figure = draw_figure(name, records[variant])
     if figure is None:
         absent = {(figure, "eight classes") for figure in ("roc_folds", "roc_patients", "prevalence")}
         absent |= {(one, other) for one in ("decision_curves", "referral", "zones") for other in
@@ -90,14 +90,14 @@ def test_no_text_leaves_its_figure(records, variant, name):
 
 
 def test_a_text_outside_would_be_noticed(records):
-    figure = draw("roc_mean", records["folds"])
+    figure = draw_figure("roc_mean", records["folds"])
     figure.axes[0].text(2.0, 0.5, "far to the right").set_in_layout(False)
     assert list(texts_outside(figure)) == ["far to the right"]
 
 
 @pytest.fixture(scope="module")
 def figures(records):
-    return {name: draw(name, records["folds"]) for name in OF_A_RUN}
+    return {name: draw_figure(name, records["folds"]) for name in OF_A_RUN}
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)
@@ -116,7 +116,7 @@ def test_figures_have_a_column_of_width_and_legible_text(figures, name):
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_equal_runs_give_equal_bytes_without_a_date(records, kind):
-    first, second = (figure_bytes(draw("patients", records["folds"]), kind) for _ in range(2))
+    first, second = (figure_bytes(draw_figure("patients", records["folds"]), kind) for _ in range(2))
     assert first == second
     assert b"matplotlib.org" not in first
     assert b"dc:date" not in first
@@ -149,7 +149,7 @@ def test_unknown_patients_and_no_history_leave_their_figures_out(write_run, coho
     nameless = cohort.assign(patient_id="", specimen_id="", tumor_type="", magnification="")
     summarise(write_run(tmp_path, nameless, split_by="image"))
     record = Run.holding(tmp_path, summary=Run(tmp_path).summary)
-    absent = {name for name in OF_A_RUN if draw(name, record) is None}
+    absent = {name for name in OF_A_RUN if draw_figure(name, record) is None}
     assert absent == {
         "patients",
         "roc_patients",
@@ -165,7 +165,7 @@ def test_an_epoch_without_evaluation_draws_the_training_curves(records):
     record = records["folds"]
     columns = ["eval_loss", "eval_accuracy", "eval_roc_auc"]
     histories = {fold: table.assign(**dict.fromkeys(columns)) for fold, table in record.histories.items()}
-    figure = draw(
+    figure = draw_figure(
         "learning_curves",
         Run.holding(record.folder, summary=record.summary, histories=histories),
     )
@@ -176,7 +176,7 @@ def test_a_falling_learning_rate_is_written_in_plain_numbers(records):
     record = records["folds"]
     rates = [1e-2, 1e-3, 1e-5]
     histories = {fold: table.assign(learning_rate=rates) for fold, table in record.histories.items()}
-    figure = draw(
+    figure = draw_figure(
         "learning_curves",
         Run.holding(record.folder, summary=record.summary, histories=histories),
     )
@@ -191,20 +191,20 @@ def test_a_dollar_sign_in_a_name_is_drawn_as_it_is(records):
     table = [first | {"patient_id": r"x-$\frac{$", "patient_score": 0.1}, *others]
     summary = record.summary | {"patient": record.summary["patient"] | {"table": table}}
     assert rb"$\frac{$" in figure_bytes(
-        draw("patients", Run.holding(record.folder, summary=summary)),
+        draw_figure("patients", Run.holding(record.folder, summary=summary)),
         "svg",
     )
 
 
 def test_drawing_leaves_the_settings_of_the_caller(records):
     before = dict(mpl.rcParams)
-    figure_bytes(draw("baselines", records["folds"]), "svg")
+    figure_bytes(draw_figure("baselines", records["folds"]), "svg")
     assert dict(mpl.rcParams) == before
 
 
 def test_an_unknown_figure_names_those_there_are(records):
     with pytest.raises(ValueError, match=r"Unknown figure 'rok'; choose from .*roc_mean"):
-        draw("rok", records["folds"])
+        draw_figure("rok", records["folds"])
 
 
 @pytest.mark.parametrize(("half", "is_wider"), [(1e-17, True), (0.05, False)])

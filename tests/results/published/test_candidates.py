@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.sources.rcl7500 import HUB_ID
 from hf_breakhis.results.published.candidates import SHARES, check_supports, data_sets, in_common
-from hf_breakhis.results.published.table import Fold, Table
+from hf_breakhis.results.published.table import PublishedFold, Table
 
 CLASSES = ("benign", "malignant")
 LABELS = np.repeat([0, 1], [2480, 5429])
@@ -25,7 +25,7 @@ def table_of(*tests, classes=CLASSES):
     counts = [
         dict(zip(classes, np.bincount(one) if isinstance(one, np.ndarray) else one, strict=True)) for one in tests
     ]
-    folds = tuple(Fold(str(i), {name: {} for name in classes}, row) for i, row in enumerate(counts))
+    folds = tuple(PublishedFold(str(i), {name: {} for name in classes}, row) for i, row in enumerate(counts))
     return Table("t", "", classes, folds, None)
 
 
@@ -120,7 +120,10 @@ def test_a_class_with_more_images_than_there_are_is_named():
     ("table", "reason"),
     [
         (table_of([5, 5], classes=("cat", "dog")), "No data set known here has the classes cat, dog."),
-        (Table("t", "", CLASSES, (Fold("1", {"benign": {}, "malignant": {}}),), None), "The table has no supports."),
+        (
+            Table("t", "", CLASSES, (PublishedFold("1", {"benign": {}, "malignant": {}}),), None),
+            "The table has no supports.",
+        ),
     ],
 )
 def test_what_cannot_be_compared_says_why(table, reason):

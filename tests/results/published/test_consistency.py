@@ -13,7 +13,7 @@ from hf_breakhis.results.published.candidates import check_supports
 from hf_breakhis.results.published.check import check_paper
 from hf_breakhis.results.published.consistency import check_fold
 from hf_breakhis.results.published.matrices import matrices
-from hf_breakhis.results.published.table import Fold, Table, read_number, read_paper
+from hf_breakhis.results.published.table import PublishedFold, Table, read_number, read_paper
 from hf_breakhis.results.published.trend import climb, spread
 from hf_breakhis.yaml_files import packed_files
 from tests.metrics.test_paper_tables import NUM_FITTING, TABLES, search
@@ -37,7 +37,7 @@ def fold_of(matrix, digits, name="1", scores=None):
         return {s: number(f"{report[key][k]:.{digits}f}") for s, k in
                 {"precision": "precision", "recall": "recall", "f1": "f1-score"}.items()}  # fmt: skip
 
-    return Fold(
+    return PublishedFold(
         name,
         {key: row(key) for key in names},
         {key: int(report[key]["support"]) for key in names},
@@ -57,7 +57,7 @@ def test_what_was_computed_from_whole_numbers_always_fits(folds, digits):
     printed = tuple(fold_of(matrix, digits, str(i)) for i, matrix in enumerate(folds))
     assert [check_fold(fold)["verdict"] for fold in printed] == ["fits"] * len(folds)
     means = [np.trace(matrix) / np.sum(matrix) for matrix in folds]
-    averages = Fold("averages", scores={"accuracy": number(f"{np.mean(means):.{digits}f}")})
+    averages = PublishedFold("averages", scores={"accuracy": number(f"{np.mean(means):.{digits}f}")})
     table = Table("t", "", tuple(printed[0].classes), printed, averages)
     assert check_averages(table)["verdict"] != "does not fit"
 
@@ -142,7 +142,7 @@ def test_one_changed_digit_of_an_average_is_found():
     means, scores = table.averages.means["mean"], table.averages.scores
     rows = [({"mean": means | {key: number(text)}}, scores) for key in means for text in changed(means[key].text)]
     rows += [({"mean": means}, {"accuracy": number(text)}) for text in changed(scores["accuracy"].text)]
-    tables = [replace(table, averages=Fold("averages", {}, {}, *row)) for row in rows]
+    tables = [replace(table, averages=PublishedFold("averages", {}, {}, *row)) for row in rows]
     found = [check_averages(one)["verdict"] == "does not fit" for one in tables]
     assert (sum(found), len(found)) == (70, 4 * 18)
 
@@ -185,7 +185,7 @@ def test_averages_that_do_not_follow_from_the_rows_do_not_fit():
 def test_averages_of_printed_digits_fit_though_those_of_the_matrices_do_not():
     """The mean of .79, .93 and .93 is .883; the accuracies that they were rounded from have one of .886 or more."""
     table = PAPER.tables[1]
-    averages = Fold("averages", scores={"accuracy": number("0.88")})
+    averages = PublishedFold("averages", scores={"accuracy": number("0.88")})
     (row,) = check_averages(replace(table, averages=averages))["rows"]
     assert row["ways"] == ["mean over folds of the printed digits"]
 
@@ -193,7 +193,7 @@ def test_averages_of_printed_digits_fit_though_those_of_the_matrices_do_not():
 def table_of(accuracies, n=2000):
     supports = {"benign": n // 2, "malignant": n - n // 2}
     folds = tuple(
-        Fold(str(i), {"benign": {}, "malignant": {}}, supports, {}, {"accuracy": number(f"{a:.2f}")})
+        PublishedFold(str(i), {"benign": {}, "malignant": {}}, supports, {}, {"accuracy": number(f"{a:.2f}")})
         for i, a in enumerate(accuracies)
     )
     return Table("t", "", ("benign", "malignant"), folds, None)

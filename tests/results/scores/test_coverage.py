@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from hf_breakhis.results.scores.intervals import Replicates
-from hf_breakhis.results.scores.resampling import Images
+from hf_breakhis.results.scores.resampling import Predicted
 
 _spec = importlib.util.spec_from_file_location("coverage", Path(__file__).parents[3] / "benchmarks" / "coverage.py")
 coverage = importlib.util.module_from_spec(_spec)
@@ -31,7 +31,7 @@ def test_what_is_simulated_has_the_truth_that_is_claimed():
     assert (len(labels), labels.sum(), sizes.sum()) == (70, 54, 7909)
     rng = np.random.default_rng(0)
     truth = coverage.truths(labels, sizes, 1.3, 1.0)
-    drawn: list[Images] = [coverage.simulate(labels, sizes, 1.3, 1.0, rng) for _ in range(60)]
+    drawn: list[Predicted] = [coverage.simulate(labels, sizes, 1.3, 1.0, rng) for _ in range(60)]
     found = np.mean([np.mean(one.predicted[one.labels == 1]) for one in drawn])
     assert found == pytest.approx(truth["sensitivity"], abs=0.01)
 

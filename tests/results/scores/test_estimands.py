@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from hf_breakhis.files import read_json
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.estimands import INFLATION, Estimand, estimand_of, meanings, measured_coverage
-from hf_breakhis.results.scores.intervals import Replicates, draw, exact_bound, intervals, p_value
+from hf_breakhis.results.scores.intervals import Replicates, draw_groups, exact_bound, intervals, p_value
 from hf_breakhis.results.scores.paired import mean_interval, mean_scores
 from hf_breakhis.run import Run
 
@@ -77,7 +77,7 @@ def test_an_interval_of_the_recipe_draws_within_classes_and_doubles_the_variance
     rng = np.random.default_rng(0)
     values, classes = rng.uniform(0.6, 0.9, 40), np.repeat([0, 1], [12, 28])
     found = intervals(two_classes(values, classes), 40, classes=classes, estimand=Estimand.RECIPE)["specificity"]
-    weights = draw(40, 2000, 0, classes)[:, :12]
+    weights = draw_groups(40, 2000, 0, classes)[:, :12]
     assert set(weights.sum(1)) == {12}
     drawn = weights @ values[:12] / 12
     half = stats.t.ppf(0.975, 11) * logit(drawn).std(ddof=1) * np.sqrt(2 * 12 / 11)

@@ -13,12 +13,12 @@ from hf_breakhis.results.scores.intervals import (
     bootstrap_error,
     bounded,
     choose_groups,
-    draw,
+    draw_groups,
     intervals,
     percentile,
     weigh,
 )
-from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates
+from hf_breakhis.results.scores.resampling import Predicted, image_scores, patient_rates
 
 
 def grouped_images(num_groups, per_group, effect, seed):
@@ -30,7 +30,7 @@ def grouped_images(num_groups, per_group, effect, seed):
     right = rng.random(len(groups)) < chance[groups]
     predicted = np.where(right, labels, 1 - labels)
     positive = np.where(predicted == 1, rng.uniform(0.5, 1, len(groups)), rng.uniform(0, 0.5, len(groups)))
-    return Images(labels, predicted, np.stack([1 - positive, positive], 1), groups)
+    return Predicted(labels, predicted, np.stack([1 - positive, positive], 1), groups)
 
 
 def test_interval_agrees_with_scipy():
@@ -44,7 +44,7 @@ def test_interval_agrees_with_scipy():
 
 def test_resampling_images_is_too_narrow_where_groups_matter():
     images = grouped_images(40, 25, 0.2, 1)
-    alone = Images(images.labels, images.predicted, images.probabilities, np.arange(len(images.labels)))
+    alone = Predicted(images.labels, images.predicted, images.probabilities, np.arange(len(images.labels)))
     by_group = intervals(image_scores(images, ranked=False), 40)["accuracy"]
     by_image = intervals(image_scores(alone, ranked=False), len(images.labels))["accuracy"]
     assert by_group["high"] - by_group["low"] > 2 * (by_image["high"] - by_image["low"])
@@ -61,7 +61,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_every_resample_draws_as_many_groups_as_there_are():
-    weights = draw(30, resamples=50, seed=0)
+    weights = draw_groups(30, resamples=50, seed=0)
     assert weights.shape == (50, 30)
     assert set(weights.sum(1)) == {30}
 
@@ -132,7 +132,7 @@ def test_few_groups_of_a_class_leave_no_interval_that_says_nothing(benign, malig
     groups = np.repeat(np.arange(len(labels)), 20)
     logits = 1.3 * (2 * labels - 1)[groups] + rng.normal(size=len(labels))[groups] + rng.normal(size=len(groups))
     prob = expit(logits)
-    images = Images(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
+    images = Predicted(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
     bounds = intervals(image_scores(images), images.num_groups, classes=images.group_classes)
     for name in ("specificity", "balanced_accuracy", "roc_auc", "mcc", "macro.f1", "per_class.benign.recall"):
         assert bounds[name]["low"] is None, name
@@ -148,7 +148,7 @@ def test_enough_groups_of_each_class_leave_every_interval():
     groups = np.repeat(np.arange(32), 20)
     rng = np.random.default_rng(0)
     prob = expit(1.3 * (2 * labels - 1)[groups] + rng.normal(size=32)[groups] + rng.normal(size=640))
-    images = Images(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
+    images = Predicted(labels[groups], (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
     bounds = intervals(image_scores(images), 32, classes=images.group_classes)
     assert all(score["low"] is not None for score in bounds.values())
 
@@ -170,7 +170,7 @@ def all_correct(num_benign, num_malignant, wrong=()):
     groups = np.repeat(np.arange(num_benign + num_malignant), 2)
     labels = (groups >= num_benign).astype(int)
     predicted = np.where(np.isin(groups, wrong), 1 - labels, labels)
-    return Images(labels, predicted, np.stack([1 - predicted, predicted], 1).astype(float), groups)
+    return Predicted(labels, predicted, np.stack([1 - predicted, predicted], 1).astype(float), groups)
 
 
 def test_all_correct_has_the_exact_bound_by_specimen():
@@ -207,7 +207,7 @@ def test_a_difference_stays_within_its_range():
 
 def test_groups_are_drawn_within_their_stratum():
     strata = np.arange(30) % 3
-    weights = draw(30, resamples=20, seed=0, strata=strata)
+    weights = draw_groups(30, resamples=20, seed=0, strata=strata)
     assert all(set(weights[:, strata == k].sum(1)) == {10} for k in range(3))
 
 
@@ -220,7 +220,7 @@ def test_default_covers_where_percentiles_of_few_groups_do_not():
         labels = (groups >= 10).astype(int)
         logits = 1.0 * (2 * labels - 1) + rng.normal(size=20)[groups] + rng.normal(size=160)
         prob = expit(logits)
-        images = Images(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
+        images = Predicted(labels, (prob > 0.5).astype(int), np.stack([1 - prob, prob], 1), groups)
         for method in METHODS:
             bounds = intervals(
                 image_scores(images, ranked=False), 20, classes=images.group_classes, resamples=400, seed=seed,
@@ -245,7 +245,7 @@ def test_two_thousand_resamples_of_the_whole_data_set_take_less_than_two_seconds
     groups = np.sort(np.concatenate([np.arange(70), rng.integers(70, size=7909 - 70)]))
     labels = (groups % 3 > 0).astype(int)
     positive = 1 / (1 + np.exp(-(2 * labels - 1 + rng.normal(size=7909))))
-    images = Images(labels, (positive >= 0.5).astype(int), np.stack([1 - positive, positive], 1), groups)
+    images = Predicted(labels, (positive >= 0.5).astype(int), np.stack([1 - positive, positive], 1), groups)
     seconds = []
     for _ in range(3):  # the best of three, since other work may share the machine
         start = time.perf_counter()

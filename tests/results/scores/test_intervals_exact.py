@@ -13,8 +13,8 @@ from hf_breakhis.results.scores.intervals import (
     bootstrap_error,
     bounded,
     choose_groups,
-    describe,
-    draw,
+    describe_intervals,
+    draw_groups,
     groups_by_class,
     intervals,
     percentile,
@@ -42,7 +42,7 @@ def twelve():
 )
 def test_an_interval_is_made_as_asked(twelve, asked):
     given = {"level": 0.95, "resamples": 2000, "seed": 0, "shares": True, "method": "bootstrap error"} | asked
-    scores = draw(12, given["resamples"], given["seed"]) @ twelve / 12
+    scores = draw_groups(12, given["resamples"], given["seed"]) @ twelve / 12
     there, back = (logit, expit) if given["shares"] else (np.positive, np.positive)
     half = t.ppf((1 + given["level"]) / 2, 11) * there(scores).std(ddof=1) * np.sqrt(12 / 11)
     ends = back(there(twelve.mean()) - half), back(there(twelve.mean()) + half)
@@ -103,14 +103,14 @@ def test_of_more_than_two_thousand_groups_none_is_left_out(num_groups, asked):
     found = intervals(scores, num_groups, resamples=3, shares=False)["accuracy"]
     assert seen == asked
     inflation = num_groups / (num_groups - 1) if len(asked) == 3 else 1
-    spread = (draw(num_groups, 3) @ values / num_groups).std(ddof=1) * np.sqrt(inflation)
+    spread = (draw_groups(num_groups, 3) @ values / num_groups).std(ddof=1) * np.sqrt(inflation)
     assert found["high"] - found["value"] == pytest.approx(t.ppf(0.975, num_groups - 1) * spread, rel=1e-9)
 
 
 def test_scores_are_asked_of_all_groups_of_each_resample_and_without_each_group(twelve):
     seen = []
     intervals(lambda weights: seen.append(weights) or mean_of(twelve, "accuracy")(weights), 12, resamples=3)
-    for weights, expected in zip(seen, (np.ones((1, 12)), draw(12, 3), 1 - np.eye(12)), strict=True):
+    for weights, expected in zip(seen, (np.ones((1, 12)), draw_groups(12, 3), 1 - np.eye(12)), strict=True):
         np.testing.assert_array_equal(weights, expected)
 
 
@@ -236,7 +236,7 @@ def test_a_value_that_is_undefined_is_none():
 
 def test_groups_are_drawn_by_numpys_generator():
     picks = np.random.default_rng(0).integers(7, size=(2000, 7))
-    drawn = draw(7)
+    drawn = draw_groups(7)
     assert drawn.tolist() == [np.bincount(row, minlength=7).tolist() for row in picks]
     assert drawn.dtype == np.int64
 
@@ -244,7 +244,7 @@ def test_groups_are_drawn_by_numpys_generator():
 def test_strata_are_drawn_one_after_the_other():
     rng = np.random.default_rng(4)
     first, second = rng.integers(3, size=(6, 3)), rng.integers(2, size=(6, 2))
-    drawn = draw(5, 6, 4, strata=np.array([8, 2, 8, 2, 2]))
+    drawn = draw_groups(5, 6, 4, strata=np.array([8, 2, 8, 2, 2]))
     assert drawn[:, [1, 3, 4]].tolist() == [np.bincount(row, minlength=3).tolist() for row in first]
     assert drawn[:, [0, 2]].tolist() == [np.bincount(row, minlength=2).tolist() for row in second]
 
@@ -299,9 +299,13 @@ def test_what_a_summary_says_of_its_intervals(count, bounded, reason):
     }
     given = Groups("patient", np.arange(count)), {"benign": 4, "malignant": 6}, bounded
     assert (
-        describe(*given) == {"method": "t interval with the standard error of a cluster bootstrap by patient"} | rest
+        describe_intervals(*given)
+        == {"method": "t interval with the standard error of a cluster bootstrap by patient"} | rest
     )
-    assert describe(*given, "percentile") == {"method": "percentile interval of a cluster bootstrap by patient"} | rest
+    assert (
+        describe_intervals(*given, "percentile")
+        == {"method": "percentile interval of a cluster bootstrap by patient"} | rest
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -8,7 +8,7 @@ import pytest
 from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores
 from hf_breakhis.metrics.image_report.image_report import image_report
 from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
-from hf_breakhis.results.scores.resampling import Images, image_scores, patient_rates, patient_sides
+from hf_breakhis.results.scores.resampling import Predicted, image_scores, patient_rates, patient_sides
 
 TWO, FOUR = ("benign", "malignant"), ("A", "F", "PT", "TA")
 
@@ -22,7 +22,7 @@ def draw_images(classes, n=300, num_groups=15, seed=0, ties=False):
     if ties:
         prob = np.round(prob, 1) + 1e-3
         prob /= prob.sum(1, keepdims=True)
-    return Images(labels, prob.argmax(1), prob, groups, classes)
+    return Predicted(labels, prob.argmax(1), prob, groups, classes)
 
 
 def repeat_rows(images, weights):
@@ -84,7 +84,7 @@ def test_patients_called_by_their_mean_probability():
     patients = np.array(["a", "a", "b", "c", "d", "e", "f", "f"])
     labels = np.array([1, 1, 1, 1, 0, 0, 0, 1])
     positive = np.array([0.9, 0.3, 0.8, 0.2, 0.1, 0.7, 0.9, 0.9])
-    images = Images(labels, (positive > 0.5).astype(int), np.stack([1 - positive, positive], 1), np.arange(8))
+    images = Predicted(labels, (positive > 0.5).astype(int), np.stack([1 - positive, positive], 1), np.arange(8))
     found = patient_sides(images, patients)(np.ones((1, 8)))
     assert found["sensitivity"] == pytest.approx([2 / 3])
     assert found["specificity"] == pytest.approx([1 / 2])
@@ -94,7 +94,7 @@ def test_a_ranking_is_the_mean_over_folds_and_not_moved_by_their_scales():
     """One fold ranks 3 of 4 pairs correctly, the other all 4; its scores are all below those of the first."""
     labels, folds = np.array([0, 0, 1, 1] * 2), np.repeat([0, 1], 4)
     score = np.array([0.6, 0.8, 0.7, 0.9, 0.1, 0.2, 0.3, 0.4])
-    images = Images(labels, labels, np.stack([1 - score, score], 1), np.arange(8), folds=folds)
+    images = Predicted(labels, labels, np.stack([1 - score, score], 1), np.arange(8), folds=folds)
     found = image_scores(images)(np.ones((1, 8)))
     assert found["roc_auc"] == pytest.approx([(0.75 + 1) / 2])
     assert found["average_precision"] == pytest.approx([((1 + 2 / 3) / 2 + 1) / 2])
@@ -105,5 +105,5 @@ def test_a_ranking_is_the_mean_over_folds_and_not_moved_by_their_scales():
 
 
 def test_groups_without_images_have_no_class():
-    images = Images(np.array([1, 0]), np.array([1, 0]), np.eye(2)[[1, 0]], np.array([0, 2]), total_groups=4)
+    images = Predicted(np.array([1, 0]), np.array([1, 0]), np.eye(2)[[1, 0]], np.array([0, 2]), total_groups=4)
     assert images.group_classes.tolist() == [1, -1, 0, -1]

@@ -7,7 +7,7 @@ from scipy.special import logit
 from hf_breakhis.cli import main
 from hf_breakhis.files import InputError, read_json
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.intervals import draw, intervals
+from hf_breakhis.results.scores.intervals import draw_groups, intervals
 from hf_breakhis.results.scores.thresholds import Rule, operating_point, parse_rule, predictive_values
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
@@ -110,7 +110,7 @@ def near_one():
 def test_intervals_of_predictive_values_at_low_prevalence_are_not_empty_of_meaning(near_one):
     points, rates, classes = near_one
     found = {row["prevalence"]: row for row in predictive_values(points, rates, 70, classes)}
-    drawn = points(draw(70))
+    drawn = points(draw_groups(70))
     for share, row in found.items():
         ratio = drawn["sensitivity"] / np.maximum(1 - drawn["specificity"], 1e-9)
         percentiles = np.nanquantile(share * ratio / (share * ratio + 1 - share), [0.025, 0.975])
