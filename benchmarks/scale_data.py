@@ -55,7 +55,7 @@ def write_images(folder: Path, num_images: int) -> None:
 
     from hf_breakhis.data.filenames import MAGNIFICATIONS, parse_file_name
     from hf_breakhis.data.inventory import INVENTORY
-    from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, draw
+    from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, draw_picture
     from hf_breakhis.files import write_json
 
     series = [f"{slide.patient_id}-{m.removesuffix('X')}" for slide in INVENTORY for m in MAGNIFICATIONS]
@@ -64,7 +64,7 @@ def write_images(folder: Path, num_images: int) -> None:
     marks.add_text("Software", "hf_breakhis twin")
     bar = tqdm(total=num_images, desc="Writing images", unit=" images", disable=None)
     for i, stem in enumerate(series):
-        base = draw(f"{stem}-001.png", settings).astype(np.int16)
+        base = draw_picture(f"{stem}-001.png", settings).astype(np.int16)
         rng = np.random.default_rng(i)
         for number in range(1, num_images // len(series) + 1 + (i < num_images % len(series))):
             name = f"{stem}-{number:03d}.png"

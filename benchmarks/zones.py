@@ -35,7 +35,7 @@ import numpy as np
 from coverage_training import COUNTS, cohort, deal, train
 
 from hf_breakhis.data.filenames import parse_file_name
-from hf_breakhis.data.twin.twin import TwinSettings, draw, twin_file_names
+from hf_breakhis.data.twin.twin import TwinSettings, draw_picture, twin_file_names
 from hf_breakhis.files import write_json
 from hf_breakhis.results.scores.conformal import Zones, fit_zones, shares_in_zones
 from hf_breakhis.results.scores.decisions import Cases
@@ -95,7 +95,7 @@ def draw_twin(seed: int) -> Cohort:
     settings = TwinSettings.from_kwargs({**TWIN, "seed": seed})
     names = [parse_file_name(name) for name in twin_file_names(settings)]
     names = sorted((one for one in names if one.magnification == "40X"), key=lambda one: one.label)
-    pixels = [draw(str(one), settings).reshape(-1, 3) / 255 for one in names]
+    pixels = [draw_picture(str(one), settings).reshape(-1, 3) / 255 for one in names]
     vectors = np.array([[*one.mean(0), *one.std(0)] for one in pixels])
     _, first, group = np.unique([one.specimen_id for one in names], return_index=True, return_inverse=True)
     return vectors, np.array([one.label for one in names]), np.argsort(np.argsort(first))[group]
