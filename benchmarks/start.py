@@ -32,8 +32,11 @@ IMPORT = "import torch\nfrom transformers import Trainer, TrainingArguments, Res
 FIRST_STEP = """
 import os, sys
 from transformers import ResNetForImageClassification
+forward = ResNetForImageClassification.forward
 def stop(self, *given, **words):
-    os._exit(0 if self.training else 1)
+    if self.training:
+        os._exit(0)
+    return forward(self, *given, **words)  # a check before training
 ResNetForImageClassification.forward = stop
 from hf_breakhis.cli import main
 sys.exit(main(sys.argv[1:]) or 3)

@@ -1,4 +1,4 @@
-"""Scripts and benchmarks, which no test runs whole, import names that the package has."""
+"""Scripts and benchmarks, which no test runs whole: what they import exists, and the shortest works."""
 
 import ast
 import importlib
@@ -29,3 +29,16 @@ def test_every_imported_name_exists(path):
 def test_an_absent_name_would_be_noticed():
     text = "def late():\n    from hf_breakhis.data.splits import make_folds, no_folds\n"
     assert absent(text) == ["hf_breakhis.data.splits.no_folds"]
+
+
+def test_the_benchmark_of_the_start_ends_at_the_first_step(run_python, tmp_path):
+    tree = ast.parse((ROOT / "benchmarks" / "start.py").read_text(encoding="utf-8"))
+    codes = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    words = [
+        "--twin_kwargs", '{"scale": 0.001, "width": 48, "height": 32}', "--image_size", "32", "--use_cpu", "true",
+        "--model_kwargs", '{"layer_type": "basic", "embedding_size": 4, "hidden_sizes": [4], "depths": [1]}',
+        "--dataloader_num_workers", "0", "--output_dir", tmp_path / "run",
+    ]  # fmt: skip
+    done = run_python("-c", ast.literal_eval(codes["FIRST_STEP"]), "train", "demo", *words)
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "run").glob("fold-*/history.csv"))
