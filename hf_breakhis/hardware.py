@@ -114,7 +114,8 @@ def _older_precision() -> str:
     import torch
 
     try:
-        precision: str = torch.get_float32_matmul_precision()
+        with _no_advice():
+            precision: str = torch.get_float32_matmul_precision()
     except RuntimeError:  # only the newer setting was changed, so this one has its default
         return "highest"
     return precision
@@ -123,12 +124,19 @@ def _older_precision() -> str:
 def _set_older_precision(precision: str) -> None:
     import torch
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+    with _no_advice():
         torch.set_float32_matmul_precision(precision)
     backends: Any = torch.backends
     for part in (backends.cuda.matmul, backends.mkldnn.matmul):
         part.fp32_precision = "none"  # which it sets too; they follow what is set for all
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Ignore that some versions of torch advise to use the newer setting alone."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        yield
 
 
 def keeps_memory() -> bool:
