@@ -49,8 +49,8 @@ def restored_settings() -> Iterator[None]:
 def rare_collections() -> Iterator[None]:
     """Let Python collect garbage less often inside.
 
-    Importing torch and transformers makes a million objects and hardly any garbage. The collections meanwhile take an
-    eighth of the start of a command.
+    Importing torch and transformers makes half a million objects and hardly any garbage, and each collection visits
+    many of them.
     """
     before = gc.get_threshold()
     gc.set_threshold(RARE, *before[1:])

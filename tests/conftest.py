@@ -9,7 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-# Each of two workers would start two threads, and four that wait in turns on two cores take four times as long. Set
+# Each worker would start two threads, and threads that wait in turns on two cores take four times as long. Set
 # before torch is imported; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

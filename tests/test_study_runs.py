@@ -161,7 +161,7 @@ def test_a_killed_study_keeps_its_finished_rows_and_two_processes_share_the_rest
         assert max(trained) <= 1, f"{row} was trained twice: {text}"
 
 
-def test_rows_in_processes_of_their_own_give_the_same_and_report_a_failure(study, tmp_path, run_python):
+def test_rows_have_processes_of_their_own_and_a_failure_is_reported(study, tmp_path, run_python):
     """The command starts a Python from nothing for each row; the fewest rows that show it."""
     plan = yaml.safe_load(study.read_text(encoding="utf-8"))
     del plan["rows"]["focal"]
