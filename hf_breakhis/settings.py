@@ -26,10 +26,11 @@ def restored_settings() -> Iterator[None]:
     import torch
     from transformers.utils import logging as transformers_logging
 
+    hub_is_silent = hub.are_progress_bars_disabled()
     switches = (
         (transformers_logging.is_progress_bar_enabled(), transformers_logging.enable_progress_bar),
         (datasets.is_progress_bar_enabled(), datasets.enable_progress_bars),
-        (not hub.are_progress_bars_disabled(), hub.enable_progress_bars),
+        (not hub_is_silent, hub.enable_progress_bars),
     )
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     threads = torch.get_num_threads()
@@ -40,6 +41,8 @@ def restored_settings() -> Iterator[None]:
         for was_enabled, enable in switches:
             if was_enabled:
                 enable()
+        if hub_is_silent:
+            hub.disable_progress_bars()  # transformers switches those of the Hub on with its own
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         torch.set_num_threads(threads)

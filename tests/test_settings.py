@@ -6,7 +6,13 @@ from importlib import metadata
 
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.utils import close_session
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    close_session,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from transformers.utils import logging as transformers_logging
 
 from hf_breakhis import __version__, cli, settings
 from hf_breakhis.arguments import ModelArguments
@@ -14,7 +20,7 @@ from hf_breakhis.data.sources.hub import fetch_published
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.remote import require_login
 from hf_breakhis.inference.hub_model import fetch_model
-from hf_breakhis.settings import frozen_objects, require_hub_settings, versions_of
+from hf_breakhis.settings import frozen_objects, require_hub_settings, restored_settings, versions_of
 from hf_breakhis.training.modeling import require_reachable
 
 
@@ -72,6 +78,22 @@ def test_the_version_of_this_package_is_known_without_an_installation(monkeypatc
 
     monkeypatch.setattr(metadata, "version", version)
     assert versions_of(["hf-breakhis", "torch"]) == {"hf-breakhis": __version__, "torch": "that of torch"}
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_progress_bars_of_the_hub_alone_stay_as_they_are(is_silent):
+    """transformers switches those of the Hub with its own."""
+    switches = [enable_progress_bars, disable_progress_bars]
+    before = are_progress_bars_disabled()
+    try:
+        transformers_logging.enable_progress_bar()
+        switches[is_silent]()
+        with restored_settings():
+            transformers_logging.disable_progress_bar()
+        assert transformers_logging.is_progress_bar_enabled()
+        assert are_progress_bars_disabled() is is_silent
+    finally:
+        switches[before]()
 
 
 @pytest.fixture
