@@ -1,6 +1,5 @@
 """What tests of several folders share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
-import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -21,7 +20,7 @@ from PIL import Image
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.inventory import INVENTORY
-from hf_breakhis.data.twin import twin as drawing
+from hf_breakhis.data.twin import twin
 from hf_breakhis.settings import frozen_objects, rare_collections
 
 _spec = importlib.util.spec_from_file_location("processes", Path(__file__).with_name("processes.py"))
@@ -109,28 +108,14 @@ def datasets_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_pictures(tmp_path_factory):
-    """Draw each picture of a twin once for all tests of all workers, in the process that asks for it.
-
-    `tests/data/twin` draws anew. A picture does not depend on how many others the twin has.
-    """
-    draw = drawing.encode
+    """Draw each picture of a twin once for all tests of all workers; `tests/data/twin` draws anew."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pictures"
     folder.mkdir(exist_ok=True)
-
-    def encode(file_name, settings):
-        key = repr((file_name, dataclasses.replace(settings, scale=1.0))).encode()
-        path = folder / hashlib.sha256(key).hexdigest()
-        if not path.is_file():
-            part = path.with_name(f"{path.name}.{os.getpid()}")
-            part.write_bytes(draw(file_name, settings))
-            part.replace(path)
-        return path.read_bytes()
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "encode", encode)
-        patch.setattr(drawing, "count_cores", lambda: 1)
-        yield draw
+        patch.setattr(twin, "count_cores", twin.count_cores)  # to restore both
+        patch.setattr(twin, "encode", twin.encode)
+        yield folder, processes.share_pictures(folder)
 
 
 @pytest.fixture
@@ -175,7 +160,7 @@ def shared_exports():
 
 
 @pytest.fixture
-def start_python(tmp_path_factory):
+def start_python(tmp_path_factory, shared_pictures):
     """Start `python ARGUMENTS` in a process forked from one that has imported the libraries; see `processes.py`.
 
     `start_python("-m", "hf_breakhis", "study", path, environment=..., cwd=..., together=True)` is much like
@@ -184,7 +169,7 @@ def start_python(tmp_path_factory):
     started = []
 
     def start(*arguments, **options):
-        started.append(processes.Started(arguments, tmp_path_factory.mktemp("printed"), **options))
+        started.append(processes.Started(arguments, tmp_path_factory.mktemp("printed"), shared_pictures[0], **options))
         return started[-1]
 
     yield start

@@ -5,7 +5,9 @@ An import takes seven seconds of a processor and a fork a hundredth of one. Ever
 killed. Each kind of command is also started by `subprocess` in at least one test.
 """
 
+import dataclasses
 import gc
+import hashlib
 import importlib
 import multiprocessing
 import os
@@ -32,11 +34,34 @@ def fork_server():
     return context
 
 
+def share_pictures(folder):
+    """Draw each picture of a twin once for all processes that call this, in the process that asks for it.
+
+    A picture does not depend on how many others the twin has. Returns what draws anew.
+    """
+    from hf_breakhis.data.twin import twin
+
+    draw = twin.encode
+
+    def encode(file_name, settings):
+        key = repr((file_name, dataclasses.replace(settings, scale=1.0))).encode()
+        path = folder / hashlib.sha256(key).hexdigest()
+        if not path.is_file():
+            part = path.with_name(f"{path.name}.{os.getpid()}")
+            part.write_bytes(draw(file_name, settings))
+            part.replace(path)
+        return path.read_bytes()
+
+    twin.encode = encode
+    twin.count_cores = lambda: 1
+    return draw
+
+
 class Started:
     """A process that runs `python ARGUMENTS`; a part of `subprocess.Popen` with text."""
 
-    def __init__(self, arguments, folder, environment=None, cwd=ROOT, together=False):
-        """Args: a folder for what it prints, its environment, where it runs, whether errors go where output goes."""
+    def __init__(self, arguments, folder, pictures, environment=None, cwd=ROOT, together=False):
+        """Args: folders for what it prints and draws, its environment and folder, whether errors go with output."""
         context = fork_server()
         self.args = list(map(str, arguments))
         number = len(list(folder.glob("*.out")))
@@ -48,6 +73,7 @@ class Started:
             "folder": str(cwd),
             "environment": dict(os.environ if environment is None else environment),
             "printed": list(map(str, self._printed)),
+            "pictures": str(pictures),
         }
         self._process = context.Process(target=runpy.run_path, args=(__file__, {"request": request}, "__forked__"))
         self._process.start()
@@ -102,9 +128,10 @@ def take_environment(environment):
     hf_api.api.endpoint = constants.ENDPOINT
 
 
-def become(arguments, folder, environment, printed):
+def become(arguments, folder, environment, printed, pictures):
     """Run a module (-m), code (-c) or a script; the arguments and the rest as `Started` was given them."""
     gc.freeze()
+    share_pictures(Path(pictures))
     multiprocessing.set_start_method(None, force=True)  # not that of this process
     for descriptor, path in enumerate([os.devnull, *printed]):
         opened = os.open(path, os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)

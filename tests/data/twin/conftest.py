@@ -8,5 +8,5 @@ from hf_breakhis.hardware import count_cores
 
 @pytest.fixture(autouse=True)
 def drawn_anew(shared_pictures, monkeypatch):
-    monkeypatch.setattr(twin, "encode", shared_pictures)
+    monkeypatch.setattr(twin, "encode", shared_pictures[1])
     monkeypatch.setattr(twin, "count_cores", count_cores)
