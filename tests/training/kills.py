@@ -1,7 +1,7 @@
 """Train one recipe again and again, killed at random moments or with a full disk, and started again until it ends.
 
-Arguments: the recipe, a folder, and `kills NUMBER SEED`, `full BYTES...` (the largest file that may be written) or
-`everywhere` (every kind of file that Python opens for writing finds a full disk once).
+Arguments: the recipe, a folder, and `kills NUMBER SEED`, `full BYTES...` (the largest file that may be written, at
+first, then in the next start and so on) or `everywhere` (every kind of file that Python opens finds a full disk once).
 Forks, so that a start is quick; prints the folders of the runs as JSON, the first one uninterrupted.
 """
 
@@ -66,7 +66,7 @@ def wait(child, seconds=600.0):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
+        time.sleep(0.01)
     return None
 
 
@@ -112,16 +112,16 @@ def fill_the_disk_everywhere(recipe, folder):
 
 
 def fill_the_disk(recipe, folder, limits):
-    """Return the folders of the runs that could not write a large file at first, each ended at last."""
-    runs = [folder / f"full-{limit}" for limit in limits]
-    for run, limit in zip(runs, limits, strict=True):
+    """Return the folder of a run that could not write a large file, then a larger one, and ended at last."""
+    run = folder / "full"
+    for limit in limits:
         code = wait(start(recipe, run, limit))
         # the log itself is a file too, but a short one
         if code != 2 or "Traceback" in Path(f"{run}.log").read_text():
             give_up(run)
-        if wait(start(recipe, run)):
-            give_up(run)
-    return runs
+    if wait(start(recipe, run)):
+        give_up(run)
+    return [run]
 
 
 if __name__ == "__main__":
@@ -129,16 +129,17 @@ if __name__ == "__main__":
     intervals.__kwdefaults__["resamples"] = 20  # of 2,000, for the same reason
     if what != "full":  # there the report has to be large
         page.FIGURES = {name: page.FIGURES[name] for name in FEW}
-    # Draws the twin, and imports what libraries import at first use; one thread, since others do not survive a fork.
-    if main(["train", recipe, "--output_dir", str(folder / "warm")]):
+    # Imports what libraries import at first use; one thread, since others do not survive a fork.
+    uninterrupted = folder / "uninterrupted"
+    if main(["train", recipe, "--output_dir", str(uninterrupted)]):
         sys.exit(1)
-    begin = time.monotonic()
-    if wait(start(recipe, folder / "uninterrupted")):
-        give_up(folder / "uninterrupted")
-    usual = time.monotonic() - begin
-    runs = {
-        "kills": lambda: kill_at_random(recipe, folder, usual, *numbers),
-        "full": lambda: fill_the_disk(recipe, folder, numbers),
-        "everywhere": lambda: fill_the_disk_everywhere(recipe, folder),
-    }[what]()
-    sys.stdout.write(json.dumps([str(run) for run in [folder / "uninterrupted", *runs]]) + "\n")
+    if what == "kills":
+        begin = time.monotonic()
+        if wait(start(recipe, folder / "forked")):
+            give_up(folder / "forked")
+        runs = kill_at_random(recipe, folder, time.monotonic() - begin, *numbers)
+    elif what == "full":
+        runs = fill_the_disk(recipe, folder, numbers)
+    else:
+        runs = fill_the_disk_everywhere(recipe, folder)
+    sys.stdout.write(json.dumps([str(run) for run in [uninterrupted, *runs]]) + "\n")
