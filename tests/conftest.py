@@ -221,14 +221,6 @@ def run_two(start_python):
     return run
 
 
-def draw_few_figures(patch):
-    """Let reports have 2 of 15 figures, which are written by the same lines as the others."""
-    from hf_breakhis.results.report import page
-
-    few = ("confusion_mean", "magnifications")
-    patch.setattr(page, "FIGURES", {name: page.FIGURES[name] for name in few})
-
-
 def draw_few_resamples(patch):
     """Draw 20 instead of 2,000 resamples, which take half the time of a summary."""
     from hf_breakhis.results import compare
@@ -244,7 +236,7 @@ def draw_few_resamples(patch):
 @pytest.fixture
 def few_figures(monkeypatch):
     """Draw few figures in one test that looks at none."""
-    draw_few_figures(monkeypatch)
+    processes.draw_few_figures(monkeypatch)
 
 
 @pytest.fixture
@@ -257,7 +249,7 @@ def few_resamples(monkeypatch):
 def small_figures():
     """Draw few figures in a whole module, in its fixtures too."""
     with pytest.MonkeyPatch.context() as patch:
-        draw_few_figures(patch)
+        processes.draw_few_figures(patch)
         yield
 
 

@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 # These start no thread. After a fork only the thread that called it exists in the child.
 PRELOAD = [
@@ -57,11 +59,31 @@ def share_pictures(folder):
     return draw
 
 
+def draw_few_figures(patch):
+    """Let reports have 2 of 15 figures and cards 2 of 7, which are written by the same lines as the others."""
+    from hf_breakhis.hub import publish
+    from hf_breakhis.results.report import page
+
+    few = ("confusion_mean", "magnifications")
+    patch.setattr(page, "FIGURES", {name: page.FIGURES[name] for name in few})
+    patch.setattr(publish, "FIGURES", ("confusion_mean", "roc_mean"))
+
+
 class Started:
     """A process that runs `python ARGUMENTS`; a part of `subprocess.Popen` with text."""
 
-    def __init__(self, arguments, folder, pictures, environment=None, cwd=ROOT, together=False):
-        """Args: folders for what it prints and draws, its environment and folder, whether errors go with output."""
+    def __init__(self, arguments, folder, pictures, environment=None, cwd=ROOT, together=False, few_figures=False):
+        """Start it.
+
+        Args:
+            arguments: of Python.
+            folder: where to write what it prints.
+            pictures: folder that `share_pictures` takes.
+            environment: its environment, by default that of this process.
+            cwd: the folder it runs in.
+            together: whether errors go where output goes.
+            few_figures: whether `draw_few_figures` counts there.
+        """
         context = fork_server()
         self.args = list(map(str, arguments))
         number = len(list(folder.glob("*.out")))
@@ -74,6 +96,7 @@ class Started:
             "environment": dict(os.environ if environment is None else environment),
             "printed": list(map(str, self._printed)),
             "pictures": str(pictures),
+            "few_figures": few_figures,
         }
         self._process = context.Process(target=runpy.run_path, args=(__file__, {"request": request}, "__forked__"))
         self._process.start()
@@ -128,10 +151,12 @@ def take_environment(environment):
     hf_api.api.endpoint = constants.ENDPOINT
 
 
-def become(arguments, folder, environment, printed, pictures):
+def become(arguments, folder, environment, printed, pictures, few_figures):
     """Run a module (-m), code (-c) or a script; the arguments and the rest as `Started` was given them."""
     gc.freeze()
     share_pictures(Path(pictures))
+    if few_figures:
+        draw_few_figures(pytest.MonkeyPatch())
     multiprocessing.set_start_method(None, force=True)  # not that of this process
     for descriptor, path in enumerate([os.devnull, *printed]):
         opened = os.open(path, os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)

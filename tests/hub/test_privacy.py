@@ -25,8 +25,17 @@ from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.run import Run
 
 pytestmark = pytest.mark.usefixtures("small_reports")
+OF_A_CARD = publish.FIGURES
 
 PATIENTS = [f"Kowalska{letter}" for letter in "ABCDEFGHIJKLMNOP"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_figures_of_a_card(small_reports):
+    """Each of them might show a name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "FIGURES", OF_A_CARD)
+        yield
 
 
 @pytest.fixture(scope="module")
