@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit, stdtrit
-from scipy.stats import t
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from hf_breakhis.results.predictions import known
 from hf_breakhis.results.scores.estimands import INFLATION, Estimand, Estimate
@@ -71,15 +71,21 @@ def draw_groups(
         seed: of the draw.
         strata: (num_groups,) whole numbers; groups are then drawn within each stratum, so that its size stays.
     """
+    return _drawn(num_groups, resamples, seed, None if strata is None else tuple(strata.tolist()))
+
+
+@lru_cache(maxsize=1)  # a summary asks for the same draws thirty times in a row; many groups take 100 MB
+def _drawn(num_groups: int, resamples: int, seed: int, strata: tuple[int, ...] | None) -> np.ndarray:
     rng = np.random.default_rng(seed)
     drawn = np.zeros((resamples, num_groups), dtype=np.int64)
-    strata = np.zeros(num_groups) if strata is None else strata
-    for stratum in np.unique(strata):
-        inside = np.flatnonzero(strata == stratum)
+    within = np.zeros(num_groups) if strata is None else np.array(strata)
+    for stratum in np.unique(within):
+        inside = np.flatnonzero(within == stratum)
         picks = rng.integers(len(inside), size=(resamples, len(inside)))
         offsets = np.arange(resamples)[:, None] * len(inside)
         counts = np.bincount((picks + offsets).ravel(), minlength=resamples * len(inside))
         drawn[:, inside] = counts.reshape(resamples, len(inside))
+    drawn.setflags(write=False)
     return drawn
 
 
@@ -224,7 +230,7 @@ def p_value(replicates: Replicates) -> float:
     error = np.nanstd(replicates.scores, ddof=1) * np.sqrt(replicates.inflation)
     if error < TINY:
         return float(abs(replicates.value) < TINY)
-    return float(2 * t.sf(abs(replicates.value) / error, replicates.degrees))
+    return float(2 * stdtr(replicates.degrees, -abs(replicates.value) / error))  # `t.sf` without its checks
 
 
 def weigh(value: float, left_out: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
