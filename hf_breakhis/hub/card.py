@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, StrictUndefined
 from safetensors import safe_open
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS, TUMOR_TYPES
@@ -17,7 +16,7 @@ from hf_breakhis.data.sources.about import Source, is_hub_id, source_of
 from hf_breakhis.files import read_json
 from hf_breakhis.hub.facts import decision_of, parts_of, public_name, read_facts
 from hf_breakhis.hub.paper import paper_words
-from hf_breakhis.hub.templates import card_text
+from hf_breakhis.hub.templates import markdown_template
 from hf_breakhis.inference.model import CONFIG, Weights
 from hf_breakhis.results.formatting import interval, lora_words, rate_name
 from hf_breakhis.results.report.screen import one_screen
@@ -100,13 +99,12 @@ def model_card(
     facts = read_facts(weights)
     run = weights.require_run()
     summary, recipe = run.summary, run.recipe
-    markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
     source, shifts = source_of(summary["data"]), read_shifts(run)
     types = TUMOR_TYPES if source.has_breakhis_names else {}
     metadata = card_metadata(source, summary, recipe, place, examples)
     if not weights.is_scored:  # the Hub would show the scores of the ensemble as those of one network
         metadata.eval_results = None
-    text = markdown.from_string(card_text("template.md")).render(
+    text = markdown_template("template.md").render(
         place=place, facts=facts, summary=summary, data=run.data, recipe=recipe, cost=run.cost,
         decision=decision_of(weights), environment=run.environment, examples=examples, fold=weights.fold,
         estimands=meanings(summary["interval"]),

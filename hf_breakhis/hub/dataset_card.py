@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
-from jinja2 import Environment, StrictUndefined
 
 from hf_breakhis.data.counts import columns_of, count_images, magnifications_of
 from hf_breakhis.data.filenames import TUMOR_TYPES
@@ -21,7 +20,7 @@ from hf_breakhis.data.inventory import (
 )
 from hf_breakhis.data.sources.about import Source
 from hf_breakhis.data.twin.twin import read_settings
-from hf_breakhis.hub.templates import card_text
+from hf_breakhis.hub.templates import markdown_template
 
 TEMPLATE = "dataset.md"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K")
@@ -47,8 +46,7 @@ def write_card(
     magnifications = magnifications_of(table)
     # What a reader needs of the whole of BreakHis is said of the whole, whatever part of it is here.
     complete = set(expected_file_names()) <= set(table["file_name"])
-    markdown = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701
-    return markdown.from_string(card_text(TEMPLATE)).render(
+    return markdown_template(TEMPLATE).render(
         metadata=_metadata(images.about, len(table), magnifications, infos).to_yaml().rstrip(),
         twin=images.about.is_generated,
         settings=twin_settings(images),

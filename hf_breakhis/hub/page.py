@@ -18,7 +18,7 @@ from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
-from hf_breakhis.hub.templates import card_text
+from hf_breakhis.hub.templates import card_text, markdown_template
 from hf_breakhis.inference.export import export_model
 from hf_breakhis.inference.model import Weights
 from hf_breakhis.results.formatting import RESEARCH_ONLY
@@ -78,11 +78,9 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: s
             write_text(beside / name, card_text(f"page/{name}"))
         write_text(beside / "index.html", _html(facts, content, ort is not None))
         if parts is not None:
-            markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
-            card = markdown.from_string(card_text("page/README.md.j2"))
-            write_text(
-                beside / CARD, card.render(facts=facts, parts=parts, research_only=RESEARCH_ONLY).rstrip() + "\n"
-            )
+            card = markdown_template("page/README.md.j2")
+            text = card.render(facts=facts, parts=parts, research_only=RESEARCH_ONLY)
+            write_text(beside / CARD, text.rstrip() + "\n")
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, PAGE)

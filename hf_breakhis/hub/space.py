@@ -6,8 +6,6 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import jinja2
-
 from hf_breakhis.data import open_image
 from hf_breakhis.data.pixels.preprocessing import require_portable
 from hf_breakhis.files import write_json, write_text
@@ -15,7 +13,7 @@ from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
-from hf_breakhis.hub.templates import card_text
+from hf_breakhis.hub.templates import card_text, markdown_template
 from hf_breakhis.inference import heatmap
 from hf_breakhis.inference.hub_model import MEMBERS, MODEL_FILES, copy_network
 from hf_breakhis.inference.model import Weights, load_classifier, saved_preprocessing
@@ -59,7 +57,6 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
         facts = read_facts(public)
     model = load_classifier(weights)  # refused here and not on the server
     needed = (*NEEDED, "timm") if model.config.model_type == "timm_wrapper" else NEEDED
-    markdown = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
 
     def fill(beside: Path) -> None:
         for number, network in enumerate(weights.networks):
@@ -72,11 +69,9 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
         lines = [f"{name}=={version(name).split('+')[0]}" for name in needed]
         write_text(beside / "requirements.txt", "\n".join(lines) + "\n")
         title = f"{' or '.join(facts.labels)}{' (generated images)' if facts.twin else ''}".capitalize()
-        card = markdown.from_string(card_text("space/README.md.j2"))
-        write_text(
-            beside / "README.md",
-            card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title, parts=parts) + "\n",
-        )
+        card = markdown_template("space/README.md.j2")
+        text = card.render(facts=facts, gradio=GRADIO, python=PYTHON, title=title, parts=parts)
+        write_text(beside / "README.md", text)
         require_impersonal(beside, weights.require_run())
 
     replace_folder(folder, fill, SPACE)
