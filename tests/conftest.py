@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import datasets
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from hf_breakhis.arguments import DataArguments
@@ -91,15 +92,26 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(places[item], last + (not places[item].startswith(SLOW))))
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder that all workers share: `shared_folder("name")`."""
+
+    def get(name):
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    return get
+
+
 @pytest.fixture(scope="session", autouse=True)
-def datasets_cache(tmp_path_factory):
+def datasets_cache(shared_folder):
     """Keep what tests prepare out of the user's cache, in this process and in those it starts.
 
     The workers share it, since two of them drawing the same images is a tenth of all that they do.
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "datasets-cache"
-    folder.mkdir(exist_ok=True)
+    folder = shared_folder("datasets-cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         patch.setenv("HF_DATASETS_CACHE", str(folder))
@@ -107,11 +119,9 @@ def datasets_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_pictures(tmp_path_factory):
+def shared_pictures(shared_folder):
     """Draw each picture of a twin once for all tests of all workers; `tests/data/twin` draws anew."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "pictures"
-    folder.mkdir(exist_ok=True)
+    folder = shared_folder("pictures")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(twin, "count_cores", twin.count_cores)  # to restore both
         patch.setattr(twin, "encode", twin.encode)
@@ -221,16 +231,16 @@ def run_two(start_python):
     return run
 
 
-def draw_few_resamples(patch):
-    """Draw 20 instead of 2,000 resamples, which take half the time of a summary."""
+def draw_resamples(patch, number=20):
+    """Draw 20 instead of 2,000 resamples, which take a third of the time of a summary."""
     from hf_breakhis.results import compare
     from hf_breakhis.results.scores import intervals, paired
 
-    patch.setitem(intervals.intervals.__kwdefaults__, "resamples", 20)
+    patch.setitem(intervals.intervals.__kwdefaults__, "resamples", number)
     for function in (intervals.draw_groups, paired.paired_scores, compare.compare_tables):
         first, *rest = function.__defaults__
         assert first in (intervals.RESAMPLES, 20)
-        patch.setattr(function, "__defaults__", (20, *rest))
+        patch.setattr(function, "__defaults__", (number, *rest))
 
 
 @pytest.fixture
@@ -242,7 +252,7 @@ def few_figures(monkeypatch):
 @pytest.fixture
 def few_resamples(monkeypatch):
     """Draw few resamples in one test that looks at no interval."""
-    draw_few_resamples(monkeypatch)
+    draw_resamples(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +267,7 @@ def small_figures():
 def small_reports(small_figures):
     """Draw few figures and resamples in a whole module, in its fixtures too."""
     with pytest.MonkeyPatch.context() as patch:
-        draw_few_resamples(patch)
+        draw_resamples(patch)
         yield
 
 
@@ -268,32 +278,53 @@ def run_fields():
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory):
+def once(shared_folder):
+    """Fill a folder once for all workers, with all figures and resamples: `once("name", fill)`."""
+    from hf_breakhis.results.figures import plots
+    from hf_breakhis.results.report import page
+    from hf_breakhis.results.scores.intervals import RESAMPLES
+
+    def get(name, fill):
+        folder = shared_folder(name)
+        with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(page, "FIGURES", plots.FIGURES)  # a module whose tests need few may have asked first
+            draw_resamples(patch, RESAMPLES)
+            if not (folder / "run" / "summary.json").is_file():
+                fill(folder / "run")
+        return folder / "run"
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def trained_run(once):
     """A finished and reported run of two folds of the twin, a tiny network at 32 pixels; copy it before a change."""
     from hf_breakhis.recipe import build_recipe
     from hf_breakhis.results.report.page import write_report
     from hf_breakhis.results.summary import summarise
     from hf_breakhis.training.crossval import cross_validate
 
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    cross_validate(build_recipe(RUN_FIELDS | {"output_dir": str(folder)}, {}))
-    summarise(folder)
-    write_report(folder)
-    return folder
+    def fill(folder):
+        cross_validate(build_recipe(RUN_FIELDS | {"output_dir": str(folder)}, {}))
+        summarise(folder)
+        write_report(folder)
+
+    return once("trained", fill)
 
 
 @pytest.fixture(scope="session")
-def ensemble_run(tmp_path_factory):
+def ensemble_run(once):
     """A finished and scored run like `trained_run`, with three networks per fold; copy it before a change."""
     from hf_breakhis.recipe import build_recipe
     from hf_breakhis.results.summary import summarise
     from hf_breakhis.training.crossval import cross_validate
 
-    folder = tmp_path_factory.mktemp("trained") / "ensemble"
-    changes = {"members": 3, "num_train_epochs": 1, "learning_rate": 0.002}  # no probability is near 0 or 1
-    cross_validate(build_recipe(RUN_FIELDS | changes | {"output_dir": str(folder)}, {}))
-    summarise(folder)
-    return folder
+    def fill(folder):
+        changes = {"members": 3, "num_train_epochs": 1, "learning_rate": 0.002}  # no probability is near 0 or 1
+        cross_validate(build_recipe(RUN_FIELDS | changes | {"output_dir": str(folder)}, {}))
+        summarise(folder)
+
+    return once("ensemble", fill)
 
 
 @pytest.fixture
