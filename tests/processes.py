@@ -113,6 +113,14 @@ class Started:
         """End it with SIGKILL."""
         self._process.kill()
 
+    def send_signal(self, number):
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def errors_so_far(self):
+        """Return what it has printed to its standard error."""
+        return self._printed[1].read_text(encoding="utf-8")
+
     def wait(self, timeout=None):
         """Return the exit code, or raise `subprocess.TimeoutExpired`."""
         self._process.join(timeout)

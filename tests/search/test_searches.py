@@ -6,8 +6,7 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -229,14 +228,15 @@ def test_the_files_of_a_killed_process_are_removed_and_those_of_others_kept(tmp_
     assert not (folder / ".work").exists()
 
 
-def test_a_stopped_search_exits_with_the_code_of_the_signal(tmp_path, noise, space, fields):
+def test_a_stopped_search_exits_with_the_code_of_the_signal(tmp_path, noise, space, fields, start_python):
     recipe = write_recipe(tmp_path, fields(noise), num_folds=2)
     command = ["search", str(recipe), "--space", str(space), "--trials", "30", "--output_dir", str(tmp_path / "out")]
-    words = [sys.executable, "-m", "hf_breakhis", *command]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        assert any("trial 0" in line for line in process.stderr)
-        process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
+    process = start_python("-m", "hf_breakhis", *command)
+    while "trial 0" not in process.errors_so_far():
+        assert process.poll() is None, process.errors_so_far()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(60)
     assert process.returncode == 143
     assert "run the same command again to resume" in rest
     assert not (tmp_path / "out" / ".work").exists()
