@@ -208,7 +208,7 @@ def run_two(start_python):
     `run_two(script, ..., machines=2)` starts one on each of two machines. Returns what each printed.
     """
 
-    def run(*arguments, machines=1, timeout=300, environment=os.environ):
+    def run(*arguments, machines=1, timeout=300, environment=os.environ, **options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -222,25 +222,13 @@ def run_two(start_python):
         both = []
         for rank in (0, 1):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank % (2 // machines))}
-            both.append(start_python(*arguments, environment=environment | shared | own, together=True))
+            both.append(start_python(*arguments, environment=environment | shared | own, together=True, **options))
         printed = [process.communicate(timeout)[0] for process in both]
         for process, out in zip(both, printed, strict=True):
             assert process.returncode == 0, out[-4000:]
         return printed
 
     return run
-
-
-def draw_resamples(patch, number=20):
-    """Draw 20 instead of 2,000 resamples, which take a third of the time of a summary."""
-    from hf_breakhis.results import compare
-    from hf_breakhis.results.scores import intervals, paired
-
-    patch.setitem(intervals.intervals.__kwdefaults__, "resamples", number)
-    for function in (intervals.draw_groups, paired.paired_scores, compare.compare_tables):
-        first, *rest = function.__defaults__
-        assert first in (intervals.RESAMPLES, 20)
-        patch.setattr(function, "__defaults__", (number, *rest))
 
 
 @pytest.fixture
@@ -252,7 +240,7 @@ def few_figures(monkeypatch):
 @pytest.fixture
 def few_resamples(monkeypatch):
     """Draw few resamples in one test that looks at no interval."""
-    draw_resamples(monkeypatch)
+    processes.draw_resamples(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +255,7 @@ def small_figures():
 def small_reports(small_figures):
     """Draw few figures and resamples in a whole module, in its fixtures too."""
     with pytest.MonkeyPatch.context() as patch:
-        draw_resamples(patch)
+        processes.draw_resamples(patch)
         yield
 
 
@@ -288,7 +276,7 @@ def once(shared_folder):
         folder = shared_folder(name)
         with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
             patch.setattr(page, "FIGURES", plots.FIGURES)  # a module whose tests need few may have asked first
-            draw_resamples(patch, RESAMPLES)
+            processes.draw_resamples(patch, RESAMPLES)
             if not (folder / "run" / "summary.json").is_file():
                 fill(folder / "run")
         return folder / "run"

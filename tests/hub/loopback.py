@@ -94,7 +94,7 @@ class LoopbackHub:
     def run(self, *arguments, token=TOKEN, forked=True):
         """Run `python ARGUMENTS` against this server; forked from a process with the libraries, or as users do."""
         if forked:
-            return self.run_python(*arguments, environment=self.environment(token), timeout=240, few_figures=True)
+            return self.run_python(*arguments, environment=self.environment(token), timeout=240, small=["figures"])
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(command, env=self.environment(token), capture_output=True, text=True, timeout=240)
 

@@ -62,7 +62,7 @@ def test_one_command_trains_and_publishes_and_leaves_no_token(at_loopback, recip
 
 def test_two_processes_publish_once(hub, recipe, tmp_path, run_two):
     command = ["scripts/train.py", recipe, "--output_dir", tmp_path / "run", *PUSH, "--use_cpu", "false"]
-    printed = run_two(*command, environment=hub.environment())
+    printed = run_two(*command, environment=hub.environment(), small=["figures", "resamples"])
     assert "".join(printed).count("pushed: ") == 1
     assert "README.md" in hub.repos["model", NAME].files
 

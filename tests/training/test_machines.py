@@ -12,16 +12,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-# As scripts/train.py, with one of 15 figures, and 20 of 2,000 resamples.
-TRAIN = """
-import sys
-from hf_breakhis.cli import main
-from hf_breakhis.results.report import page
-from hf_breakhis.results.scores.intervals import intervals
-page.FIGURES = {"confusion_mean": page.FIGURES["confusion_mean"]}
-intervals.__kwdefaults__["resamples"] = 20
-sys.exit(main(["train", *sys.argv[1:]]))
-"""
 LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpus.yaml"]
 
 
@@ -79,7 +69,7 @@ def test_a_lost_machine_ends_the_other_and_both_continue(launch, run_two, tmp_pa
     assert not (tmp_path / "lost" / "fold-0" / "metrics.json").exists()
     assert "hf-breakhis: Another process of this run has exited. Run the same command again to resume." in out
 
-    train = ("-c", TRAIN, tmp_path / "small.yaml", "--output_dir")
-    run_two(*train, tmp_path / "lost", machines=2)
-    run_two(*train, tmp_path / "uninterrupted")
+    train = (ROOT / "scripts/train.py", tmp_path / "small.yaml", "--output_dir")
+    run_two(*train, tmp_path / "lost", machines=2, small=["figures", "resamples"])
+    run_two(*train, tmp_path / "uninterrupted", small=["figures", "resamples"])
     same_run(tmp_path / "lost", tmp_path / "uninterrupted")
