@@ -33,7 +33,7 @@ def settings():
     }
 
 
-def test_the_page_runs_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, capsys):
+def test_the_page_runs_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, few_figures, capsys):
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
     compiled = compile(code, str(PAGE), "exec")

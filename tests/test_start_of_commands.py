@@ -72,7 +72,7 @@ def test_a_closed_output_is_an_error_in_one_line():
     assert command("recipes", "--help", "2>&-").returncode == 0
 
 
-@pytest.mark.parametrize("words", [("train", "--help"), ("--help",)])
+@pytest.mark.parametrize("words", [("recipes",), ("--help",)])
 def test_a_reader_that_has_seen_enough_is_no_fault(words):
     done = command(*words, "| true; exit ${PIPESTATUS[0]}")
     assert done.returncode in (0, 141)  # 0 if all was written before the reader ended
@@ -168,7 +168,7 @@ def test_the_nearest_name_does_not_depend_on_the_case_of_letters():
         assert nearest_name(name.upper(), slides) == name
 
 
-def test_a_report_of_a_read_only_run_goes_to_a_copy(trained_run, tmp_path, capsys):
+def test_a_report_of_a_read_only_run_goes_to_a_copy(trained_run, tmp_path, few_figures, capsys):
     assert main(["report", str(trained_run), "--output_dir", str(tmp_path / "run")]) == 0
     assert f"report: {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().out
     before = (trained_run / "summary.json").read_bytes()
@@ -182,6 +182,6 @@ def test_a_report_of_a_read_only_run_goes_to_a_copy(trained_run, tmp_path, capsy
 
 
 def test_a_module_starts_the_same_commands():
-    done = command("train", "no-such-recipe")
+    done = command("recipes", "copy", "no-such-recipe", "mine.yaml")
     assert done.returncode == 2
-    assert b"No recipe at no-such-recipe" in done.stderr
+    assert b"There is no recipe no-such-recipe" in done.stderr

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import time
 
 import numpy as np
 import pandas as pd
@@ -232,9 +231,7 @@ def test_a_stopped_search_exits_with_the_code_of_the_signal(tmp_path, noise, spa
     recipe = write_recipe(tmp_path, fields(noise), num_folds=2)
     command = ["search", str(recipe), "--space", str(space), "--trials", "30", "--output_dir", str(tmp_path / "out")]
     process = start_python("-m", "hf_breakhis", *command)
-    while "trial 0" not in process.errors_so_far():
-        assert process.poll() is None, process.errors_so_far()
-        time.sleep(0.02)
+    process.wait_for("trial 0")
     process.send_signal(signal.SIGTERM)
     _, rest = process.communicate(60)
     assert process.returncode == 143

@@ -1,8 +1,6 @@
 """Recipes that cannot be trained are refused before any image is read, and no file is lost."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,11 +123,10 @@ def test_a_folder_that_cannot_be_written_is_refused_before_images_are_read(place
         cross_validate(recipe(place))
 
 
-def test_a_missing_connection_is_one_line(tmp_path):
+def test_a_missing_connection_is_one_line(tmp_path, run_python):
     """The library itself retries for half a minute, with a line for each attempt."""
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
-    command = [sys.executable, str(SCRIPT), "c1", "--output_dir", str(tmp_path / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = run_python(SCRIPT, "c1", "--output_dir", tmp_path / "run", environment=environment, timeout=60)
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr

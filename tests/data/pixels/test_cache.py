@@ -4,8 +4,6 @@ import errno
 import json
 import mmap
 import pickle
-import subprocess
-import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -269,43 +267,27 @@ def slowly(self, rows):
 DecodedPixels.take = slowly
 args = DataArguments(data_dir=sys.argv[1], magnifications=["40X", "200X"])
 images = load_images(args).dataset
-print("ready", flush=True)
-sys.stdin.readline()
 cache.open_cache(images, 32, "several processes")
 print(len(decoded), "decoded", flush=True)
 """
 
 
 def test_of_several_processes_one_builds_and_a_killed_one_harms_nobody(
-    small_breakhis, tmp_path, data_args, monkeypatch, no_decoding, capsys
+    small_breakhis, tmp_path, data_args, monkeypatch, no_decoding, capsys, start_python
 ):
     """The first is killed while it builds, the second waits and builds from the start, the third waits and uses it."""
-    command = [sys.executable, "-c", BUILDER, str(small_breakhis), str(tmp_path)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    started = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
-
-    def begin(process):
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return process.stderr.readline()
-
-    try:
-        assert [process.stdout.readline() for process in started] == ["ready\n"] * 2
-        first, second = started
-        assert "Pixel cache" in begin(first)
-        assert "Waiting for another process" in begin(second)
-        first.kill()
-        assert "Pixel cache" in second.stderr.readline()
-        images = load_images(data_args(small_breakhis, magnifications=["40X", "200X"])).dataset
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-        no_decoding()
-        pixels = open_cache(images, SIZE, "several processes")
-        assert "Waiting for another process" in capsys.readouterr().err
-        assert second.communicate(timeout=60)[0] == "24 decoded\n"
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
+    first = start_python("-c", BUILDER, small_breakhis, tmp_path)
+    first.wait_for("Pixel cache")
+    second = start_python("-c", BUILDER, small_breakhis, tmp_path)
+    second.wait_for("Waiting for another process")
+    first.kill()
+    second.wait_for("Pixel cache")
+    images = load_images(data_args(small_breakhis, magnifications=["40X", "200X"])).dataset
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    no_decoding()
+    pixels = open_cache(images, SIZE, "several processes")
+    assert "Waiting for another process" in capsys.readouterr().err
+    assert second.communicate(timeout=60)[0] == "24 decoded\n"
     monkeypatch.undo()
     assert np.array_equal(pixels.take(EVERY), DecodedPixels(images, SIZE).take(EVERY))
     assert not list(tmp_path.glob("hf_breakhis/.*part"))
