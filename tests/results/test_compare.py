@@ -17,6 +17,8 @@ from hf_breakhis.results.report.comparison import comparison_table
 from hf_breakhis.results.scores.warnings import Kind, texts_of
 from tests.results.test_study import worse
 
+pytestmark = pytest.mark.usefixtures("scores_only")
+
 REPEATS = 3
 
 
@@ -30,13 +32,6 @@ def write_repeats(write_run, folder, share=0.0, seeds=range(REPEATS)):
     recipe = yaml.safe_load((folder / "repeat-0" / "recipe.yaml").read_text())
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"repeats": len(list(seeds))}, sort_keys=False))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def scores_only(monkeypatch):
-    """Leave decisions and baselines out of summaries: a comparison reads neither, and they take half the time."""
-    monkeypatch.setattr(summary, "refusal", lambda *_: "This test is about scores.")
-    monkeypatch.setattr(summary, "_baselines", lambda *_: {"majority": None, "mean_color": None})
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from hf_breakhis.results.study import (
 )
 from hf_breakhis.run import Run
 
+pytestmark = pytest.mark.usefixtures("scores_only")
+
 
 def plan(folder, rows, **fields):
     """Write the plan of a study of these rows: name -> (changes, reference)."""

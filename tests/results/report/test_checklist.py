@@ -9,6 +9,8 @@ from hf_breakhis.results.report.page import write_report
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
+pytestmark = pytest.mark.usefixtures("small_reports")
+
 
 def numbers(name):
     """Return the numbers that the items of a guideline stand for."""

@@ -1,5 +1,7 @@
 """Beside a score that leaks stands that of the same recipe with specimens apart, or the command that makes it."""
 
+import shutil
+
 import pytest
 
 from hf_breakhis.results.report.page import MAIN_FIELDS, write_report
@@ -14,11 +16,17 @@ def of(run):
     return sibling(Run(run), tuple(MAIN_FIELDS))
 
 
-@pytest.fixture
-def leaky(write_run, tmp_path):
-    run = write_run(tmp_path / "c3", split_by="image")
+@pytest.fixture(scope="module")
+def summarised(write_run, tmp_path_factory, small_reports):
+    run = write_run(tmp_path_factory.mktemp("leaky") / "c3", split_by="image")
     summarise(run)
     return run
+
+
+@pytest.fixture
+def leaky(summarised, tmp_path):
+    """A copy, beside which others may stand."""
+    return shutil.copytree(summarised, tmp_path / "c3")
 
 
 def test_a_run_with_specimens_apart_needs_none(write_run, tmp_path):
