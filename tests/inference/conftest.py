@@ -30,19 +30,20 @@ def exports(shared_exports):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """A finished run of two folds on 82 small pictures, with its decision.json; tests only read it."""
-    folder = tmp_path_factory.mktemp("run") / "c0"
+def run(once):
+    """A finished run of two folds on 328 small pictures, with its decision.json; tests only read it."""
     fields = {
         "dataset": "twin", "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "split_by": "specimen",
         "num_folds": 2, "image_size": 32, "init": "random", "model_kwargs": NETWORK, "optimizer_name": "sgd",
         "learning_rate": 0.05, "num_train_epochs": 1, "batch_size": 36, "use_cpu": True, "bf16": False,
-        "disable_tqdm": True,
-        "output_dir": str(folder), "cache": False,
+        "disable_tqdm": True, "cache": False,
     }  # fmt: skip
-    cross_validate(build_recipe(fields, {}))
-    summarise(folder)
-    return folder
+
+    def fill(folder):
+        cross_validate(build_recipe(fields | {"output_dir": str(folder)}, {}))
+        summarise(folder)
+
+    return once("inference", fill)
 
 
 @pytest.fixture(scope="session")
