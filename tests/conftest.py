@@ -243,6 +243,15 @@ def few_resamples(monkeypatch):
     processes.draw_resamples(monkeypatch)
 
 
+@pytest.fixture
+def scores_only(monkeypatch):
+    """Leave decisions and baselines out of summaries: comparisons and studies read neither; half of the time."""
+    from hf_breakhis.results import summary
+
+    monkeypatch.setattr(summary, "refusal", lambda *_: "This test is about scores.")
+    monkeypatch.setattr(summary, "_baselines", lambda *_: {"majority": None, "mean_color": None})
+
+
 @pytest.fixture(scope="module")
 def small_figures():
     """Draw few figures in a whole module, in its fixtures too."""

@@ -32,8 +32,8 @@ def study(run_fields, tmp_path):
 
 
 @pytest.fixture
-def no_reports(monkeypatch):
-    """Leave out the reports of the rows, which take longer than all the rest."""
+def no_reports(monkeypatch, scores_only):
+    """Leave out the reports of the rows, which take longer than all the rest, and decisions."""
     monkeypatch.setattr(page, "write_report", lambda run: run)
     monkeypatch.setattr(page, "is_reported", lambda run: True)
 

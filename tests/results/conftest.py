@@ -11,7 +11,6 @@ from PIL import Image
 from sklearn.model_selection import GroupKFold, KFold
 
 from hf_breakhis.data.sources.about import find_source
-from hf_breakhis.results import summary
 from hf_breakhis.run import Run
 
 MAGNIFICATIONS = ["40X", "100X", "200X", "400X"]
@@ -203,10 +202,3 @@ def write_run():
 @pytest.fixture(scope="session")
 def cohort():
     return make_cohort()
-
-
-@pytest.fixture
-def scores_only(monkeypatch):
-    """Leave decisions and baselines out of summaries: comparisons and studies read neither; half of the time."""
-    monkeypatch.setattr(summary, "refusal", lambda *_: "This test is about scores.")
-    monkeypatch.setattr(summary, "_baselines", lambda *_: {"majority": None, "mean_color": None})

@@ -24,7 +24,7 @@ def write(fields, tmp_path):
     return to_file
 
 
-def test_audit_reads_what_leaks_and_trains_only_when_asked(write, tmp_path, capsys, monkeypatch):
+def test_audit_reads_what_leaks_and_trains_only_when_asked(write, tmp_path, scores_only, capsys, monkeypatch):
     monkeypatch.setattr(page, "write_report", lambda run: run)  # figures of twelve reports take longer than the rest
     monkeypatch.setattr(page, "is_reported", lambda run: True)
     path = write(split_by="image", twin_kwargs={"scale": 0.005, "width": 70, "height": 46})

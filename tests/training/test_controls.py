@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("scores_only", "few_resamples")  # only values are compared
+
 _spec = importlib.util.spec_from_file_location("controls", Path(__file__).parents[2] / "benchmarks" / "controls.py")
 controls = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(controls)
