@@ -174,7 +174,7 @@ def start_python(tmp_path_factory, shared_pictures):
     """Start `python ARGUMENTS` in a process forked from one that has imported the libraries; see `processes.py`.
 
     `start_python("-m", "hf_breakhis", "study", path, environment=..., cwd=..., together=True)` is much like
-    `subprocess.Popen`.
+    `subprocess.Popen`. With `small=["figures", "resamples"]` reports there have few of them.
     """
     started = []
 
