@@ -27,7 +27,7 @@ COMMANDS = {
     "page": "page RUN DIR",
     "space": "space RUN DIR",
     "export": "export RUN --to DIR",
-    "data export": 'data export DIR --dataset twin --twin_kwargs {"scale":0.001,"width":36,"height":32}',
+    "data export": 'data export DIR --dataset twin --twin_kwargs {"scale":0.01,"width":70,"height":46}',
 }
 # what a folder of somebody else may look like
 LOOKS = {

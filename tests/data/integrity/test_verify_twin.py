@@ -1,6 +1,6 @@
 """A drawn twin has no finding but the known one, and with a planted fault exactly that one besides.
 
-A tenth of the images of every slide folder, 48x32 pixels, since drawing all 7,909 takes over a minute on one core.
+A tenth of the images of every slide folder, 48x32, since drawing all 7,909 takes over a minute on one core.
 All of them, drawn once by hand, had no finding but the known one either (docs/leakage.md).
 """
 
@@ -93,6 +93,8 @@ def test_a_twin_is_clean_but_for_the_known_finding(twin, report):
     found = report()
     assert (found["source"], found["findings"], found["known"], found["whole"]) == ("twin", [], [KNOWN], True)
     assert found["num_expected"] == found["num_found"] == len(twin_file_names(SETTINGS)) > 900
+    names = [parse_file_name(path.name) for path in twin.rglob("*.png")]
+    assert len({(name.patient_id, name.slide, name.magnification) for name in names}) == 82 * 4, "each has some"
     assert (len(found["counts"]["slide"]), found["copies"]) == (82, [])
 
 
