@@ -45,10 +45,8 @@ def run(trained_run, tmp_path):
 
 @pytest.fixture
 def light_report(monkeypatch, few_resamples):
-    """A report without figures and baselines and with few resamples: the files are read as ever."""
+    """A report without figures and with few resamples: the files are read as ever."""
     monkeypatch.setattr("hf_breakhis.results.report.page.FIGURES", {})
-    nothing = {"majority": None, "mean_color": None}
-    monkeypatch.setattr("hf_breakhis.results.summary._baselines", lambda *_: nothing)
 
 
 def changes_of(run):

@@ -244,7 +244,7 @@ def _walk_zip(
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes:
     try:
         return archive.read(member)
-    except NotImplementedError as error:  # whole, but of a compression or an encryption that zipfile does not know
+    except NotImplementedError as error:  # undamaged, but zipfile does not know its compression or its encryption
         raise _refuse(member.filename, path, f"cannot be read ({error})") from error
 
 

@@ -14,8 +14,6 @@ from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 from hf_breakhis.training.environment import command_line
 
-pytestmark = pytest.mark.usefixtures("small_reports")
-
 FIELDS = ("optimizer_name", "num_train_epochs", "num_folds")
 
 
