@@ -65,6 +65,8 @@ def draw_groups(
 ) -> np.ndarray:
     """Return how often each group is drawn, (resamples, num_groups): as many draws as groups, with replacement.
 
+    The array is read-only, since the next call with the same arguments gets it too.
+
     Args:
         num_groups: number of groups.
         resamples: number of resamples.

@@ -234,6 +234,17 @@ def test_a_value_that_is_undefined_is_none():
     assert bounded(Replicates(float("nan"), np.linspace(0, 1, 50), 9)) == NOTHING
 
 
+def test_draws_are_those_of_their_arguments_and_nobody_changes_them():
+    """They are kept for the next call, so the same, another and the same again."""
+    given = ((5, 6, 4), (5, 6, 3), (5, 6, 4, np.array([0, 0, 1, 1, 1])), (6, 6, 4), (5, 7, 4))
+    first = [draw_groups(*one).copy() for one in given]
+    assert len({drawn.tobytes() for drawn in first}) == len(given)
+    for one, drawn in zip(given, first, strict=True):
+        np.testing.assert_array_equal(draw_groups(*one), drawn)
+        with pytest.raises(ValueError, match="read-only"):
+            draw_groups(*one)[0, 0] = 9
+
+
 def test_groups_are_drawn_by_numpys_generator():
     picks = np.random.default_rng(0).integers(7, size=(2000, 7))
     drawn = draw_groups(7)
