@@ -128,7 +128,7 @@ def fill_the_disk(recipe, folder, limits):
 if __name__ == "__main__":
     recipe, folder, what, *numbers = sys.argv[1], Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:])
     intervals.__kwdefaults__["resamples"] = 20  # of 2,000, for the same reason
-    summary._baselines = lambda *_: {"majority": None, "mean_color": None}  # a fifth of a summary, in the same file
+    summary._baselines = lambda *_: {"majority": None, "mean_color": None}  # a fifth of a summary
     if what != "full":  # there the report has to be large
         page.FIGURES = {name: page.FIGURES[name] for name in FEW}
     # Imports what libraries import at first use; one thread, since others do not survive a fork.
