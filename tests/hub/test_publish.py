@@ -68,7 +68,7 @@ def refusal(call, *arguments):
 
 
 def test_what_is_pulled_gives_the_numbers_of_the_run(hub, trained_run, tmp_path):
-    """A process as users start it pushes; then a pull by pipeline and by hand, and the lines of the card."""
+    """Processes as users start them: push, and pull by pipeline and by hand; then the lines of the card."""
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     pushed = hub.command("publish", run, "--repo_id", NAME, "--private", forked=False)
@@ -83,7 +83,7 @@ def test_what_is_pulled_gives_the_numbers_of_the_run(hub, trained_run, tmp_path)
     predictions = pd.read_csv(run / "fold-0" / "predictions.csv").query("part == 'test'").head(12)
     places = {path.name: path for path in Path(data["location"]).rglob("*.png")}
     paths = [places[name] for name in predictions["file_name"]]
-    pulled = hub.run("-c", PULL, *paths)
+    pulled = hub.run("-c", PULL, *paths, forked=False)
     assert pulled.returncode == 0, pulled.stderr
     content = np.array(list(json.loads(pulled.stdout.splitlines()[-1]).values()))
     np.testing.assert_allclose(content, predictions[["prob_malignant"] * 2], atol=1e-5)

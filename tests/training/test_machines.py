@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-LAUNCHER = ["-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpus.yaml"]
+LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpus.yaml"]
 
 
 @pytest.fixture
-def launch(tmp_path, fields, start_python):
+def launch(tmp_path, fields):
     """Start one launcher a machine, both on loopback, and return them: `launch("run")`."""
     recipe = tmp_path / "small.yaml"
+    launched = []
 
     def start(name, **changes):
         recipe.write_text(yaml.safe_dump({**fields, **changes, "use_cpu": False}), encoding="utf-8")
@@ -24,15 +27,22 @@ def launch(tmp_path, fields, start_python):
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        launched = []
         for rank in "01":
             machine = ["--num_machines", "2", "--num_processes", "2", "--machine_rank", rank]
             machine += ["--main_process_ip", "127.0.0.1", "--main_process_port", port]
-            command = [*LAUNCHER, *machine, "scripts/train.py", recipe, "--output_dir", tmp_path / name]
-            launched.append(start_python(*command, environment=environment, together=True))
-        return launched
+            command = [*LAUNCHER, *machine, "scripts/train.py", str(recipe), "--output_dir", str(tmp_path / name)]
+            launched.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                )
+            )
+        return launched[-2:]
 
-    return start
+    yield start
+    for machine in launched:
+        if machine.poll() is None:
+            machine.kill()
+            machine.wait()
 
 
 def trainer_of(machine):
@@ -43,8 +53,8 @@ def trainer_of(machine):
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the launcher's child")
 def test_a_lost_machine_ends_the_other_and_both_continue(launch, run_two, tmp_path, same_run):
-    """Launchers start the processes that are interrupted; those that follow are forked, with what launchers set."""
-    fold = {"num_folds": 1, "num_train_epochs": 10}
+    """Launchers start the run that is interrupted; the processes that follow are forked, with what launchers set."""
+    fold = {"num_folds": 1, "num_train_epochs": 15}
     machines = launch("lost", **fold)
     until = time.monotonic() + 120
     while not list((tmp_path / "lost").glob("fold-0/checkpoints/*/checksums.json")):
