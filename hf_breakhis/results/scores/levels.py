@@ -1,5 +1,6 @@
 """Scores at both levels: each image counts the same, or each patient counts the same."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +38,7 @@ def image_level(test: pd.DataFrame, estimand: Estimand) -> dict[str, Any]:
         "per_fold": result["per_fold"],
         "mean": result["mean"],
         "sd": result["sd"],
-        "pooled": _with_models(_image_scores(test, estimand), _image_scores(test), estimand),
+        "pooled": _with_models(_image_scores, test, estimand),
         "pooled_ranking": {name: result["pooled"][name] for name in RANKING},
         "mean_confusion_matrix": result["mean_confusion_matrix"],
         "pooled_confusion_matrix": result["pooled"]["confusion_matrix"],
@@ -100,10 +101,14 @@ def _image_scores(
     return intervals(image_scores(images, ranked), images.num_groups, classes=images.group_classes, estimand=estimand)
 
 
-def _with_models(scores: dict[str, Estimate], models: dict[str, Estimate], estimand: Estimand) -> dict[str, Estimate]:
-    """Add the interval of the trained models where the others are about the recipe."""
+def _with_models(
+    score: Callable[[pd.DataFrame, Estimand], dict[str, Estimate]], rows: pd.DataFrame, estimand: Estimand
+) -> dict[str, Estimate]:
+    """Return what `score` gives; where that is about the recipe, with the intervals of the trained models too."""
+    scores = score(rows, estimand)
     if estimand is Estimand.MODELS:
         return scores
+    models = score(rows, Estimand.MODELS)
     return {
         name: {**one, "models_low": models[name]["low"], "models_high": models[name]["high"]}
         for name, one in scores.items()
@@ -119,10 +124,9 @@ def patient_level(test: pd.DataFrame, magnifications: list[str], estimand: Estim
     patients = _as_images(test)
     roc = _patient_roc(patients)
     areas = {} if roc is None else {PATIENT_AUC: np.array([curve["auc"] for curve in roc["per_fold"]])}
-    pooled = _with_models(_patient_scores(test, estimand), _patient_scores(test), estimand)
+    pooled = _with_models(_patient_scores, test, estimand)
     if roc is not None:
-        ranked = _with_models(_image_scores(patients, estimand), _image_scores(patients), estimand)
-        pooled[PATIENT_AUC] = ranked["roc_auc"]
+        pooled[PATIENT_AUC] = _with_models(_image_scores, patients, estimand)["roc_auc"]
     return {
         "per_fold": per_fold,
         "mean": {name: float(values.mean()) for name, values in (columns | areas).items()},
