@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.model_selection import GroupKFold, KFold
 
 from hf_breakhis.data.sources.about import find_source
+from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
 MAGNIFICATIONS = ["40X", "100X", "200X", "400X"]
@@ -197,6 +198,12 @@ def make_run(
 @pytest.fixture(scope="session")
 def write_run():
     return make_run
+
+
+@pytest.fixture(scope="session")
+def summarised_run(once):
+    """The run that `write_run` writes without arguments, summarised once; copy it before a change."""
+    return once("summarised", lambda folder: summarise(make_run(folder)))
 
 
 @pytest.fixture(scope="session")

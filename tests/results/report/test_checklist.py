@@ -1,12 +1,12 @@
 """Every item of the guidelines has its line, and a link leads somewhere."""
 
 import re
+from shutil import copytree
 
 import pytest
 
 from hf_breakhis.results.report.checklist import GUIDELINES, checklists
 from hf_breakhis.results.report.page import write_report
-from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
 pytestmark = pytest.mark.usefixtures("small_reports")
@@ -36,9 +36,8 @@ def test_an_item_says_where_or_why_not():
         assert guideline["answered"] > 0
 
 
-def test_links_of_the_report_lead_to_sections(write_run, tmp_path):
-    run = write_run(tmp_path / "run")
-    summarise(run)
+def test_links_of_the_report_lead_to_sections(summarised_run, tmp_path):
+    run = copytree(summarised_run, tmp_path / "run")
     page = write_report(run).read_text(encoding="utf-8")
     block = page[page.index('id="checklists"') :]
     linked = set(re.findall(r'href="#([a-z]+)"', block))
@@ -48,9 +47,8 @@ def test_links_of_the_report_lead_to_sections(write_run, tmp_path):
     assert "Open: 1 title names model" in page
 
 
-def test_an_item_counts_only_where_the_page_says_something(write_run, tmp_path):
-    run = write_run(tmp_path / "run")
-    summarise(run)
+def test_an_item_counts_only_where_the_page_says_something(summarised_run, tmp_path):
+    run = copytree(summarised_run, tmp_path / "run")
     with_pictures = write_report(run).read_text(encoding="utf-8")
     for examples in run.glob("fold-*/examples/index.json"):
         examples.write_text("[]")

@@ -1,6 +1,7 @@
 """One screen: what the report and the card say about decisions, zones and shifts."""
 
 import json
+from shutil import copytree
 
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.report.page import write_report
@@ -34,9 +35,8 @@ def test_a_run_states_everything_with_its_numbers(write_run, tmp_path):
     assert "Not for diagnosis" in rows["May be used to study"]
 
 
-def test_shifts_name_the_worst_and_the_most_flips(write_run, tmp_path):
-    run = Run(write_run(tmp_path / "run"))
-    summarise(run.folder)
+def test_shifts_name_the_worst_and_the_most_flips(summarised_run, tmp_path):
+    run = Run(copytree(summarised_run, tmp_path / "run"))
     test = gather(run)
     worse = test.assign(
         logit_benign=test["logit_malignant"], logit_malignant=test["logit_benign"],

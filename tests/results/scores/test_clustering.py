@@ -6,7 +6,6 @@ from sklearn.metrics import roc_auc_score
 
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.scores.clustering import describe_clustering
-from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 
 
@@ -42,18 +41,18 @@ def test_what_cannot_be_known_is_none(right, codes):
     assert set(describe_clustering(np.array(right), np.array(codes)).values()) == {None}
 
 
-def test_a_run_states_both(write_run, tmp_path):
-    summary = summarise(write_run(tmp_path / "run"))
+def test_a_run_states_both(summarised_run):
+    summary = Run(summarised_run).summary
     interval = summary["interval"]
     assert 0 < interval["intraclass_correlation"] < 1
     assert interval["num_groups"] < interval["effective_images"] < summary["protocol"]["num_tested"]
 
 
-def test_auc_by_patient_is_that_of_mean_probabilities(write_run, tmp_path):
-    run = write_run(tmp_path / "run")
-    patient = summarise(run)["patient"]
+def test_auc_by_patient_is_that_of_mean_probabilities(summarised_run):
+    run = Run(summarised_run)
+    patient = run.summary["patient"]
     areas = []
-    for _, rows in gather(Run(run)).groupby("fold"):
+    for _, rows in gather(run).groupby("fold"):
         means = rows.groupby("patient_id").agg({"label": "first", "prob_malignant": "mean"})
         areas.append(roc_auc_score(means["label"], means["prob_malignant"]))
     assert patient["pooled"]["roc_auc_of_mean_probability"]["value"] == pytest.approx(np.mean(areas))

@@ -4,6 +4,7 @@ import json
 import warnings
 from itertools import product
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pandas as pd
@@ -164,10 +165,8 @@ def test_impossible_guarantees_are_refused(text):
     assert "\n" not in str(error.value)
 
 
-def test_zones_travel_with_the_decision(write_run, tmp_path):
-    run = write_run(tmp_path / "run")
-    summary = summarise(run)
-    decision = json.loads((run / "decision.json").read_text())
+def test_zones_travel_with_the_decision(summarised_run):
+    summary, decision = Run(summarised_run).summary, Run(summarised_run).decision
     assert decision["zones"] == summary["decisions"]["zones"]
     assert decision["zones"]["num_specimens"] == {"benign": 12, "malignant": 11}
     assert zones_of(decision, "mean").low_below == decision["zones"]["zones"]["mean"]["low_below"]
@@ -175,8 +174,8 @@ def test_zones_travel_with_the_decision(write_run, tmp_path):
     assert set(decision["by_unit"]) == {"patient", "specimen"}
 
 
-def test_check_is_absent_where_a_fold_leaves_too_few(write_run, tmp_path):
-    zones = summarise(write_run(tmp_path / "run"))["decisions"]["zones"]
+def test_check_is_absent_where_a_fold_leaves_too_few(summarised_run, tmp_path):
+    zones = Run(copytree(summarised_run, tmp_path / "run")).summary["decisions"]["zones"]
     assert zones["zones"]
     assert zones["cross_fitted"] == {}
     assert "only 6 specimens of a class remain" in zones["cross_fitted_reason"]
@@ -217,9 +216,9 @@ def test_guarantees_without_patients_of_both_classes_are_refused(write_run, coho
     assert message in line
 
 
-def test_one_model_has_the_guarantee_itself(write_run, tmp_path):
-    run = Run(write_run(tmp_path / "run"))
-    summary = summarise(run.folder)
+def test_one_model_has_the_guarantee_itself(summarised_run):
+    run = Run(summarised_run)
+    summary = run.summary
     test = pd.read_csv(run.folder / "predictions.csv", keep_default_na=False)
     zones = describe_zones(test, summary["decision"], 0.2, one_model=True)
     assert zones["reason"] is None

@@ -22,6 +22,7 @@ from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.resampling import COVERAGES, risk_coverage
 from hf_breakhis.results.scores.thresholds import Rule, parse_prevalences
 from hf_breakhis.results.summary import summarise
+from hf_breakhis.run import Run
 
 
 def make_cases(number=200, groups=25, seed=0, signal=1.5):
@@ -156,9 +157,9 @@ def test_aggregations_are_those_of_pandas(name):
     assert AGGREGATIONS[name](score, score >= 0.6, case) == pytest.approx(expected[name].to_numpy())
 
 
-def test_thresholds_of_patients_are_fitted_without_their_fold(write_run, cohort, tmp_path):
-    summary = summarise(write_run(tmp_path / "run"))
-    test = pd.read_csv(tmp_path / "run/predictions.csv", keep_default_na=False)
+def test_thresholds_of_patients_are_fitted_without_their_fold(summarised_run):
+    summary = Run(summarised_run).summary
+    test = pd.read_csv(summarised_run / "predictions.csv", keep_default_na=False)
     cases = cross_fit(test, summary["decision"], Rule(), "mean", "patient")
     row = summary["decision"]["cross_fitted"]["per_fold"][1]
     logits = test[["logit_benign", "logit_malignant"]].to_numpy() / row["temperature"]
@@ -171,14 +172,15 @@ def test_thresholds_of_patients_are_fitted_without_their_fold(write_run, cohort,
     assert dict(zip(cases.names[inside], cases.score[inside], strict=True)) == pytest.approx(own.to_dict())
 
 
-def test_summary_states_decisions_at_both_levels(write_run, tmp_path):
-    found = summarise(write_run(tmp_path / "run"))["decisions"]
+def test_summary_states_decisions_at_both_levels(summarised_run):
+    summary = Run(summarised_run).summary
+    found = summary["decisions"]
     assert found["reason"] is None
     assert found["unit"] == "patient"
     assert [row["name"] for row in found["aggregation"]] == list(AGGREGATIONS)
     assert found["patient"]["num_cases"] == 24
     assert found["image"]["sensitivity"]["value"] == pytest.approx(
-        summarise(tmp_path / "run")["decision"]["cross_fitted"]["operating_point"]["sensitivity"]["value"]
+        summary["decision"]["cross_fitted"]["operating_point"]["sensitivity"]["value"]
     )
 
 

@@ -21,8 +21,8 @@ def thin(summary):
     return [caution.text for caution in warnings(summary) if caution.kind == Kind.THIN_FOLDS]
 
 
-def test_a_fold_that_tests_one_specimen_of_a_class_is_told(write_run, tmp_path):
-    summary = summarise(write_run(tmp_path / "run"))
+def test_a_fold_that_tests_one_specimen_of_a_class_is_told(summarised_run):
+    summary = Run(summarised_run).summary
     reports = summary["image"]["per_fold"]
     assert sum(sum(report["num_groups_by_class"].values()) for report in reports) == summary["interval"]["num_groups"]
     reports[1]["num_groups_by_class"] = {"benign": 1, "malignant": 9}
@@ -34,10 +34,9 @@ def test_a_fold_that_tests_one_specimen_of_a_class_is_told(write_run, tmp_path):
     assert thin(summary) == []
 
 
-def test_groups_of_a_fold_are_those_of_its_own_images(write_run, tmp_path, cohort):
-    run = write_run(tmp_path / "run")
-    summary = summarise(run)
-    test = pd.read_csv(run / "predictions.csv")
+def test_groups_of_a_fold_are_those_of_its_own_images(summarised_run):
+    summary = Run(summarised_run).summary
+    test = pd.read_csv(summarised_run / "predictions.csv")
     for report in summary["image"]["per_fold"]:
         own = test[test["fold"] == report["fold"]]
         for label, name in enumerate(summary["classes"]):
@@ -56,10 +55,10 @@ def test_a_specimen_with_images_of_both_classes_counts_once(write_run, tmp_path,
         assert f"<td>{report['num_images']} / {report['num_groups']}</td>" in page
 
 
-def test_patients_that_count_as_one_specimen_each_are_called_patients(write_run, tmp_path, cohort):
+def test_patients_that_count_as_one_specimen_each_are_called_patients(write_run, summarised_run, tmp_path, cohort):
     summary = summarise(write_run(tmp_path / "run", cohort.assign(specimen_id=cohort["patient_id"])))
     assert summary["interval"]["group"] == "patient"
-    assert summarise(write_run(tmp_path / "other"))["interval"]["group"] == "specimen"
+    assert Run(summarised_run).summary["interval"]["group"] == "specimen"
 
 
 def test_a_hold_out_of_few_specimens_has_no_interval_and_says_why(write_run, tmp_path, cohort):
@@ -112,8 +111,8 @@ def test_patients_that_the_official_folds_never_test_are_counted(official):
     assert f"of {tests:,} tests of 69 images" in summary["headline"]["sentence"]
 
 
-def test_a_partition_counts_every_image_once(write_run, tmp_path):
-    summary = summarise(write_run(tmp_path / "run"))
+def test_a_partition_counts_every_image_once(summarised_run):
+    summary = Run(summarised_run).summary
     assert summary["protocol"]["never_tested"][0] == 0
     assert "test images were classified correctly" in summary["headline"]["sentence"]
 
