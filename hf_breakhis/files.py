@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -199,13 +200,33 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
 
 
+def require_writable(path: str | Path) -> None:
+    """Refuse a file or folder that cannot be created, before the work whose result it is for.
+
+    Raises:
+        InputError: states the reason.
+    """
+    path = Path(path)
+    parent = next(place for place in path.absolute().parents if os.path.lexists(place))
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return the error for a file or folder that cannot be written."""
+    file = next((place for place in path.absolute().parents if os.path.isfile(place)), None)
+    if file is not None:
+        return InputError(f"Cannot write {path}: {file} is a file, not a folder. Give another place.")
     reason = error.strerror or str(error)
     cache = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
     if Path(path).is_relative_to(cache):
         return InputError(f"Cannot write {path}: {reason}. Free some space, or set HF_HOME to another folder.")
-    return InputError(f"Cannot write {path}: {reason}. Check the permissions and the free space there.")
+    return InputError(
+        f"Cannot write {path}: {reason}. Check the permissions and the free space, or give another place."
+    )
 
 
 def _plain(value: Any) -> Any:

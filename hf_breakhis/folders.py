@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from hf_breakhis.files import InputError, cannot_write, temporary
+from hf_breakhis.files import InputError, cannot_write, require_writable, temporary
 
 _ADVICE = "Give a new or an empty folder."
 _PART_PREFIX, _PART_SUFFIX, _PART_LENGTH = ".", ".part", len(".0123abcd.part")
@@ -81,6 +81,20 @@ def replace_folder(path: str | Path, fill: Callable[[Path], Any], kind: FolderKi
         raise cannot_write(Path(path), error) from error
     _delete(old, files, [*folders, ""], kind.marker)
     return Path(path)
+
+
+def require_place(path: str | Path, kind: FolderKind) -> Path:
+    """Refuse, before the work whose result it is for, a folder that `replace_folder` would refuse after it.
+
+    Returns:
+        The absolute path, without links.
+
+    Raises:
+        InputError: `require_replaceable` refuses the folder, or it cannot be written.
+    """
+    folder = require_replaceable(path, kind)
+    require_writable(folder)
+    return folder
 
 
 def clear_folder(path: str | Path, kind: FolderKind) -> None:

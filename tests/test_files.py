@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_breakhis.files import InputError, read_json, write_csv, write_json, write_text, write_whole
+from hf_breakhis.files import InputError, read_json, require_writable, write_csv, write_json, write_text, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -24,8 +24,19 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_file_instead_of_the_folder_is_refused(tmp_path):
     (tmp_path / "x").write_text("a file")
-    with pytest.raises(InputError, match="Cannot write"):
-        write_text(tmp_path / "x" / "y.txt", "text")
+    for refuse in (require_writable, lambda path: write_text(path, "text")):
+        with pytest.raises(InputError, match=r"Cannot write .*y\.txt: .*/x is a file, not a folder\."):
+            refuse(tmp_path / "x" / "y.txt")
+
+
+def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path):
+    require_writable(tmp_path / "a" / "b" / "c.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_where_the_system_lets_nobody_write_is_refused():
+    with pytest.raises(InputError, match=r"^Cannot write /proc/a/b: .*\. Check the permissions and the free space"):
+        require_writable("/proc/a/b")
 
 
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))

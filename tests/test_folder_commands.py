@@ -91,6 +91,59 @@ def test_a_folder_of_the_same_command_is_replaced_unless_something_else_is_in_it
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
+TWIN = '--dataset twin --twin_kwargs {"scale":0.01,"width":70,"height":46}'
+# the words of each command with an output, and a function that its work calls
+WORK = {
+    COMMANDS["publish"]: "hf_breakhis.hub.publish.copy_network",
+    COMMANDS["page"]: "hf_breakhis.hub.page.read_facts",
+    COMMANDS["space"]: "hf_breakhis.hub.space.read_facts",
+    COMMANDS["export"]: "hf_breakhis.inference.export.load_networks",
+    COMMANDS["data export"]: "hf_breakhis.data.sources.table.load_images",
+    f"evaluate RUN --output_dir DIR {TWIN}": "hf_breakhis.inference.evaluation.evaluate.find_model",
+    "score RUN/predictions.csv --output_dir DIR": "hf_breakhis.results.imported.read_foreign",
+    "predict RUN RUN/fold-0/examples --output DIR/x.csv": "hf_breakhis.inference.model.find_model",
+    "embed RUN RUN/fold-0/examples --output DIR/x.csv": "hf_breakhis.inference.model.find_model",
+    "compare RUN RUN --folder DIR": "hf_breakhis.results.compare.compare",
+    "check pixels-to-prognosis --output_dir DIR": "hf_breakhis.results.published.check.check_paper",
+    "audit --split official --output_dir DIR": "hf_breakhis.results.audit.audit_folds",
+    "audit recipes/demo.yaml --output_dir DIR": "hf_breakhis.data.sources.table.load_images",
+    "train recipes/demo.yaml --output_dir DIR": "hf_breakhis.training.crossval.load_images",
+    "search recipes/demo.yaml --space head --trials 2 --output_dir DIR": "hf_breakhis.search.start.load_images",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WORK)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(command, run, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    monkeypatch.setattr(WORK[command], lambda *_, **__: pytest.fail("worked first"))
+    given = [word.replace("RUN", str(run)).replace("DIR", str(file / "new")) for word in command.split(" ")]
+    assert main(given) == 2
+    refusal = capsys.readouterr().err.strip().splitlines()[-1]
+    assert refusal.startswith(f"hf-breakhis: Cannot write {file}/new")
+    assert refusal.endswith(f"{file} is a file, not a folder. Give another place.")
+    assert file.read_text() == "mine"
+
+
+def test_work_that_comes_first_would_be_seen(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_breakhis.results.compare.compare", lambda *_, **__: pytest.fail("worked first"))
+    with pytest.raises(pytest.fail.Exception):
+        main(["compare", str(run), str(run), "--folder", str(tmp_path / "new")])
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate RUN --output_dir DIR --dataset twin", "score RUN/predictions.csv --output_dir DIR"]
+)
+def test_a_run_does_not_take_a_folder_of_somebody_else_and_says_so_first(command, run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "notes.txt").write_text("mine")
+    for work in ("inference.evaluation.evaluate.find_model", "results.imported.read_foreign"):
+        monkeypatch.setattr(f"hf_breakhis.{work}", lambda *_, **__: pytest.fail("worked first"))
+    given = [word.replace("RUN", str(run)).replace("DIR", str(tmp_path)) for word in command.split(" ")]
+    assert main(given) == 2
+    assert "Give a new or an empty folder." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_explain_replaces_its_own_pictures_only(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     command = ["explain", str(copy), "--num_images", "1", "--num_curves", "1"]

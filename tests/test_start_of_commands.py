@@ -141,7 +141,9 @@ def test_what_to_do_about_a_cache_is_another_advice_than_for_a_run(monkeypatch, 
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     error = OSError(30, "Read-only file system")
     assert "set HF_HOME to another folder" in str(cannot_write(tmp_path / "datasets" / "x", error))
-    assert "Check the permissions and the free space there." in str(cannot_write(tmp_path.parent / "run", error))
+    assert "Check the permissions and the free space, or give another place." in str(
+        cannot_write(tmp_path.parent / "run", error)
+    )
 
 
 def test_a_path_without_a_home_in_it_is_left_as_it_is():

@@ -88,7 +88,7 @@ def _require_kind(given: Path) -> None:
 
 def _audit_split(words: list[str]) -> None:
     """Audit a split from elsewhere; copies are searched only where its images are available."""
-    from hf_breakhis.files import nearest, write_json
+    from hf_breakhis.files import nearest, require_writable, write_json
     from hf_breakhis.results.audit import audit_folds, audit_table
     from hf_breakhis.results.splits import (
         PUBLISHED,
@@ -108,18 +108,21 @@ def _audit_split(words: list[str]) -> None:
         advice = f"unknown flag `{last}`.{nearest(last, SPLIT_FLAGS)}" if wrong else f"`{last}` has no value."
         raise InputError(f"{advice} Allowed with a split: {', '.join(SPLIT_FLAGS)}.")
     split = read_split(given)
+    place = Path(flags.get("--output_dir", f"outputs/audit/{split.name}")) / AUDIT
+    require_writable(place)
     pairs, without = None, "Copies were not searched. Give the images with --data_dir."
     if split.paths:
         pairs, without = copies_in_folder(split), ""
     elif "--data_dir" in flags:
         pairs, without = copies_in_data(split, flags["--data_dir"]), ""
     sizes, found = describe_split(split), audit_folds(split.folds, "none", pairs, without)
-    path = write_json(Path(flags.get("--output_dir", f"outputs/audit/{split.name}")) / AUDIT, sizes | found)
+    path = write_json(place, sizes | found)
     typer.echo(f"{sizes_table(sizes)}\n\n{audit_table(found)}\naudit: {path}")
 
 
 def _audit_run(run: Path, flags: list[str], wants_signature: bool) -> None:
     """Audit a run, search its images for copies if they are available, and update its report."""
+    from hf_breakhis.files import require_writable
     from hf_breakhis.results.audit import audit_folds, audit_table
     from hf_breakhis.results.signature import signature
     from hf_breakhis.run import Run
@@ -133,6 +136,7 @@ def _audit_run(run: Path, flags: list[str], wants_signature: bool) -> None:
         raise InputError(f"{run} has no training list. Run `hf-breakhis score` again with --train or --split.")
     repeats = whole.every_repeat()
     first = next(iter(repeats.values()))
+    require_writable(first.folder / AUDIT)
     encoder, flags = _encoder_of(flags) if wants_signature else ({}, flags)
     vectors = _vectors_of_run(first, whole.recipe, encoder, flags) if wants_signature else None
     if whole.is_evaluated:
@@ -277,12 +281,14 @@ def _audit_recipe(words: list[str], train: bool) -> None:
     from hf_breakhis.data.integrity.duplicates import find_image_copies
     from hf_breakhis.data.sources.table import load_images, prepare_once
     from hf_breakhis.data.splits import folds_table, split_images
+    from hf_breakhis.files import require_writable
     from hf_breakhis.recipe import parse_recipe
     from hf_breakhis.results.audit import audit_folds, audit_table
 
     recipe = parse_recipe(words)
     data, model, training = recipe.data, recipe.model, recipe.training
     folder = Path(f"{training.output_dir.rstrip('/')}-audit")
+    require_writable(folder / AUDIT)
     images = load_images(data)
     with prepare_once():
         checked = check_and_describe(images)

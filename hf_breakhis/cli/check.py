@@ -13,14 +13,17 @@ def check(
     ] = None,
 ) -> None:
     """Check whether published scores can be true, and of which data and split; exit code 1 if any does not fit."""
+    from hf_breakhis.files import require_writable
     from hf_breakhis.results.published.check import check_paper
     from hf_breakhis.results.published.table import read_paper
     from hf_breakhis.results.report.checked import check_text, write_check
     from hf_breakhis.yaml_files import find_yaml
 
     path = find_yaml(table, "papers", "table")
+    folder = output_dir or Path("outputs/check") / path.stem
+    require_writable(folder / "check.json")
     found = check_paper(read_paper(path))
-    page = write_check(output_dir or Path("outputs/check") / path.stem, found)
+    page = write_check(folder, found)
     typer.echo(check_text(found))
     typer.echo(f"check: {page}")
     if not found["fits"]:

@@ -17,13 +17,16 @@ def compare(
     ] = None,
 ) -> None:
     """Compare runs with each other and with the tables of the paper, and test whether they can be ranked."""
+    from hf_breakhis.files import require_writable
     from hf_breakhis.results.compare import compare as compare_runs
     from hf_breakhis.results.report.comparison import comparison_table, write_comparison
     from hf_breakhis.run import SCORES, Run
 
+    folder = folder or runs[0].resolve().parent / "comparison"
+    require_writable(folder / "comparison.json")
     for run in runs:
         Run(run).require_unchanged(written=SCORES)
     comparison = compare_runs(runs, margin)
-    page = write_comparison(folder or runs[0].resolve().parent / "comparison", comparison)
+    page = write_comparison(folder, comparison)
     typer.echo(comparison_table(comparison))
     typer.echo(f"comparison: {page}")

@@ -136,12 +136,12 @@ def export(
 ) -> None:
     """Write BreakHis as Parquet with the original PNG files, groups, folds and a data card."""
     from hf_breakhis.data.sources.table import load_images
-    from hf_breakhis.folders import require_replaceable
+    from hf_breakhis.folders import require_place
     from hf_breakhis.hub.dataset_export import EXPORT, claim_dataset, export_images, push_export
     from hf_breakhis.hub.remote import require_target
 
     require_target(push_to_hub, private)
-    require_replaceable(folder, EXPORT)
+    require_place(folder, EXPORT)
     images = load_images(wanted_images(dataset, data_dir, dataset_revision, twin_kwargs))
     if push_to_hub is not None:
         claim_dataset(push_to_hub, private)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, require_writable
 
 if TYPE_CHECKING:
     from hf_breakhis.arguments import ModelArguments
@@ -30,6 +30,7 @@ def embed(
     from hf_breakhis.recipe import check_value
     from hf_breakhis.training.features import embed_images
 
+    require_writable(output)
     given: dict[str, Any] = {"image_size": image_size, "crop": crop}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():

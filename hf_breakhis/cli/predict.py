@@ -108,12 +108,14 @@ def predict(
 ) -> None:
     """Predict images. Exit code 1 if some could not be read. For research, not for diagnosis."""
     from hf_breakhis.data.open_image import ignore_size_warnings
-    from hf_breakhis.files import write_whole
+    from hf_breakhis.files import require_writable, write_whole
     from hf_breakhis.inference.hub_model import fetch_export, quiet_hub
     from hf_breakhis.inference.inputs import find_images
     from hf_breakhis.inference.model import find_model
 
     form = choose_form(form, output)
+    if output != Path("-"):
+        require_writable(output)
     if by is None and (metadata is not None or aggregation is not Aggregation.MEAN):
         raise InputError(
             "--metadata and --aggregation need --by patient or --by specimen. Give it, or leave them out."

@@ -19,7 +19,7 @@ from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, SPECIMEN_FOLDS, official_folds
 from hf_breakhis.files import InputError, few, read_json, write_json, write_text
-from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
 from hf_breakhis.hub.remote import claim_repo, push_folder
 
@@ -64,7 +64,7 @@ def export_images(images: Images, folder: str | Path, repo_id: str | None = None
         InputError: the folder holds something else or cannot be written to; the images are neither BreakHis nor its
             twin, or some cannot be used.
     """
-    folder = require_replaceable(folder, EXPORT)
+    folder = require_place(folder, EXPORT)
     _require_breakhis(images)
     findings = check_images(images)
     findings.raise_if_unusable()

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from hf_breakhis.data.open_image import FORMATS, MAX_SHARED_PIXELS, MIN_SIDE, NOT_IN_BROWSERS
 from hf_breakhis.files import InputError, read_json, write_json, write_text
-from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
@@ -54,7 +54,7 @@ def write_page(weights: Weights, folder: Path, ort: Path | None = None, parts: s
     Raises:
         InputError: the folder holds something else, `ort` is not that version, or the run cannot be described.
     """
-    require_replaceable(folder, PAGE)
+    require_place(folder, PAGE)
     with publishable(weights) as public:
         facts = read_facts(public)
     if ort is not None:

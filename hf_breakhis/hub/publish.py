@@ -14,7 +14,7 @@ from hf_breakhis.data.open_image import PILLOW_ERRORS, open_image
 from hf_breakhis.data.pixels.preprocessing import require_portable
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError, write_json, write_text
-from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.hub.card import Example, Place, model_card
 from hf_breakhis.hub.evaluations import evaluations_of
 from hf_breakhis.hub.facts import decision_of, public_name
@@ -125,7 +125,7 @@ def write_publication(
     for name in RECORDS:
         if not (run / name).is_file():
             raise InputError(f"{run} has no {name}; `hf-breakhis report {run}` writes it.")
-    require_replaceable(folder, PUBLICATION)
+    require_place(folder, PUBLICATION)
     own = [row for row in evaluations if row["weights_sha256"] == weights.sha256]
 
     def fill(beside: Path) -> None:

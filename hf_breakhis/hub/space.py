@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_breakhis.data import open_image
 from hf_breakhis.data.pixels.preprocessing import require_portable
 from hf_breakhis.files import write_json, write_text
-from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.hub.facts import read_facts
 from hf_breakhis.hub.privacy import publishable, require_impersonal
 from hf_breakhis.hub.remote import claim_repo, push_folder
@@ -51,7 +51,7 @@ def write_space(weights: Weights, folder: Path, parts: str = "") -> Path:
     Raises:
         InputError: the folder holds something else, the run cannot be described, or the model normalises stains.
     """
-    require_replaceable(folder, SPACE)
+    require_place(folder, SPACE)
     require_portable(saved_preprocessing(weights))
     with publishable(weights) as public:
         facts = read_facts(public)

@@ -12,7 +12,7 @@ from torch import nn
 
 from hf_breakhis.data.filenames import picture_name
 from hf_breakhis.files import InputError, write_json
-from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.inference.fold_images import FoldImages
 from hf_breakhis.inference.heatmap import GRID, grad_cam, occlusion, overlay
 from hf_breakhis.inference.model import Weights, load_classifier
@@ -38,7 +38,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     """
     if weights.run is None or weights.fold == "refit":
         raise InputError(f"{weights.folder} has no test set; give a run and the number of a fold.")
-    require_replaceable(weights.output / EXPLAINED, EXPLAIN)
+    require_place(weights.output / EXPLAINED, EXPLAIN)
     model, images = load_classifier(weights), FoldImages(weights)
     table = pd.read_csv(weights.output / PREDICTIONS)
     test = table[table["part"] == "test"].reset_index(drop=True)

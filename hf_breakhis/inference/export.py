@@ -18,7 +18,7 @@ from hf_breakhis.averaging import log_mean, transforms_of
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
 from hf_breakhis.data.pixels.transforms import normalize, resize
 from hf_breakhis.files import InputError, write_json
-from hf_breakhis.folders import FolderKind, replace_folder, require_replaceable
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.inference.fold_images import FoldImages
 from hf_breakhis.inference.model import Weights, load_networks, saved_preprocessing
 from hf_breakhis.inference.onnx_graph import IR_VERSION, MISSING, OPSET, onnx_runtime, resize_graph
@@ -74,7 +74,7 @@ def export_model(
     Raises:
         InputError: onnx is not installed, or images are needed that are not there.
     """
-    require_replaceable(folder, EXPORT)
+    require_place(folder, EXPORT)
     how, model = saved_preprocessing(weights), Logits(load_networks(weights), weights.tta).eval()
     front, side = resize_graph(how), how.image_size
     known = score and weights.run is not None and weights.fold != "refit"

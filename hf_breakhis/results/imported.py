@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from hf_breakhis.files import InputError, write_csv, write_json, write_text
-from hf_breakhis.folders import FolderKind, replace_folder
+from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.results.foreign.notes import notes_on
 from hf_breakhis.results.foreign.read import Foreign, find_names, read_foreign
 from hf_breakhis.results.foreign.values import TARGETS
@@ -96,6 +96,7 @@ def import_predictions(
     Raises:
         InputError: see `read_foreign`; a name stands twice in one fold, or the split has other test sets.
     """
+    require_place(folder, kind_of_folder(IMPORTED))
     read = [read_foreign(path, columns, scores) for path in files]
     for one in read[1:]:
         first = read[0]

@@ -20,7 +20,7 @@ from hf_breakhis.data.pixels.checked import check_and_cache
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.data.splits import split_images
 from hf_breakhis.data.vectors import read_vectors, vectors_of
-from hf_breakhis.files import InputError, nearest, write_json
+from hf_breakhis.files import InputError, nearest, require_writable, write_json
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.results.search import FORMAT
 from hf_breakhis.results.study import read_plan
@@ -33,7 +33,7 @@ from hf_breakhis.search.space import Searched, check_space
 from hf_breakhis.settings import frozen_objects, restored_settings
 from hf_breakhis.study import SCORES
 from hf_breakhis.training.crossval import use_hardware, warn_of_thin_parts
-from hf_breakhis.training.environment import changed_fields, few_changes, require_writable
+from hf_breakhis.training.environment import changed_fields, few_changes
 from hf_breakhis.training.fold import Job
 from hf_breakhis.training.lock import preparing
 from hf_breakhis.training.modeling import cached_preprocessing
@@ -108,7 +108,7 @@ def run_search(searched: Searched, options: Options, helpers: AbstractContextMan
     if options.sampler == "grid":
         plan.grid()
     folder = Path(recipe.training.output_dir)
-    require_writable(folder)
+    require_writable(folder / PLAN)
     _require_search(folder)
     check_space(searched)
     use_hardware(recipe.training)

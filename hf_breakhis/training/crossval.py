@@ -23,7 +23,7 @@ from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, resume_folds, split_images, thin_parts
 from hf_breakhis.data.vectors import read_vectors, vectors_of
-from hf_breakhis.files import InputError, write_csv, write_json
+from hf_breakhis.files import InputError, require_writable, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory, use_tf32
 from hf_breakhis.recipe import Recipe
@@ -34,7 +34,6 @@ from hf_breakhis.training.environment import (
     RUN,
     check_continues,
     require_run,
-    require_writable,
     write_recipe,
 )
 from hf_breakhis.training.fold import Job
@@ -94,7 +93,7 @@ def cross_validate(recipe: Recipe) -> bool:
             Run(run).require_unchanged(training=True)
     if not training.restart and all(is_run_finished(run, repeat) for run, repeat in runs.items()):
         return False
-    require_writable(whole)
+    require_writable(whole / RECIPE)
     images = load_images(data)
     with prepare_once():  # one process decodes, the others read its cached findings
         findings = check_and_cache(images, cached_preprocessing(data, recipe.model))

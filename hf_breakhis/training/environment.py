@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -198,23 +197,6 @@ def require_run(run: Path) -> None:
         return
     if run.is_dir() and not RUN.recognises(run):
         raise InputError(f"{run / RECIPE} was not written by a run. Give another --output_dir.")
-
-
-def require_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written, before training.
-
-    Raises:
-        InputError: states the reason.
-    """
-    parent = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {folder}: {error.strerror}. Check the permissions and the free space, or give another "
-            "--output_dir."
-        ) from error
 
 
 def check_continues(run: Path, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from hf_breakhis.data.images import Images
 from hf_breakhis.data.integrity.check_images import Findings, check_images
 from hf_breakhis.data.sources.table import load_images
 from hf_breakhis.files import InputError, write_csv, write_json
+from hf_breakhis.folders import require_place
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.evaluation.classes import ClassMap, match_classes
 from hf_breakhis.inference.evaluation.training_set import TrainingSet, find_training_set
@@ -25,7 +26,7 @@ from hf_breakhis.inference.inputs import Item, Unreadable
 from hf_breakhis.inference.model import Weights, find_model
 from hf_breakhis.inference.predict import score_images
 from hf_breakhis.results.evaluated import internal_scores
-from hf_breakhis.results.imported import FOLD_ROWS, kept_apart, protocol_fields, write_predictions
+from hf_breakhis.results.imported import FOLD_ROWS, kept_apart, kind_of_folder, protocol_fields, write_predictions
 from hf_breakhis.run import COLORS, EVALUATED, EVALUATION, EXCLUDED, WEIGHTS, Run
 from hf_breakhis.settings import restored_settings
 
@@ -62,6 +63,7 @@ def evaluate_model(
     Raises:
         InputError: the model or the images cannot be used, the classes do not match, or no image is left.
     """
+    require_place(folder, kind_of_folder(EVALUATED))
     quiet_hub()
     weights = find_model(model, fold, revision)
     classifier = open_classifier(weights)

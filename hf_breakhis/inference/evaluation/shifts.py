@@ -14,7 +14,7 @@ from tqdm import tqdm
 from hf_breakhis.averaging import with_scores
 from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS, shifted
-from hf_breakhis.files import InputError, nearest, write_json
+from hf_breakhis.files import InputError, nearest, require_writable, write_json
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.fold_images import images_of_recipe, rows_named
@@ -62,6 +62,7 @@ def evaluate_shifts(folder: str | Path, names: Sequence[str], batch_size: int | 
     """
     run = Run(Path(folder))
     _require_suitable(run)
+    require_writable(run.folder / SHIFTS_FILE)
     test = gather(run)
     images = images_of_recipe(run.recipe)
     rows = rows_named(images, test["file_name"])
