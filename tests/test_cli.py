@@ -77,8 +77,10 @@ def test_twin_command_writes_the_official_tree(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["bogus"], "No such command 'bogus'"),
-        (["data"], "Missing command"),
+        (["bogus"], "No such command 'bogus'. Try --help.\n"),
+        (["explode"], "No such command 'explode'. Did you mean 'export'? Try --help.\n"),
+        (["explain", "run", "--num_images", "0"], "Input should be greater than or equal to 1. Try --help.\n"),
+        (["data"], "Missing command. Try --help.\n"),
         (["data", "twin"], "Missing argument"),
         (["data", "twin", "x", "--seed", "a"], "--seed"),
         (["data", "twin", "x", "--scale", "2"], "scale"),

@@ -232,7 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _refuse(str(error))
     except UsageError as error:
-        return _refuse(f"{error.format_message()} Try --help.")  # type: ignore[attr-defined]
+        message = error.format_message()  # type: ignore[attr-defined]
+        return _refuse(f"{message}{'' if message.endswith(('.', '?')) else '.'} Try --help.")
     except (SystemExit, BrokenPipeError) as end:
         broken = end.__context__ if isinstance(end, SystemExit) else end  # typer turns one into the other
         if not isinstance(broken, BrokenPipeError):

@@ -30,6 +30,8 @@ def embed(
     from hf_breakhis.recipe import check_value
     from hf_breakhis.training.features import embed_images
 
+    if output.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--output is {output}, but has to end in .parquet or .csv. Change the name.")
     require_writable(output)
     given: dict[str, Any] = {"image_size": image_size, "crop": crop}
     given = {name: value for name, value in given.items() if value is not None}

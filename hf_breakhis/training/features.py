@@ -284,7 +284,7 @@ def embed_images(args: ModelArguments, how: Preprocessing, images: Images, outpu
         args: the network.
         how: the preprocessing of its images.
         images: what `load_images` returned.
-        output: a .parquet or .csv file.
+        output: a file that ends in .csv, or a Parquet file.
 
     Returns:
         The number of images and the length of each vector.
@@ -293,8 +293,6 @@ def embed_images(args: ModelArguments, how: Preprocessing, images: Images, outpu
         InputError: the network or the images cannot be used, the head cannot be separated, or the file cannot be
             written.
     """
-    if output.suffix not in (".parquet", ".csv"):
-        raise InputError(f"--output is {output}, but has to end in .parquet or .csv. Change the name.")
     transformers_logging.disable_progress_bar()
     check_network(args, how.image_size)
     check_images(images).raise_if_unusable()
