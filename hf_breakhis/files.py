@@ -200,8 +200,8 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}). Delete it and run the command again.") from error
 
 
-def require_writable(path: str | Path) -> None:
-    """Refuse a file or folder that cannot be created, before the work whose result it is for.
+def require_writable(path: str | Path, folder: bool = False) -> None:
+    """Refuse a file, or a folder, that cannot be written, before the work whose result it is for.
 
     Raises:
         InputError: states the reason.
@@ -209,6 +209,8 @@ def require_writable(path: str | Path) -> None:
     path = Path(path)
     parent = next(place for place in path.absolute().parents if os.path.lexists(place))
     try:
+        if path.is_dir() and not folder:
+            raise IsADirectoryError
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
@@ -220,6 +222,8 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     file = next((place for place in path.absolute().parents if os.path.isfile(place)), None)
     if file is not None:
         return InputError(f"Cannot write {path}: {file} is a file, not a folder. Give another place.")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"Cannot write {path}, which is a folder. Give the name of a file.")
     reason = error.strerror or str(error)
     cache = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
     if Path(path).is_relative_to(cache):

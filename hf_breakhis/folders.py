@@ -93,7 +93,7 @@ def require_place(path: str | Path, kind: FolderKind) -> Path:
         InputError: `require_replaceable` refuses the folder, or it cannot be written.
     """
     folder = require_replaceable(path, kind)
-    require_writable(folder)
+    require_writable(folder, folder=True)
     return folder
 
 

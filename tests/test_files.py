@@ -29,8 +29,18 @@ def test_a_file_instead_of_the_folder_is_refused(tmp_path):
             refuse(tmp_path / "x" / "y.txt")
 
 
-def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path):
-    require_writable(tmp_path / "a" / "b" / "c.txt")
+def test_a_folder_instead_of_the_file_is_refused(tmp_path):
+    for refuse in (require_writable, lambda path: write_text(path, "text")):
+        with pytest.raises(InputError, match=r"Cannot write .*, which is a folder\. Give the name of a file\.$"):
+            refuse(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_place_that_can_be_written_is_left_as_it_is(folder, tmp_path):
+    require_writable(tmp_path / "a" / "b" / "c.txt", folder)
+    require_writable(tmp_path / "c.txt", folder)
+    require_writable(tmp_path, folder=True)
     assert not list(tmp_path.iterdir())
 
 

@@ -125,6 +125,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(command, run,
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("flags", ["--format csv", "--format parquet", "--format csv --by patient"])
+def test_a_folder_is_no_output_file_of_predict(flags, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hf_breakhis.inference.model.find_model", lambda *_, **__: pytest.fail("worked first"))
+    images = str(run / "fold-0" / "examples")
+    assert main(["predict", str(run), images, "--output", str(tmp_path), *flags.split(" ")]) == 2
+    assert f"Cannot write {tmp_path}, which is a folder. Give the name of a file.\n" in capsys.readouterr().err
+
+
 def test_work_that_comes_first_would_be_seen(run, tmp_path, monkeypatch):
     monkeypatch.setattr("hf_breakhis.results.compare.compare", lambda *_, **__: pytest.fail("worked first"))
     with pytest.raises(pytest.fail.Exception):
