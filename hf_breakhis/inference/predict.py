@@ -170,11 +170,11 @@ class Prediction:
             yield f"{copies} of images given before (equal files): each image counts once in these rates"
         if self.tallies and self.num_unlabelled:
             yield f"the class of {count(self.num_unlabelled, 'image')} is unknown: these numbers are without them"
-        if self.num_unknown:
-            yield (
-                f"whether the model was trained on {count(self.num_unknown, 'image')} is unknown: the run lists no "
-                "image of that name"
-            )
+        if self.num_unknown and self.rows.seen is not None:
+            reason = "the run lists no image of that name"
+            if self.rows.seen.is_generated:
+                reason = "the run has generated images; these have other names, or no mark of a generated image"
+            yield f"whether the model was trained on {count(self.num_unknown, 'image')} is unknown: {reason}"
         if self.num_unused:
             more = f" and {self.num_unused - len(self.unused):,} more" * (self.num_unused > len(self.unused))
             yield f"not used, since no images: {count(self.num_unused, 'file')} ({', '.join(self.unused)}{more})"

@@ -250,7 +250,20 @@ def test_a_real_image_with_the_name_of_a_generated_one_was_not_trained_on(run, t
     assert code == 0
     assert list(table["seen_in_training"]) == [""]
     assert "TRAINED" not in err
+    assert "is unknown: the run has generated images; these have other names, or no mark of a generated image" in err
     code, table, err = predict(run, drawn)
     assert code == 0
     assert table["seen_in_training"].all()
     assert "TRAINED" in err
+
+
+def test_an_image_whose_name_the_run_does_not_list_may_be_a_copy_of_one(run, twin, predict, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "run")
+    recipe = copied / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("dataset: twin", "dataset: imagefolder"))
+    Run(copied).seal()
+    image = shutil.copy(next(Path(twin).rglob("*.png")), tmp_path / "renamed.png")
+    code, table, err = predict(copied, image)
+    assert code == 0
+    assert list(table["seen_in_training"]) == [""]
+    assert "whether the model was trained on 1 image is unknown: the run lists no image of that name\n" in err
