@@ -84,7 +84,7 @@ def test_other_features_give_other_scores(probe, tmp_path, monkeypatch):
     assert np.abs(right["prob_malignant"] - wrong["prob_malignant"]).max() > 1e-3
 
 
-def test_the_backbone_sees_every_image_once(probe, tmp_path, monkeypatch):
+def test_the_backbone_sees_every_image_once(probe, tmp_path, monkeypatch, own_cache):
     passes = []
     forward = ResNetForImageClassification.forward
 
@@ -93,7 +93,7 @@ def test_the_backbone_sees_every_image_once(probe, tmp_path, monkeypatch):
         return forward(self, pixel_values, **kwargs)
 
     monkeypatch.setattr(ResNetForImageClassification, "forward", counted)
-    cross_validate(probe(tmp_path / "run", twin_kwargs={"scale": 0.01, "width": 70, "height": 46, "seed": 5}))
+    cross_validate(probe(tmp_path / "run"))
     images = pd.read_csv(tmp_path / "run" / "folds.csv")["file_name"].nunique()
     assert sum(passes) == images + 2, "one more to check the network, and one to check that its head can be separated"
 
