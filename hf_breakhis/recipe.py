@@ -6,11 +6,12 @@ import reprlib
 import textwrap
 import types
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -228,7 +229,10 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: a flag is unknown or abbreviated, or its value is not of the field's type.
     """
-    given, rest = _flag_parser().parse_known_args(argv)
+    try:
+        given, rest = _flag_parser().parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise InputError(_wrong_flag(error, argv)) from error
     for text in rest:
         name = text.split("=")[0]
         if name.startswith("--"):
@@ -236,6 +240,28 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
     if rest:
         raise InputError(f"cannot read {' '.join(rest)!r}; flags are written --field value.")
     return vars(given)
+
+
+def _wrong_flag(error: argparse.ArgumentError, argv: Sequence[str]) -> str:
+    """Return what argparse found, in the words of `check_value`."""
+    flag = str(error.argument_name).split("/")[0]
+    name = flag.removeprefix("--")
+    if name not in HINTS or error.message.startswith("'"):  # the latter by `_json_object`
+        return f"{flag}: {error.message}."
+    allowed = _describe(HINTS[name]).removesuffix(" or null")
+    given = [text for text in _values_of(name, argv) if text]
+    if not given:
+        return f"{flag} has no value. Give {allowed}."
+    wrong = next((text for text in given if text in error.message), given[-1])
+    return f"`{name}` is {_shown(name, wrong)}, but has to be {allowed}."
+
+
+def _values_of(name: str, argv: Sequence[str]) -> Iterator[str]:
+    """Yield what follows each flag of a field, written with dashes or underscores."""
+    for i, word in enumerate(argv, start=1):
+        flag, equals, value = word.partition("=")
+        if flag.replace("-", "_") == f"__{name}":
+            yield value if equals else " ".join(takewhile(lambda text: not text.startswith("--"), argv[i:]))
 
 
 def check_value(name: str, value: Any, source: str) -> None:
@@ -307,15 +333,10 @@ def _with_default(text: str, default: Any) -> str:
     return f"{text} Default: {str(shown).lower() if isinstance(default, bool) else shown}."
 
 
-class _FlagParser(HfArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the page of usage."""
-        raise InputError(message)
-
-
-def _flag_parser() -> _FlagParser:
+def _flag_parser() -> HfArgumentParser:
     """Return a parser of all fields that returns only the given flags and reads mappings as JSON."""
-    parser = _FlagParser(ARGUMENT_CLASSES, prog="hf-breakhis train", usage=USAGE, allow_abbrev=False)
+    how = {"prog": "hf-breakhis train", "usage": USAGE, "allow_abbrev": False, "exit_on_error": False}
+    parser = HfArgumentParser(ARGUMENT_CLASSES, **how)
     for action in parser._actions:
         if action.dest in HINTS:
             if action.dest not in SUGGESTED:

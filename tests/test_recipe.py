@@ -146,14 +146,20 @@ def test_bad_recipe_is_one_line_that_says_what_to_do(text, write):
 
 BAD_FLAGS = {
     "--num_fold 3": "unknown flag `--num_fold`. Did you mean `--num_folds`?",
-    "--num_folds 2.5": "invalid int value: '2.5'",
+    "--num_folds 2.5": "`num_folds` is '2.5', but has to be a whole number.",
+    "--num-folds=2.5": "`num_folds` is '2.5', but has to be a whole number.",
+    "--num_folds 2 --num_folds x --num_folds 3": "`num_folds` is 'x', but has to be a whole number.",
+    "--learning_rate fast": "`learning_rate` is 'fast', but has to be a number.",
+    "--test_size": "--test_size has no value. Give a number.",
     "--optimizer_kwargs {a": "is not JSON",
     "--optimizer_kwargs 3": "is not a JSON object",
-    "--split_by x": "choose from 'image', 'patient', 'specimen', 'official'",
+    "--split_by x": "`split_by` is 'x', but has to be one of image, patient, specimen, official, folders.",
+    "--split_by=": "--split_by has no value. Give one of image, patient, specimen, official, folders.",
     "--magnifications 40X 60X": "['60X']",
-    "--stratify maybe": "maybe",
+    "--stratify maybe": "`stratify` is 'maybe', but has to be true or false.",
+    "--hub_token": "--hub_token has no value. Give text.",
     "stray": "cannot read 'stray'",
-    "--seed": "expected one argument",
+    "--seed": "--seed has no value. Give a whole number.",
 }
 
 
