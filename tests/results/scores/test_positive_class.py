@@ -1,6 +1,7 @@
 """The positive class is named where sensitivity or a threshold is reported, and labels of other names are reported."""
 
 import re
+from shutil import copytree
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,9 +27,10 @@ def pages(trained_run, tmp_path_factory):
     """The card, the report and a comparison of a run."""
     folder = tmp_path_factory.mktemp("pages")
     given = ["--repo_id", "user/model", "--dry_run", "--folder", str(folder / "model")]
-    assert main(["publish", str(trained_run), *given]) == 0
-    assert main(["compare", str(trained_run), "--folder", str(folder / "comparison")]) == 0
-    return [folder / "model" / "README.md", trained_run / "report.html", folder / "comparison" / "comparison.html"]
+    run = copytree(trained_run, folder / "run")  # a comparison writes its summary again
+    assert main(["publish", str(run), *given]) == 0
+    assert main(["compare", str(run), "--folder", str(folder / "comparison")]) == 0
+    return [folder / "model" / "README.md", run / "report.html", folder / "comparison" / "comparison.html"]
 
 
 def test_every_table_with_sensitivity_or_specificity_names_the_class(pages):
