@@ -207,7 +207,7 @@ def require_writable(path: str | Path, folder: bool = False) -> None:
         InputError: states the reason.
     """
     path = Path(path)
-    parent = next(place for place in path.absolute().parents if os.path.lexists(place))
+    parent = next(place for place in path.parents if os.path.lexists(place))
     try:
         if path.is_dir() and not folder:
             raise IsADirectoryError
@@ -219,7 +219,7 @@ def require_writable(path: str | Path, folder: bool = False) -> None:
 
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return the error for a file or folder that cannot be written."""
-    file = next((place for place in path.absolute().parents if os.path.isfile(place)), None)
+    file = next((place for place in path.parents if os.path.isfile(place)), None)
     if file is not None:
         return InputError(f"Cannot write {path}: {file} is a file, not a folder. Give another place.")
     if isinstance(error, IsADirectoryError):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import socket
 import subprocess
@@ -276,21 +277,30 @@ def run_fields():
 
 @pytest.fixture(scope="session")
 def once(shared_folder):
-    """Fill a folder once for all workers, with all figures and resamples: `once("name", fill)`."""
+    """Fill a folder once for all workers, with all figures and resamples: `once("name", fill)`. No test changes it."""
     from hf_breakhis.results.figures import plots
     from hf_breakhis.results.report import page
     from hf_breakhis.results.scores.intervals import RESAMPLES
 
+    def times_of(folder):
+        return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+    kept = []
+
     def get(name, fill):
         folder = shared_folder(name)
+        kept.append(folder)
         with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
             patch.setattr(page, "FIGURES", plots.FIGURES)  # a module whose tests need few may have asked first
             processes.draw_resamples(patch, RESAMPLES)
             if not (folder / "run" / "summary.json").is_file():
                 fill(folder / "run")
+                folder.with_suffix(".json").write_text(json.dumps(times_of(folder)))
         return folder / "run"
 
-    return get
+    yield get
+    for folder in kept:  # another worker may read a file while a test writes it
+        assert times_of(folder) == json.loads(folder.with_suffix(".json").read_text()), "copy the run first"
 
 
 @pytest.fixture(scope="session")

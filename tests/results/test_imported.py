@@ -4,7 +4,6 @@ import json
 import shutil
 import tracemalloc
 from pathlib import Path
-from shutil import copytree
 
 import numpy as np
 import pandas as pd
@@ -223,7 +222,7 @@ def compared(tmp_path, *runs):
 
 
 def test_generated_images_are_not_paired_with_others_of_the_same_names(trained_run, reduced, tmp_path):
-    run = copytree(trained_run, tmp_path / "run")  # a comparison writes its summary again
+    run = shutil.copytree(trained_run, tmp_path / "run")  # a comparison writes its summary again
     found = compared(tmp_path, run, reduced)
     assert "generated" in found["pairs"][0]["reason"]
     assert found["pairs"][0]["num_images"] == 0

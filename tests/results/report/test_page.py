@@ -3,7 +3,6 @@
 import re
 import shutil
 from html.parser import HTMLParser
-from shutil import copytree
 
 import pytest
 
@@ -112,7 +111,7 @@ def test_the_answer_comes_first(run, page):
 
 def test_a_leak_is_an_alarm_and_a_clean_run_has_none(run, summarised_run, tmp_path, one_figure):
     assert 'class="box alarm"' in (run / "report.html").read_text()
-    clean = write_report(copytree(summarised_run, tmp_path / "run")).read_text()
+    clean = write_report(shutil.copytree(summarised_run, tmp_path / "run")).read_text()
     assert 'class="box alarm"' not in clean
     assert 'class="box care"' in clean
     assert "About the synthetic twin" not in clean
