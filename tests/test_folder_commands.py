@@ -133,10 +133,13 @@ def test_a_folder_is_no_output_file_of_predict(flags, run, tmp_path, capsys, mon
     assert f"Cannot write {tmp_path}, which is a folder. Give the name of a file.\n" in capsys.readouterr().err
 
 
-def test_work_that_comes_first_would_be_seen(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_breakhis.results.compare.compare", lambda *_, **__: pytest.fail("worked first"))
-    with pytest.raises(pytest.fail.Exception):
-        main(["compare", str(run), str(run), "--folder", str(tmp_path / "new")])
+@pytest.mark.parametrize("command", WORK)
+def test_work_that_comes_first_would_be_seen(command, run, tmp_path, monkeypatch):
+    """With a place that can be written, each command calls the function that the tests of refusals watch."""
+    monkeypatch.setattr(WORK[command], lambda *_, **__: pytest.fail("worked first"))
+    given = [word.replace("RUN", str(run)).replace("DIR", str(tmp_path / "new")) for word in command.split(" ")]
+    with pytest.raises(pytest.fail.Exception, match="worked first"):
+        main(given)
 
 
 @pytest.mark.parametrize(
