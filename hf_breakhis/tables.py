@@ -96,7 +96,9 @@ def read_table(path: str | Path, columns: Sequence[str], remedy: str = "write it
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        # Rows are selected, compared and counted many times, for which Python's strings are quicker than Arrow's.
+        with pd.option_context("mode.string_storage", "python"):
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; {remedy}.") from error
     except OSError as error:
