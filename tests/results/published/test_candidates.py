@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from hf_breakhis.data.inventory import RCL_PER_CLASS
 from hf_breakhis.data.sources.rcl7500 import HUB_ID
@@ -48,26 +48,46 @@ def test_the_data_sets_have_the_sizes_that_are_published():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(SHARES), st.sampled_from([None, *SHARES]), st.booleans(), st.integers(0, 10_000))
-def test_a_hold_out_by_image_is_found(share, reserve, stratify, seed):
+@given(st.sampled_from(SHARES), st.sampled_from([None, *SHARES]), st.integers(0, 10_000))
+def test_a_stratified_hold_out_by_image_is_found(share, reserve, seed):
     rest = LABELS
     if reserve:
-        rest, _ = train_test_split(rest, test_size=reserve, stratify=rest if stratify else None, random_state=seed)
-    _, test = train_test_split(rest, test_size=share, stratify=rest if stratify else None, random_state=seed)
+        rest, _ = train_test_split(rest, test_size=reserve, stratify=rest, random_state=seed)
+    _, test = train_test_split(rest, test_size=share, stratify=rest, random_state=seed)
     kept = f"{reserve:.0%} set aside ({len(rest):,} images left)" if reserve else "nothing set aside"
     assert f"{kept}: a hold-out of {share:.0%}" in parts_of(check_supports(table_of(test)), WHOLE)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(2, 10), st.booleans(), st.integers(0, 10_000))
-def test_folds_by_image_are_found(k, stratify, seed):
-    splitter = (StratifiedKFold if stratify else KFold)(k, shuffle=True, random_state=seed)
-    tests = [LABELS[test] for _, test in splitter.split(LABELS, LABELS)]
+@given(st.integers(2, 10), st.integers(0, 10_000))
+def test_stratified_folds_by_image_are_found(k, seed):
+    tests = [LABELS[test] for _, test in StratifiedKFold(k, shuffle=True, random_state=seed).split(LABELS, LABELS)]
     found = parts_of(check_supports(table_of(*tests)), WHOLE)
     assert found[0].startswith(f"nothing set aside: {k} folds of ")
     # k folds test every image once: an image of another class somewhere is one too many
     benign, malignant = np.bincount(tests[0])
     assert not parts_of(check_supports(table_of([benign + 1, malignant - 1], *tests[1:])), WHOLE)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_random_splits_by_image_are_missed_as_seldom_as_promised(k):
+    """A hold-out, or folds, drawn without regard to the class: fewer than 1 in 1,000 has counts too uneven for one."""
+    rule = "a hold-out of 20%" if k == 1 else "5 folds of 1,581 or 1,582"
+
+    def is_found(tests):
+        table = table_of(*(test.tolist() for test in tests))
+        return f"nothing set aside: {rule}" in parts_of(check_supports(table), WHOLE)
+
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(2000):
+        left, tests = np.bincount(LABELS), []
+        for size in [1582, 1582, 1582, 1582, 1581][:k]:
+            tests.append(rng.multivariate_hypergeometric(left, size))
+            left = left - tests[-1]
+        missed += not is_found(tests)
+    assert missed <= 6  # 2 are expected at most
+    moved = np.array([496 + 80, 1086 - 80]) - tests[0]  # five standard deviations from the shares of all images
+    assert not is_found([test + change * moved for test, change in zip(tests, [1, -1, 0, 0, 0], strict=False)])
 
 
 def test_the_official_folds_are_found(real_breakhis):
