@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
+# Tests start many Pythons, and each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo check test quick browser docs style types bench security mutants fuzz
 
 setup: $(READY)

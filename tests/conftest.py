@@ -82,6 +82,13 @@ LONGEST = (
 )  # fmt: skip
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import the libraries with few garbage collections, which would take a fifth of the time."""
+    with rare_collections():
+        return (yield)
+
+
 def pytest_collection_modifyitems(items):
     """Mark the tests of slow files, and put them first."""
     places = {item: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
@@ -147,23 +154,29 @@ def quick_collections():
 
 
 @pytest.fixture(scope="session")
-def shared_exports():
-    """Convert equal networks to ONNX once, which takes torch a second or more; whatever checks the file runs anew."""
+def shared_exports(shared_folder):
+    """Convert equal networks to ONNX once for all workers, a second or more; whatever checks the file runs anew."""
     import torch
 
-    real, kept = torch.onnx.export, {}
+    from hf_breakhis.averaging import DIHEDRAL
+
+    real, folder = torch.onnx.export, shared_folder("exports")
+    names = {turn: name for name, turn in DIHEDRAL.items()}
 
     def export(model, inputs, stream, **named):
-        tensors = hashlib.sha256()
+        key = hashlib.sha256()
         for name, tensor in model.state_dict().items():
-            tensors.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
-        configs = tuple((one.config.to_json_string(), one.config._attn_implementation) for one in model.classifiers)
-        key = tensors.digest(), configs, tuple(model.transforms), inputs[0].shape, named["opset_version"]
-        if key not in kept:
-            content = io.BytesIO()
-            real(model, inputs, content, **named)
-            kept[key] = content.getvalue()
-        stream.write(kept[key])
+            key.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
+        configs = [(one.config.to_json_string(), one.config._attn_implementation) for one in model.classifiers]
+        turns = [names[turn] for turn in model.transforms]
+        key.update(repr((configs, turns, inputs[0].shape, named["opset_version"])).encode())
+        path = folder / key.hexdigest()
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                content = io.BytesIO()
+                real(model, inputs, content, **named)
+                path.write_bytes(content.getvalue())
+        stream.write(path.read_bytes())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.onnx, "export", export)
