@@ -35,5 +35,14 @@ def test_training_before_its_report_and_scoring_images_draw_nothing():
     assert loaded(f"{training}\n{scoring}", DRAWING) == []
 
 
+def test_summary_report_and_check_need_no_network_library():
+    """`report` and `check` start in half the time, and `evaluate` alone imports torch and transformers."""
+    code = "import hf_breakhis.results.summary, hf_breakhis.results.report.page; from hf_breakhis.cli import main"
+    assert (
+        loaded(f"{code}; assert main(['check', 'pixels-to-prognosis']) == 0", ["torch", "transformers", "evaluate"])
+        == []
+    )
+
+
 def test_a_heavy_import_would_be_seen():
     assert loaded("import pandas", HEAVY) == ["pandas"]

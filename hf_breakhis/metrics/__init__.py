@@ -1,15 +1,21 @@
-"""Scores of image classifiers, each an `evaluate.Metric` with a pure function inside; no network is needed."""
+"""Scores of image classifiers, each an `evaluate.Metric` that calls one of `functions`; no network is needed.
 
-import evaluate
+The classes are imported when first used: `evaluate` takes seconds, and the package itself calls the functions.
+"""
 
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import FoldAggregate
-from hf_breakhis.metrics.image_report.image_report import ImageReport
-from hf_breakhis.metrics.recognition_rate.recognition_rate import RecognitionRate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-METRICS: dict[str, type[evaluate.Metric]] = {
-    "image_report": ImageReport,
-    "recognition_rate": RecognitionRate,
-    "fold_aggregate": FoldAggregate,
-}
+if TYPE_CHECKING:
+    from hf_breakhis.metrics.fold_aggregate.fold_aggregate import FoldAggregate
+    from hf_breakhis.metrics.image_report.image_report import ImageReport
+    from hf_breakhis.metrics.recognition_rate.recognition_rate import RecognitionRate
+    from hf_breakhis.metrics.table import METRICS
 
 __all__ = ["METRICS", "FoldAggregate", "ImageReport", "RecognitionRate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("hf_breakhis.metrics.table"), name)

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.results.predictions import classes_of, logits_of, probabilities_of
 from hf_breakhis.results.scores.calibration import reliability
 from hf_breakhis.results.scores.estimands import Estimand, Estimate

@@ -26,7 +26,7 @@ from hf_breakhis.data.pixels.transforms import PixelSource, WholeBatches, whole_
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import write_csv, write_json
 from hf_breakhis.folders import FolderKind, replace_folder
-from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, MODEL, PREDICTIONS, FoldFolder
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried

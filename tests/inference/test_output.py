@@ -11,7 +11,7 @@ from hf_breakhis.inference.inputs import Item
 from hf_breakhis.inference.model import Decision
 from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
 from hf_breakhis.inference.seen import Seen
-from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
+from hf_breakhis.metrics.functions.recognition_rate import recognition_rate
 
 
 def test_probabilities_calibration_and_decision_of_a_worked_example():

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from transformers import pipeline
 
 from hf_breakhis.cli import main
-from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
+from hf_breakhis.metrics.functions.recognition_rate import recognition_rate
 from hf_breakhis.run import Run
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores
-from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.functions.fold_aggregate import flat_scores
+from hf_breakhis.metrics.functions.image_report import image_report
 
 FOUR = ("A", "F", "PT", "TA")
 

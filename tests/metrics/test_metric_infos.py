@@ -6,9 +6,9 @@ import pytest
 from datasets import Features, Value
 
 from hf_breakhis.metrics import METRICS
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import fold_aggregate
-from hf_breakhis.metrics.image_report.image_report import image_report
-from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
+from hf_breakhis.metrics.functions.fold_aggregate import fold_aggregate
+from hf_breakhis.metrics.functions.image_report import image_report
+from hf_breakhis.metrics.functions.recognition_rate import recognition_rate
 
 CLASSES = {"predictions": Value("float64"), "references": Value("float64")}
 FEATURES = {

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores, fold_aggregate, mean_and_sd, mean_roc
-from hf_breakhis.metrics.image_report.image_report import (
+from hf_breakhis.metrics.functions.fold_aggregate import flat_scores, fold_aggregate, mean_and_sd, mean_roc
+from hf_breakhis.metrics.functions.image_report import (
     as_classes,
     class_scores,
     image_report,
     plain,
     probability_scores,
 )
-from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores, recognition_rate
+from hf_breakhis.metrics.functions.recognition_rate import MIXED, patient_scores, recognition_rate
 
 LOGITS = "`probabilities` must lie in 0..1 and sum to 1 per image; give a softmax, not logits."
 

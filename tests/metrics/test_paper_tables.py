@@ -9,8 +9,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import fold_aggregate
-from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.functions.fold_aggregate import fold_aggregate
+from hf_breakhis.metrics.functions.image_report import image_report
 
 # Per class precision, recall, F1 in hundredths; accuracy; supports.
 TABLES = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
+from hf_breakhis.metrics.functions.recognition_rate import recognition_rate
 
 
 def test_numbers_worked_out_by_hand():

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
-from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.results.scores.estimands import Estimate, interval_of
 from hf_breakhis.results.scores.paired import SCORES, NothingInCommonError, paired_scores
 

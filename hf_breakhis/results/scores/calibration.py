@@ -9,7 +9,7 @@ from scipy.special import log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from hf_breakhis.metrics.image_report.image_report import image_report
+from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.results.predictions import classes_of, logits_of, probabilities_of
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import intervals

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import fold_aggregate
-from hf_breakhis.metrics.image_report.image_report import image_report
-from hf_breakhis.metrics.recognition_rate.recognition_rate import MIXED, patient_scores, recognition_rate
+from hf_breakhis.metrics.functions.fold_aggregate import fold_aggregate
+from hf_breakhis.metrics.functions.image_report import image_report
+from hf_breakhis.metrics.functions.recognition_rate import MIXED, patient_scores, recognition_rate
 from hf_breakhis.results.predictions import by_fold, classes_of, known, probabilities_of
 from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import choose_groups, groups_by_class, intervals

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf_breakhis.metrics.fold_aggregate.fold_aggregate import flat_scores
-from hf_breakhis.metrics.image_report.image_report import image_report
-from hf_breakhis.metrics.recognition_rate.recognition_rate import recognition_rate
+from hf_breakhis.metrics.functions.fold_aggregate import flat_scores
+from hf_breakhis.metrics.functions.image_report import image_report
+from hf_breakhis.metrics.functions.recognition_rate import recognition_rate
 from hf_breakhis.results.scores.resampling import Predicted, image_scores, patient_rates, patient_sides
 
 TWO, FOUR = ("benign", "malignant"), ("A", "F", "PT", "TA")
