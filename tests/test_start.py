@@ -44,5 +44,11 @@ def test_summary_report_and_check_need_no_network_library():
     )
 
 
+def test_images_are_found_without_torch(small_breakhis):
+    words = ["data", "info", "--data_dir", str(small_breakhis)]
+    code = f"from hf_breakhis.cli import main; assert main({words!r}) == 0"
+    assert loaded(code, ["torch", "transformers", "evaluate"]) == []
+
+
 def test_a_heavy_import_would_be_seen():
     assert loaded("import pandas", HEAVY) == ["pandas"]

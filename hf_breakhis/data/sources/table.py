@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.images import COLUMNS, Images
 from hf_breakhis.data.selection import select_images
@@ -63,6 +60,10 @@ def prepare_once() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    # Imported here, since this takes a second and only several processes need it.
+    import torch
+    from accelerate import PartialState
+
     # Without a word about the device accelerate takes processes on a CPU for strangers, and none would wait. A state
     # that is there already, from TrainingArguments, stays as it is.
     state = PartialState(cpu=not torch.accelerator.is_available())

@@ -244,7 +244,7 @@ def test_the_twin_never_writes_over_other_files(small_breakhis, data_args):
 
 def test_one_process_alone_starts_no_process_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr("hf_breakhis.data.sources.table.PartialState", None)
+    monkeypatch.setattr("accelerate.PartialState", None)
     with prepare_once():
         pass
 
@@ -264,7 +264,7 @@ def test_the_main_process_prepares_then_each_machine_then_the_rest(monkeypatch, 
                 raise InputError("damaged")
 
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setattr("hf_breakhis.data.sources.table.PartialState", lambda cpu: here.state)
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu: here.state)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(prepare, range(4)))
     assert order[:2] == [0, 2]
