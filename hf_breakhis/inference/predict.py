@@ -167,7 +167,8 @@ class Prediction:
             )
         if self.num_repeated:
             copies = count(self.num_repeated, "copy", "copies")
-            yield f"{copies} of images given before (equal files): each image counts once in these rates"
+            once = ": each image counts once in these rates" if self.tallies else ""
+            yield f"{copies} of images given before (equal files){once}"
         if self.tallies and self.num_unlabelled:
             yield f"the class of {count(self.num_unlabelled, 'image')} is unknown: these numbers are without them"
         if self.num_unknown and self.rows.seen is not None:

@@ -115,3 +115,10 @@ def test_an_image_given_twice_counts_once(run, pictures, tmp_path, capsys):
     number = len(list(pictures.iterdir()))
     assert f"{number + 2} copies of images given before (equal files): each image counts once" in printed
     assert len(pd.read_csv(tmp_path / "scores.csv")) == 2 * number + 2
+
+
+def test_copies_of_images_without_a_class_are_named_without_a_word_about_rates(run, pictures, tmp_path, capsys):
+    plain = shutil.copyfile(sorted(pictures.iterdir())[0], tmp_path / "plain.png")
+    assert main(["predict", str(run), str(plain), str(plain), "--output", str(tmp_path / "scores.csv")]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "1 copy of images given before (equal files)" in lines
