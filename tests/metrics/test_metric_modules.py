@@ -35,6 +35,13 @@ for name, inputs in json.loads(sys.argv[2]).items():
 """
 
 
+def test_classes_are_listed_before_they_are_imported():
+    assert {"METRICS", "FoldAggregate", "ImageReport", "RecognitionRate"} <= set(dir(hf_breakhis.metrics))
+    assert issubclass(hf_breakhis.metrics.ImageReport, evaluate.Metric)
+    with pytest.raises(AttributeError, match="has no attribute 'Accuracy'"):
+        hf_breakhis.metrics.Accuracy  # noqa: B018
+
+
 def test_the_table_names_every_folder():
     assert sorted(METRICS) == sorted(path.parent.name for path in FOLDER.glob("*/README.md"))
 
