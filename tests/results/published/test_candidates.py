@@ -1,6 +1,7 @@
 """Parts of known data sets are found by their class counts; other counts are not."""
 
 import csv
+import math
 from collections import Counter
 
 import numpy as np
@@ -69,25 +70,43 @@ def test_stratified_folds_by_image_are_found(k, seed):
     assert not parts_of(check_supports(table_of([benign + 1, malignant - 1], *tests[1:])), WHOLE)
 
 
-@pytest.mark.parametrize("k", [1, 5])
-def test_random_splits_by_image_are_missed_as_seldom_as_promised(k):
-    """A hold-out, or folds, drawn without regard to the class: fewer than 1 in 1,000 has counts too uneven for one."""
-    rule = "a hold-out of 20%" if k == 1 else "5 folds of 1,581 or 1,582"
+def random_splits():
+    """Yield the words for a split, the sizes of its test sets and how often to draw it: 2,000 draws in all."""
+    for reserve in (None, *SHARES):
+        left = len(LABELS) - math.ceil((reserve or 0) * len(LABELS))
+        kept = f"{reserve:.0%} set aside ({left:,} images left)" if reserve else "nothing set aside"
+        for share in SHARES:
+            yield f"{kept}: a hold-out of {share:.0%}", [math.ceil(share * left)], 14
+    for k in range(2, 11):
+        sizes = [len(part) for part in np.array_split(LABELS, k)]
+        words = " or ".join(f"{size:,}" for size in sorted(set(sizes)))
+        yield f"nothing set aside: {k} folds of {words}", sizes, 111
 
-    def is_found(tests):
-        table = table_of(*(test.tolist() for test in tests))
-        return f"nothing set aside: {rule}" in parts_of(check_supports(table), WHOLE)
 
-    rng, missed = np.random.default_rng(0), 0
-    for _ in range(2000):
-        left, tests = np.bincount(LABELS), []
-        for size in [1582, 1582, 1582, 1582, 1581][:k]:
-            tests.append(rng.multivariate_hypergeometric(left, size))
-            left = left - tests[-1]
-        missed += not is_found(tests)
+def test_random_splits_by_image_are_missed_as_seldom_as_promised():
+    """Of splits drawn without regard to the class, at most 1 in 1,000 does not fit."""
+
+    def is_found(part, tests):
+        return part in parts_of(check_supports(table_of(*(test.tolist() for test in tests))), WHOLE)
+
+    rng, missed, drawn = np.random.default_rng(0), 0, 0
+    for part, sizes, draws in random_splits():
+        for _ in range(draws):
+            left, tests = np.bincount(LABELS), []
+            for size in sizes:
+                tests.append(rng.multivariate_hypergeometric(left, size))
+                left = left - tests[-1]
+            missed += not is_found(part, tests)
+            drawn += 1
+        # Six standard deviations too many benign images in the first test set, and as many fewer in the second.
+        share, size = np.bincount(LABELS) / len(LABELS), sizes[0]
+        shift = math.ceil(6 * math.sqrt(size * share.prod() * (1 - size / len(LABELS))))
+        moved = np.round(size * share[0]) + shift - tests[0][0]
+        moved = np.array([moved, -moved], dtype=int)
+        tests = [test + change * moved for test, change in zip(tests, [1, -1, *[0] * 8], strict=False)]
+        assert not is_found(part, tests), part
+    assert drawn > 2000
     assert missed <= 6  # 2 are expected at most
-    moved = np.array([496 + 80, 1086 - 80]) - tests[0]  # five standard deviations from the shares of all images
-    assert not is_found([test + change * moved for test, change in zip(tests, [1, -1, 0, 0, 0], strict=False)])
 
 
 def test_the_official_folds_are_found(real_breakhis):
