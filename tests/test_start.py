@@ -1,6 +1,7 @@
 """Nothing heavy is imported before it is needed."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -35,13 +36,12 @@ def test_training_before_its_report_and_scoring_images_draw_nothing():
     assert loaded(f"{training}\n{scoring}", DRAWING) == []
 
 
-def test_summary_report_and_check_need_no_network_library():
-    """`report` and `check` start in half the time, and `evaluate` alone imports torch and transformers."""
-    code = "import hf_breakhis.results.summary, hf_breakhis.results.report.page; from hf_breakhis.cli import main"
-    assert (
-        loaded(f"{code}; assert main(['check', 'pixels-to-prognosis']) == 0", ["torch", "transformers", "evaluate"])
-        == []
-    )
+def test_report_and_check_import_neither_torch_nor_evaluate(trained_run, tmp_path):
+    """Importing `evaluate` imports the pipelines of transformers and torch, which takes as long as the work."""
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    for words in (["report", str(run)], ["check", "pixels-to-prognosis"]):
+        code = f"from hf_breakhis.cli import main; assert main({words!r}) == 0"
+        assert loaded(code, ["torch", "transformers", "evaluate"]) == []
 
 
 def test_images_are_found_without_torch(small_breakhis):
