@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/hf-breakhis train recipes/demo.yaml
 
-# As many processes as cores: each imports the libraries, and more of them take each other's caches.
+# For two cores. Each process imports all libraries, so a third one made the suite slower.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -1,1 +1,1 @@
-"""What the metrics compute, for the package itself: importing `evaluate` takes seconds."""
+"""The functions behind the metrics. They do without `evaluate`, whose import takes seconds."""
