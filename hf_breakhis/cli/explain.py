@@ -35,7 +35,7 @@ def explain(
         typer.echo(
             f"{name}: area under the deletion curve {deletion['area'][name]:.3f}, random order "
             f"{deletion['area']['random']:.3f}; smaller by at least {deletion['margin']} for {better} of "
-            f"{deletion['num_images']} test images"
+            f"{deletion['num_images']} test image{'' if deletion['num_images'] == 1 else 's'}"
         )
     typer.echo(f"explain: {weights.output / EXPLAINED}")
     if weights.require_run().is_scored:

@@ -45,6 +45,10 @@ function requireColour(name, kind, bits, isColour) {
     throw new Polite(`${name} is ${kind} of ${bits} bits, but a colour image (RGB, 8 bits) is needed; save it as one.`);
 }
 
+function several(name) {
+  return new Polite(`${name} has several frames; save one of them as an image of its own.`);
+}
+
 function png(bytes, view, text, name, rules) {
   requireSize(view.getUint32(16), view.getUint32(20), rules);
   const kind = view.getUint8(25);
@@ -52,6 +56,7 @@ function png(bytes, view, text, name, rules) {
   const parts = [bytes.subarray(0, 8)];
   for (let at = 8; at < bytes.length; ) {
     const next = at + 12 <= bytes.length ? at + 12 + view.getUint32(at) : bytes.length;
+    if (text(at + 4, 4) === "fdAT") throw several(name);
     // Pillow ignores a transparent colour (tRNS) too: the mode stays RGB.
     if (!["eXIf", "tRNS"].includes(text(at + 4, 4))) parts.push(bytes.subarray(at, next));
     at = next;
@@ -90,6 +95,7 @@ function webp(bytes, view, text, name, rules) {
     const side = (at) => 1 + view.getUint8(at) + 256 * view.getUint8(at + 1) + 65536 * view.getUint8(at + 2);
     requireSize(side(24), side(27), rules);
     if (view.getUint8(20) & 0x10) throw new Polite(`${name} has transparent parts; save it without them.`);
+    if (view.getUint8(20) & 0x02) throw several(name);
     kept[20] &= ~0x08; // has no EXIF any more
     for (let at = 12; at + 8 <= bytes.length; at += 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) % 2))
       if (text(at, 4) === "EXIF") kept.set([88, 88, 88, 88], at); // a chunk that nobody knows

@@ -58,6 +58,17 @@ def five_bit_bmp():
     return b"BM" + struct.pack("<IHHI", 4054, 0, 0, 54) + head + bytes(4000)
 
 
+def several(form, **options):
+    return saved(form, save_all=True, append_images=[Image.fromarray(255 - COLORS)], **options)
+
+
+def one_frame():
+    """A PNG that says that it is an animation, of nothing but its picture."""
+    start, end = saved("PNG").split(b"IDAT", 1)
+    frame = struct.pack(">IIIIIHHBB", 0, 50, 40, 0, 0, 1, 10, 0, 0)
+    return start[:-4] + chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"fcTL", frame) + start[-4:] + b"IDAT" + end
+
+
 ON_ITS_SIDE = Image.Exif()
 ON_ITS_SIDE[0x0112] = 6
 PICTURE = Image.fromarray(COLORS)
@@ -69,6 +80,8 @@ ACCEPTED = {
     "PNG with a transparent colour": saved("PNG", transparency=(1, 2, 3)),
     "JPEG of a camera, on its side": saved("JPEG", exif=ON_ITS_SIDE),
     "lossless WebP": saved("WEBP", lossless=True),
+    "animated PNG of one frame": one_frame(),
+    "JPEG with a preview": several("MPO"),
 }
 REFUSED = {
     "PostScript named .png": ENDLESS,
@@ -87,6 +100,10 @@ REFUSED = {
     "palette BMP": saved("BMP", PICTURE.convert("P")),
     "transparent": saved("PNG", PICTURE.convert("RGBA")),
     "transparent WebP": saved("WEBP", Image.merge("RGBA", [*PICTURE.split(), PICTURE.convert("L")]), lossless=True),
+    "TIFF of two pages": several("TIFF"),
+    "animated PNG": several("PNG"),
+    "animated PNG of one frame beside the picture": several("PNG", default_image=True),
+    "animated WebP": several("WEBP", lossless=True),
     "empty": b"",
     "text": b"no image at all, though its name may end so",
     "cut": saved("PNG")[:24],

@@ -43,6 +43,7 @@ def _decode_fast(content: bytes) -> np.ndarray | None:
         or not content.startswith(_START)
         or content[24:26] != _RGB_8
         or width * height > MAX_PIXELS
+        or b"acTL" in content[: content.find(b"IDAT")]  # may have several frames
     ):
         return None
     from kornia_rs.io import decode_image_png_u8
@@ -65,5 +66,5 @@ def _decode_pillow(content: bytes, called: str) -> np.ndarray:
     except PILLOW_ERRORS as error:
         raise InputError(f"{called} {in_words(error)} ({error}); fetch the original file again.") from error
     if pixels is None:
-        raise InputError(f"{called} {problem}; give an 8-bit RGB image of a usable size.")
+        raise InputError(f"{called} {problem}; give one 8-bit RGB image of a usable size.")
     return pixels

@@ -151,7 +151,7 @@ def test_only_what_the_fast_decoder_cannot_decode_goes_to_pillow(monkeypatch):
 
 
 def test_a_refusal_says_which_and_what_to_do():
-    with pytest.raises(InputError, match=r"^x\.png is grey, not RGB; give an 8-bit RGB image of a usable size\.$"):
+    with pytest.raises(InputError, match=r"^x\.png is grey, not RGB; give one 8-bit RGB image of a usable size\.$"):
         decode_rgb(FILES["grey"], "x.png")
     with pytest.raises(InputError, match=r"^x\.png is cut short or damaged .*fetch the original file again\.$"):
         decode_rgb(FILES["cut"], "x.png")

@@ -94,7 +94,7 @@ def test_normalize_has_the_mean_of_imagenet_at_zero():
 def test_another_mode_is_refused_and_not_converted(tmp_path):
     path = tmp_path / "grey.png"
     Image.new("L", (40, 40)).save(path)
-    with pytest.raises(InputError, match=r"grey\.png is grey, not RGB; give an 8-bit RGB image"):
+    with pytest.raises(InputError, match=r"grey\.png is grey, not RGB; give one 8-bit RGB image"):
         read_rgb(path)
 
 
