@@ -90,13 +90,13 @@ def wrong_form(picture: Image.Image, max_pixels: int = MAX_PIXELS) -> str:
         return _too_large(picture.width, picture.height, max_pixels)
     if min(picture.size) < MIN_SIDE:
         return f"is {picture.width}x{picture.height} pixels, less than {MIN_SIDE} a side"
-    if picture.format in FORMATS and getattr(picture, "is_animated", False):
-        return "has several frames or pages"  # which one was meant? A photograph with a preview (MPO) is one picture
     bits = bits_per_channel(picture)
     if picture.mode.startswith("I") or bits > BITS or (picture.mode == MODE and bits != BITS):
         return f"has {bits} bits a channel"
     if picture.mode != MODE:
         return f"is {_MODES.get(picture.mode, picture.mode)}, not {MODE}"
+    if picture.format in FORMATS and getattr(picture, "is_animated", False):
+        return "has several frames or pages"  # which one was meant? A photograph with a preview (MPO) is one picture
     return ""
 
 

@@ -21,7 +21,7 @@ from hf_breakhis.data.integrity.duplicates import (
 from hf_breakhis.data.integrity.findings import Finding, those_with_images
 from hf_breakhis.data.integrity.waves import THRESHOLD
 from hf_breakhis.data.inventory import INVENTORY, expected_file_names
-from hf_breakhis.data.open_image import BITS, MODE
+from hf_breakhis.data.open_image import BITS, MAX_PIXELS, MIN_SIDE, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
 from hf_breakhis.data.walk import OTHER
 from hf_breakhis.files import InputError, few
@@ -124,16 +124,20 @@ def _missing(expected: list[BreakHisName] | None, there: set[str]) -> list[Findi
 
 
 def _unusable(files: pd.DataFrame) -> list[Finding]:
-    """Sort the unusable images by what is wrong: nothing decoded, or bit depth, mode or size."""
+    """Sort the unusable images by what is wrong: nothing decoded, or bit depth, mode, size or number of frames."""
     bad = files[files["problem"] != ""]
     decoded = bad["width"] > 0
     depth = decoded & ((bad["bits"] > BITS) | ((bad["mode"] == MODE) & (bad["bits"] != BITS)))
     mode = decoded & ~depth & (bad["mode"] != MODE)
+    rest = decoded & ~depth & ~mode
+    sides = bad[["width", "height"]].astype(float)
+    size = (sides.min(axis=1) < MIN_SIDE) | (sides.prod(axis=1) > MAX_PIXELS)
     kinds = {
         "undecodable": ("Not to be decoded", ~decoded),
         "bit_depth": ("Of another bit depth than 8", depth),
         "mode": ("Of another mode than RGB", mode),
-        "tiny": ("Too small or too large", decoded & ~depth & ~mode),
+        "tiny": ("Too small or too large", rest & size),
+        "frames": ("Of several frames or pages", rest & ~size),
     }
     return [
         Finding(kind, what, dict(zip(bad["file_name"][rows], bad["problem"][rows], strict=True)))

@@ -80,6 +80,10 @@ def sixteen_bit(path):
     Image.fromarray(np.asarray(picture(path).convert("L"), dtype=np.uint16) * 257).save(path)
 
 
+def two_frames(path):
+    picture(path).save(path, save_all=True, append_images=[Image.new("RGB", (140, 92), "plum")])
+
+
 FAULTS = {
     "missing": (lambda path: path.unlink(), "missing"),
     "surplus": (add("SOB_B_A-14-22549AB-40-999.png"), "surplus"),
@@ -93,6 +97,7 @@ FAULTS = {
     "16 bits": (sixteen_bit, "bit_depth"),
     "another size": (lambda path: picture(path).resize((120, 92)).save(path), "size"),
     "one pixel": (lambda path: Image.new("RGB", (1, 1)).save(path), "tiny"),
+    "two frames": (two_frames, "frames"),
     "a JPEG": (lambda path: picture(path).save(path, "JPEG"), "format"),
     "in another folder": (move, "misplaced"),
 }
@@ -197,7 +202,7 @@ def test_full_counts_are_clean_but_for_the_known_finding(full_tree, data_args):
     images = load_images(data_args(full_tree))
     rng = np.random.default_rng(0)
     files = pd.DataFrame(
-        {"file_name": images.dataset["file_name"], "problem": "", "width": 48, "bits": 8, "mode": "RGB"}
+        {"file_name": images.dataset["file_name"], "problem": "", "width": 48, "height": 48, "bits": 8, "mode": "RGB"}
     )
     files["content_sha256"] = files["pixels_sha256"] = [rng.bytes(32).hex() for _ in range(7909)]
     files["shape"] = [f"0{rng.bytes(32).hex()[1:]}" for _ in range(7909)]
