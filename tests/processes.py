@@ -25,7 +25,8 @@ PRELOAD = [
     "hf_breakhis.cli", "hf_breakhis.training.crossval", "hf_breakhis.results.summary",
     "hf_breakhis.results.report.page", "hf_breakhis.hub.publish", "hf_breakhis.inference.predict",
     "hf_breakhis.results.study", "hf_breakhis.search.start", "transformers.pipelines",
-    "transformers.models.resnet.modeling_resnet", "pytest",
+    "transformers.models.resnet.modeling_resnet", "pytest", "pydantic.type_adapter", "alembic.command",
+    "sqlalchemy.orm", "optuna.importance", "fsspec.implementations.http",
 ]  # fmt: skip
 
 
