@@ -18,6 +18,10 @@ MOST_IMAGES, MOST_DIGITS = 1_000_000, 8  # products of them fit into 64 bits
 TOP = ("title", "source", "unit", "tables")
 OF_TABLE = ("printed_in", "folds", "averages")
 DECIMAL_COMMA = re.compile(r"[0-9]{0,3},[0-9]+ ?%?")
+OTHER_NAMES = {
+    "sensitivity": "the `recall` of the positive class", "specificity": "the `recall` of the negative class",
+    "ppv": "the `precision` of the positive class", "npv": "the `precision` of the negative class",
+}  # fmt: skip
 KIND = "a table is YAML like papers/pixels-to-prognosis.yaml"
 
 
@@ -224,6 +228,8 @@ def _known(values: dict[Any, Any], allowed: tuple[str, ...], where: str) -> None
                 raise InputError(
                     f"{where} has a decimal comma before {key}. Write numbers with a point, such as 0.85."
                 )
+            if place := OTHER_NAMES.get(str(key).lower()):
+                raise InputError(f"{where}: write `{key}` as {place}.")
             raise InputError(
                 f"{where}: unknown field `{key}`; allowed are {', '.join(allowed)}.{nearest(key, allowed)}"
             )

@@ -112,6 +112,8 @@ FOLD = ("tables", "ours", "folds", 1)
         (changed(["unit"], "permille"), "`unit` is 'permille', but has to be one of share, percent."),
         (changed(["titel"], "x"), "allowed are title, source, unit, tables. Did you mean `title`?"),
         (changed([*FOLD, "acuracy"], 0.9), "fold 1: unknown field `acuracy`; allowed are accuracy,"),
+        (changed([*FOLD, "specificity"], 0.9), "fold 1: write `specificity` as the `recall` of the negative class."),
+        (changed([*FOLD, "benign", "PPV"], 0.9), "benign: write `PPV` as the `precision` of the positive class."),
         (changed([*FOLD, "benign", "recal"], 0.9), "benign: unknown field `recal`; allowed are precision, recall,"),
         (changed([*FOLD, "benign", "recall"], 90), "recall of benign is 90, but has to be from 0 to 1. Set `unit:"),
         (changed([*FOLD, "benign", "recall"], "0,9"), "such as 0.90 or 89.5%. Write 0.9."),
