@@ -146,7 +146,7 @@ def test_the_command_finds_copies_in_folders_and_names_a_missing_class(folders, 
     assert main(["audit", str(folders), "--output_dir", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "MISSING: benign" in printed
-    assert "1 patients in train and test: SOB_M_DC-14-2523" in printed
+    assert "1 patient in train and test: SOB_M_DC-14-2523" in printed
     audit = json.loads((out / "audit.json").read_text())
     assert audit["per_fold"][0]["exact_copy"] == audit["per_fold"][0]["same_patient"] == 1
 
