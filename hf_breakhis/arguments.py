@@ -7,6 +7,8 @@ from hf_breakhis.files import InputError
 
 MAGNIFICATIONS = ("40X", "100X", "200X", "400X")
 OFFICIAL_FOLDS = 5
+SplitBy = Literal["image", "patient", "specimen", "official", "folders"]
+CarryOver = Literal["none", "model", "all"]
 # Fields of peft's LoraConfig in `lora`; the others are for language models or need data of their own.
 LORA_FIELDS = (
     "r lora_alpha lora_dropout target_modules exclude_modules bias lora_bias use_rslora use_dora init_lora_weights "
@@ -65,7 +67,7 @@ class DataArguments:
         "Class that sensitivity is computed for, one of two. Default: malignant, or guessed from the class names with "
         "a warning.",
     )
-    split_by: Literal["image", "patient", "specimen", "official", "folders"] = described(
+    split_by: SplitBy = described(
         "specimen",
         "Unit that is kept within one part of a split: image (leaks), patient, specimen, official (the five folds of "
         "the authors), or folders (train/ and test/ in the data, may leak).",
@@ -199,7 +201,7 @@ class ModelArguments:
         "the network's own.",
     )
     init: Literal["pretrained", "random"] = described("pretrained", "Initial weights: pretrained or random.")
-    carry_over: Literal["none", "model", "all"] = described(
+    carry_over: CarryOver = described(
         "none",
         "State carried over to the next fold: none, model, or all (also optimizer and scheduler). Both model and all "
         "leak.",

@@ -60,17 +60,12 @@ class Recipe:
         Raises:
             InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
         """
-        return build_recipe(load_recipe(path), fields, str(path))
+        texts = {name: str(value) for name, value in fields.items() if isinstance(value, Path) or name == "fold"}
+        return build_recipe(load_recipe(path), fields | texts, str(path), "Recipe.load")
 
 
 def parse_recipe(argv: Sequence[str]) -> Recipe:
-    """Parse `RECIPE [--field value ...]`; flags override the recipe.
-
-    Args:
-        argv: the command line without the program's name.
-
-    Returns:
-        The recipe, with all its fields checked.
+    """Parse `RECIPE [--field value ...]`, the words of a command line; flags override the recipe.
 
     Raises:
         InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
@@ -85,13 +80,15 @@ def parse_recipe(argv: Sequence[str]) -> Recipe:
     return build_recipe(load_recipe(argv[0]), parse_flags(argv[1:]), argv[0])
 
 
-def build_recipe(values: dict[str, Any], flags: dict[str, Any], origin: str = "recipe") -> Recipe:
+def build_recipe(
+    values: dict[str, Any], flags: dict[str, Any], origin: str = "recipe", origin_of_flags: str = "command line"
+) -> Recipe:
     """Check the values of a recipe and of the flags, and build the three groups.
 
     Raises:
         InputError: as `parse_recipe`.
     """
-    for source, given in ((origin, values), ("command line", flags)):
+    for source, given in ((origin, values), (origin_of_flags, flags)):
         for name, value in given.items():
             check_value(name, value, source)
     merged = {
@@ -246,6 +243,8 @@ def _wrong_flag(error: argparse.ArgumentError, argv: Sequence[str]) -> str:
     """Return what argparse found, in the words of `check_value`."""
     flag = str(error.argument_name).split("/")[0]
     name = flag.removeprefix("--")
+    if error.message.startswith("ignored explicit argument"):
+        return f"{flag} takes no value; write {flag} alone."
     if name not in HINTS or error.message.startswith("'"):  # the latter by `_json_object`
         return f"{flag}: {error.message}."
     allowed = _describe(HINTS[name]).removesuffix(" or null")
@@ -268,18 +267,20 @@ def check_value(name: str, value: Any, source: str) -> None:
     """Check one value against the annotation of its field.
 
     Raises:
-        InputError: names the field, the value and what is allowed.
+        InputError: the field is unknown, or the value is not allowed.
     """
+    if name not in KNOWN:
+        raise InputError(f"{source}: unknown key `{name}`.{advice(name)}")
     hint = HINTS[name]
     if _fits(value, hint):
         _check_range(name, value, source)
         return
-    advice = ""
+    more = ""
     if isinstance(value, str) and _fits(1.5, hint):
-        advice = " YAML reads 1e-4 as text: write 1.0e-4."
+        more = " YAML reads 1e-4 as text: write 1.0e-4."
     elif isinstance(value, bool) and _choices(hint):
-        advice = " YAML reads a bare no as false: write it in quotes."
-    raise InputError(f"{source}: `{name}` is {_shown(name, value)}, but has to be {_describe(hint)}.{advice}")
+        more = " YAML reads a bare no as false: write it in quotes."
+    raise InputError(f"{source}: `{name}` is {_shown(name, value)}, but has to be {_describe(hint)}.{more}")
 
 
 def _check_range(name: str, value: Any, source: str) -> None:

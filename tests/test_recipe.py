@@ -1,5 +1,6 @@
 """A recipe has the fields that it states, and anything else is refused."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hf_breakhis.data.pixels.augmentations import AUGMENTATIONS
 from hf_breakhis.data.sources.about import SOURCES
 from hf_breakhis.data.twin.traits import TwinSettings
 from hf_breakhis.files import InputError
-from hf_breakhis.recipe import build_recipe, load_recipe, parse_flags, parse_recipe, resolved_fields
+from hf_breakhis.recipe import Recipe, build_recipe, load_recipe, parse_flags, parse_recipe, resolved_fields
 from hf_breakhis.training.optim import OPTIMIZERS, SCHEDULERS
 from hf_breakhis.training_arguments import TRACKERS
 
@@ -280,6 +281,30 @@ def test_any_value_is_taken_or_refused_in_one_line(given, tmp_path):
     for name, value in given.items():
         assert not (isinstance(value, bool) and recipe.HINTS[name] in (int, float))
         assert recipe.HINTS[name] is not int or isinstance(value, int)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_fold": 3}, "Recipe.load: unknown key `num_fold`. Did you mean `num_folds`?"),
+        ({"num_folds": "three"}, "Recipe.load: `num_folds` is 'three', but has to be a whole number."),
+        ({"learning_rate": float("nan")}, "Recipe.load: `learning_rate` is nan, but has to be at least 0."),
+        ({"fold": 9}, "`fold` is 9, but num_folds=3 allows all, refit or 0..2."),
+    ],
+)
+def test_keyword_arguments_are_checked_as_flags_are(changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        Recipe.load("demo", use_cpu=True, **changes)
+
+
+def test_keyword_arguments_may_be_paths_and_the_number_of_a_fold(tmp_path):
+    loaded = Recipe.load("demo", use_cpu=True, output_dir=tmp_path / "run", fold=1)
+    assert (loaded.training.output_dir, loaded.data.fold) == (str(tmp_path / "run"), "1")
+
+
+def test_a_flag_without_a_value_says_so():
+    with pytest.raises(InputError, match=r"^--no_stratify takes no value; write --no_stratify alone\.$"):
+        parse_flags(["--no_stratify=yes"])
 
 
 def test_flags_and_yaml_are_checked_alike():

@@ -1,14 +1,47 @@
 """Which images belong together, and whether there are enough groups to split."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
+from hf_breakhis.arguments import SplitBy, require
 from hf_breakhis.data.inventory import official_folds
 from hf_breakhis.files import InputError, nearest_name
 
 PART_COLUMN = "folder_part"  # of images whose folders suggest a split: train, validation, test, or None
 GROUP_COLUMNS = {"patient": "patient_id", "specimen": "specimen_id", "official": "patient_id"}
+
+
+def require_splittable(
+    labels: np.ndarray,
+    columns: Mapping[str, Sequence[str | None]],
+    split_by: str,
+    num_folds: int,
+    classes: Sequence[str],
+    shares: Mapping[str, float],
+) -> None:
+    """Refuse arguments of `make_folds` that a recipe could not have.
+
+    Raises:
+        InputError: names the argument, its value and what is allowed.
+    """
+    splits = get_args(SplitBy)
+    require(split_by in splits, f"`split_by` is {split_by!r}, but has to be one of {', '.join(splits)}.")
+    is_number = isinstance(num_folds, int | np.integer) and not isinstance(num_folds, bool) and num_folds >= 1
+    require(is_number, f"`num_folds` is {num_folds!r}, but has to be a whole number of at least 1.")
+    for name, share in shares.items():
+        require(0 <= share < 1, f"`{name}` is {share}, but a share is at least 0 and below 1.")
+    allowed = f"whole numbers from 0 to {len(classes) - 1}, the positions in `classes`"
+    has_numbers = labels.ndim == 1 and (not len(labels) or np.issubdtype(labels.dtype, np.integer))
+    require(has_numbers, f"`labels` has the shape {labels.shape} and the type {labels.dtype}; give (n,) {allowed}.")
+    outside = labels[(labels < 0) | (labels >= len(classes))]
+    require(not len(outside), f"`labels` holds {outside[:1]}; give {allowed}, and a name in `classes` for each.")
+    for name, values in columns.items():
+        lengths = (
+            f"`columns` has {len(values):,} values of {name} for {len(labels):,} labels; give one for each image."
+        )
+        require(len(values) == len(labels), lengths)
 
 
 def groups_of(num_images: int, columns: Mapping[str, Sequence[str | None]], split_by: str) -> np.ndarray:

@@ -26,6 +26,7 @@ from hf_breakhis.data.groups import (
     named_part,
     official_parts,
     require_enough_groups,
+    require_splittable,
     require_two_classes,
 )
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
@@ -171,12 +172,14 @@ def make_folds(
         `num_folds` folds. Save for a hold-out and "official", each row outside of the reserve is tested once.
 
     Raises:
-        InputError: the ids are missing, or no split has every class in every part.
+        InputError: an argument is not allowed, the ids are missing, or no split has every class in every part.
 
     Source:
         Specimen and patient levels, official folds: Spanhol et al. 2016, IEEE TBME 63(7).
     """
     labels = np.asarray(labels)
+    shares = {"test_size": test_size, "reserve_size": reserve_size, "validation_size": validation_size}
+    require_splittable(labels, columns, split_by, num_folds, classes, shares)
     groups = groups_of(len(labels), columns, split_by)
     official = split_by == "official"
     if official and (num_folds != NUM_OFFICIAL_FOLDS or reserve_size):

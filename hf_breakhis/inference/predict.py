@@ -30,7 +30,7 @@ FEW_NAMED = 3
 @restored_settings()
 def predict_images(
     model: str | Path,
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     fold: str | None = None,
     batch_size: int | None = None,
     members: str | None = None,
@@ -40,7 +40,7 @@ def predict_images(
 
     Args:
         model: a run, a model folder, or OWNER/NAME on the Hub.
-        paths: images, folders, patterns, archives or Parquet files.
+        paths: images, folders, patterns, archives or Parquet files, or one of these.
         fold: the fold of a run whose weights are used, a number or "refit"; by default 0.
         batch_size: images in the network at a time; by default it depends on the hardware.
         members: of an ensemble: "all", as by default, or the number of one network.
@@ -50,7 +50,7 @@ def predict_images(
         InputError: the model or a path cannot be used, or an image cannot be read.
     """
     weights = find_model(model, fold, members=members, tta=tta)
-    found = find_images([str(path) for path in paths])
+    found = find_images([str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
     classifier = open_classifier(weights)
     rows = Rows(classifier.classes, weights.decision, weights.seen)
     prediction = Prediction(classifier, rows, found, batch_size or default_batch_size())

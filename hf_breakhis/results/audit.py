@@ -1,10 +1,11 @@
 """The audit of folds: what of a fold's test set its model could know from its training set."""
 
 import textwrap
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
+from hf_breakhis.arguments import CarryOver, require
 from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, copies_across_parts
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
@@ -41,7 +42,12 @@ def audit_folds(
     Returns:
         What audit.json holds: for each fold the numbers of images by kind, None where it cannot be known, their
         shares over all folds, what is not known, with the reason, and which copies the search cannot see.
+
+    Raises:
+        InputError: `carry_over` is not a value of the recipe's field.
     """
+    ways = get_args(CarryOver)
+    require(carry_over in ways, f"`carry_over` is {carry_over!r}, but has to be one of {', '.join(ways)}.")
     unknown = [without] if pairs is None and without else []
     unknown += [
         f"Whether a {group} is on both sides: the source names no {group}s."

@@ -207,3 +207,36 @@ def test_a_reserve_is_not_to_be_tested():
     folds = [Fold(0, np.array([0, 1]), np.array([2, 3]), reserve=reserve)]
     folds.append(Fold(1, np.array([2, 3]), np.array([0, 1]), reserve=reserve))
     check_folds(folds, np.array([0, 0, 1, 1, 2]), covers=True)
+
+
+IDS = {name: COHORT[name] for name in ("patient_id", "specimen_id")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split_by": "woman"}, "`split_by` is 'woman', but has to be one of image, patient, specimen, official,"),
+        ({"num_folds": 0}, "`num_folds` is 0, but has to be a whole number of at least 1."),
+        ({"num_folds": 2.5}, "`num_folds` is 2.5, but has to be a whole number of at least 1."),
+        ({"num_folds": True}, "`num_folds` is True, but has to be a whole number of at least 1."),
+        ({"test_size": 1.5}, "`test_size` is 1.5, but a share is at least 0 and below 1."),
+        ({"reserve_size": -0.1}, "`reserve_size` is -0.1, but a share is at least 0 and below 1."),
+        ({"validation_size": float("nan")}, "`validation_size` is nan, but a share is at least 0 and below 1."),
+        (
+            {"labels": ["no", "yes"] * 32},
+            "`labels` has the shape (64,) and the type <U3; give (n,) whole",
+        ),
+        ({"labels": [0.5] * 64}, "`labels` has the shape (64,) and the type float64; give (n,) whole numbers from"),
+        ({"labels": [[0, 1]] * 32}, "`labels` has the shape (32, 2) and the type int64; give (n,) whole numbers"),
+        ({"labels": [0, 2] * 32}, "`labels` holds [2]; give whole numbers from 0 to 1, the positions in `classes`,"),
+        ({"labels": [0, 1] * 31}, "`columns` has 64 values of patient_id for 62 labels; give one for each image."),
+    ],
+)
+def test_arguments_that_no_recipe_could_have_are_named(changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        make_folds(**{"labels": COHORT["label"], "columns": IDS, "num_folds": 2} | changes)
+
+
+def test_labels_may_be_a_list_or_whole_numbers_of_numpy():
+    as_list = make_folds(COHORT["label"], IDS, num_folds=np.int64(2))
+    assert rows_of(as_list) == rows_of(make_folds(np.array(COHORT["label"], dtype=np.uint8), IDS, num_folds=2))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,13 @@ def test_by_default_the_members_are_averaged_as_in_the_run(ensemble_run, images)
     np.testing.assert_allclose(found["prob_malignant"], whole.loc[found.index, "prob_malignant"], atol=1e-5)
     assert "decision" in found, "the threshold of the run is that of the ensemble"
     pd.testing.assert_frame_equal(found, predicted(ensemble_run, images, members="all"))
+
+
+def test_one_path_need_not_be_in_a_list(ensemble_run, images):
+    first = next(iter(images))
+    as_list = predict_images(ensemble_run, [first])
+    for path in (first, Path(first)):
+        pd.testing.assert_frame_equal(predict_images(ensemble_run, path), as_list)
 
 
 def test_all_is_the_mean_of_the_members_one_by_one(ensemble_run, images):

@@ -141,3 +141,8 @@ def test_a_planted_copy_is_found_among_the_images(small_breakhis, data_args):
     assert exact[["distance", "turn", "same_specimen", "same_label"]].to_numpy().tolist() == [
         [0, "as it is", False, False]
     ]
+
+
+def test_another_way_to_carry_a_model_over_is_refused():
+    with pytest.raises(InputError, match=r"^`carry_over` is 'no', but has to be one of none, model, all\.$"):
+        audit_folds(SWAPPED, "no", None)

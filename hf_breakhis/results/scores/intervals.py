@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit, stdtr, stdtrit
 
+from hf_breakhis.arguments import require
 from hf_breakhis.results.predictions import known
 from hf_breakhis.results.scores.estimands import INFLATION, Estimand, Estimate
 
@@ -189,7 +190,13 @@ def intervals(
         method: key of METHODS.
         estimand: what the intervals are about. For the recipe, specimens are drawn within their class, since the
             numbers of the classes were chosen, and the variance is multiplied by its `INFLATION`.
+
+    Raises:
+        InputError: the level, the number of resamples or the method is not allowed.
     """
+    require(0 < level < 1, f"`level` is {level}, but has to be between 0 and 1, such as 0.95.")
+    require(resamples >= 1, f"`resamples` is {resamples}, but has to be at least 1; {RESAMPLES} are usual.")
+    require(method in METHODS, f"`method` is {method!r}, but has to be one of {', '.join(METHODS)}.")
     inflated = INFLATION[estimand]
     values = {name: float(value[0]) for name, value in scores(np.ones((1, num_groups))).items()}
     if num_groups < MIN_GROUPS:

@@ -1,5 +1,6 @@
 """Intervals come from whole groups, agree with scipy, cover as they should, and are fast."""
 
+import re
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+from hf_breakhis.files import InputError
 from hf_breakhis.results.scores.intervals import (
     METHODS,
     Replicates,
@@ -31,6 +33,20 @@ def grouped_images(num_groups, per_group, effect, seed):
     predicted = np.where(right, labels, 1 - labels)
     positive = np.where(predicted == 1, rng.uniform(0.5, 1, len(groups)), rng.uniform(0, 0.5, len(groups)))
     return Predicted(labels, predicted, np.stack([1 - positive, positive], 1), groups)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"level": 95}, "`level` is 95, but has to be between 0 and 1, such as 0.95."),
+        ({"resamples": 0}, "`resamples` is 0, but has to be at least 1; 2000 are usual."),
+        ({"method": "bca"}, "`method` is 'bca', but has to be one of bootstrap error, percentile."),
+    ],
+)
+def test_what_gives_no_interval_is_named(changes, message):
+    images = grouped_images(20, 2, 0.15, 0)
+    with pytest.raises(InputError, match=re.escape(message)):
+        intervals(image_scores(images), 20, **changes)
 
 
 def test_interval_agrees_with_scipy():
