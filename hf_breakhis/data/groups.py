@@ -7,7 +7,7 @@ import numpy as np
 
 from hf_breakhis.arguments import SplitBy, require
 from hf_breakhis.data.inventory import official_folds
-from hf_breakhis.files import InputError, nearest_name
+from hf_breakhis.files import InputError, few, nearest_name
 
 PART_COLUMN = "folder_part"  # of images whose folders suggest a split: train, validation, test, or None
 GROUP_COLUMNS = {"patient": "patient_id", "specimen": "specimen_id", "official": "patient_id"}
@@ -18,7 +18,6 @@ def require_splittable(
     columns: Mapping[str, Sequence[str | None]],
     split_by: str,
     num_folds: int,
-    classes: Sequence[str],
     shares: Mapping[str, float],
 ) -> None:
     """Refuse arguments of `make_folds` that a recipe could not have.
@@ -32,11 +31,11 @@ def require_splittable(
     require(is_number, f"`num_folds` is {num_folds!r}, but has to be a whole number of at least 1.")
     for name, share in shares.items():
         require(0 <= share < 1, f"`{name}` is {share}, but a share is at least 0 and below 1.")
-    allowed = f"whole numbers from 0 to {len(classes) - 1}, the positions in `classes`"
-    has_numbers = labels.ndim == 1 and (not len(labels) or np.issubdtype(labels.dtype, np.integer))
-    require(has_numbers, f"`labels` has the shape {labels.shape} and the type {labels.dtype}; give (n,) {allowed}.")
-    outside = labels[(labels < 0) | (labels >= len(classes))]
-    require(not len(outside), f"`labels` holds {outside[:1]}; give {allowed}, and a name in `classes` for each.")
+    are_numbers = labels.ndim == 1 and (not len(labels) or np.issubdtype(labels.dtype, np.integer))
+    if not are_numbers or (labels < 0).any():
+        shown = few([str(value) for value in np.unique(labels.astype(str))])
+        has = f"the shape {labels.shape}, the type {labels.dtype} and the values {shown}"
+        raise InputError(f"`labels` has {has}; give whole numbers from 0 on, (n,).")
     for name, values in columns.items():
         lengths = (
             f"`columns` has {len(values):,} values of {name} for {len(labels):,} labels; give one for each image."

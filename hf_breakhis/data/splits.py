@@ -153,7 +153,7 @@ def make_folds(
     is drawn again with a seed derived from `seed`, up to `MAX_DRAWS` times.
 
     Args:
-        labels: (n_images,) int, index into `classes`.
+        labels: (n_images,) int, the number of the class.
         columns: "patient_id" and "specimen_id", each (n_images,) str, or None where unknown.
         split_by: what may not straddle a split. "patient" is the slide folder as published; "specimen" also merges
             folders that differ only in block letters; "image" keeps nothing together and leaks; "official" is the
@@ -165,7 +165,7 @@ def make_folds(
         validation_size: share of each fold's training set.
         stratify: keep the shares of the classes; without, parts are drawn at random.
         seed: the same seed and row order give the same folds.
-        classes: names for messages.
+        classes: names for messages; numbers stand there where these are too few.
         test_patients: ids to hold out, in place of a draw; `num_folds` is then 1.
 
     Returns:
@@ -179,7 +179,9 @@ def make_folds(
     """
     labels = np.asarray(labels)
     shares = {"test_size": test_size, "reserve_size": reserve_size, "validation_size": validation_size}
-    require_splittable(labels, columns, split_by, num_folds, classes, shares)
+    require_splittable(labels, columns, split_by, num_folds, shares)
+    if labels.max(initial=0) >= len(classes):
+        classes = [str(number) for number in range(labels.max() + 1)]
     groups = groups_of(len(labels), columns, split_by)
     official = split_by == "official"
     if official and (num_folds != NUM_OFFICIAL_FOLDS or reserve_size):

@@ -222,13 +222,14 @@ IDS = {name: COHORT[name] for name in ("patient_id", "specimen_id")}
         ({"test_size": 1.5}, "`test_size` is 1.5, but a share is at least 0 and below 1."),
         ({"reserve_size": -0.1}, "`reserve_size` is -0.1, but a share is at least 0 and below 1."),
         ({"validation_size": float("nan")}, "`validation_size` is nan, but a share is at least 0 and below 1."),
+        ({"labels": ["no", "yes"] * 32}, "`labels` has the shape (64,), the type <U3 and the values no, yes; give"),
+        ({"labels": [0.5, 1] * 32}, "`labels` has the shape (64,), the type float64 and the values 0.5, 1.0; give"),
+        ({"labels": [[0, 1]] * 32}, "`labels` has the shape (32, 2), the type int64 and the values 0, 1; give"),
+        ({"labels": [-1, 1] * 32}, "`labels` has the shape (64,), the type int64 and the values -1, 1; give whole"),
         (
-            {"labels": ["no", "yes"] * 32},
-            "`labels` has the shape (64,) and the type <U3; give (n,) whole",
+            {"labels": [None, 1] * 32},
+            "`labels` has the shape (64,), the type object and the values 1, None; give",
         ),
-        ({"labels": [0.5] * 64}, "`labels` has the shape (64,) and the type float64; give (n,) whole numbers from"),
-        ({"labels": [[0, 1]] * 32}, "`labels` has the shape (32, 2) and the type int64; give (n,) whole numbers"),
-        ({"labels": [0, 2] * 32}, "`labels` holds [2]; give whole numbers from 0 to 1, the positions in `classes`,"),
         ({"labels": [0, 1] * 31}, "`columns` has 64 values of patient_id for 62 labels; give one for each image."),
     ],
 )
@@ -240,3 +241,9 @@ def test_arguments_that_no_recipe_could_have_are_named(changes, message):
 def test_labels_may_be_a_list_or_whole_numbers_of_numpy():
     as_list = make_folds(COHORT["label"], IDS, num_folds=np.int64(2))
     assert rows_of(as_list) == rows_of(make_folds(np.array(COHORT["label"], dtype=np.uint8), IDS, num_folds=2))
+
+
+def test_classes_without_names_are_told_by_their_numbers():
+    with pytest.raises(InputError, match=r"^Class 2 has 1 image, too few for num_folds=2; give more data\.$"):
+        make_folds([0, 0, 1, 1, 2], {}, split_by="image", num_folds=2)
+    assert len(make_folds([0, 0, 1, 1, 2, 2], {}, split_by="image", num_folds=2)) == 2
