@@ -36,10 +36,11 @@ def test_training_before_its_report_and_scoring_images_draw_nothing():
     assert loaded(f"{training}\n{scoring}", DRAWING) == []
 
 
-def test_report_and_check_import_neither_torch_nor_evaluate(trained_run, tmp_path):
+def test_report_compare_and_check_import_neither_torch_nor_evaluate(trained_run, tmp_path):
     """Importing `evaluate` imports the pipelines of transformers and torch, which takes as long as the work."""
     run = shutil.copytree(trained_run, tmp_path / "run")
-    for words in (["report", str(run)], ["check", "pixels-to-prognosis"]):
+    comparison = ["compare", str(run), "--folder", str(tmp_path / "comparison")]
+    for words in (["report", str(run)], comparison, ["check", "pixels-to-prognosis"]):
         code = f"from hf_breakhis.cli import main; assert main({words!r}) == 0"
         assert loaded(code, ["torch", "transformers", "evaluate"]) == []
 

@@ -7,9 +7,8 @@ from Biopsy Scans". Class 0 is benign, class 1 malignant; folds are counted from
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from hf_breakhis.recipe import ARGUMENT_CLASSES, load_recipe
 from hf_breakhis.results.published import table
-from hf_breakhis.yaml_files import packed_files
+from hf_breakhis.yaml_files import find_yaml, packed_files, read_yaml
 
 MEASURES = table.SCORES
 PAPER = "pixels-to-prognosis"
@@ -157,10 +156,12 @@ def paper_recipe_of(recipe: dict[str, Any]) -> str | None:
     Args:
         recipe: the fields of a run; one that is not named has its default.
     """
-    defaults = default_fields()
-    whole = defaults | recipe
     for name in PAPER_RECIPES:
-        stated = defaults | load_recipe(name)
+        stated = read_yaml(find_yaml(name, "recipes", "recipe"), "a recipe is YAML like recipes/c3.yaml")
+        if any(field in recipe and recipe[field] != stated[field] for field in DECIDING if field in stated):
+            continue  # before transformers is imported, for the defaults
+        defaults = default_fields()
+        whole, stated = defaults | recipe, defaults | stated
         if all(whole[field] == stated[field] for field in DECIDING):
             return name
     return None
@@ -168,6 +169,8 @@ def paper_recipe_of(recipe: dict[str, Any]) -> str | None:
 
 def default_fields() -> dict[str, Any]:
     """Return what each field is where a recipe does not name it."""
+    from hf_breakhis.recipe import ARGUMENT_CLASSES
+
     known = {field.name: field for group in ARGUMENT_CLASSES for field in fields(group)}
     return {
         name: field.default_factory() if field.default_factory is not MISSING else field.default
