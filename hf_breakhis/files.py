@@ -50,6 +50,11 @@ def few(names: Sequence[str], limit: int = 3) -> str:
     return ", ".join(map(printable, names[:limit])) + (f" and {more:,} more" if more > 0 else "")
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return "1 image" or "2,000 images"."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return ' Did you mean ...?' with the known name most similar to `name`, or an empty text."""
     near = nearest_name(name, known)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hf_breakhis.files import InputError, few
+from hf_breakhis.files import InputError, counted, few
 from hf_breakhis.run import AUDIT, RECIPE
 
 if TYPE_CHECKING:
@@ -225,9 +225,8 @@ def _vectors_of_run(
     mine = table["file_name"].isin(set(run.read_folds()["file_name"])).to_numpy()
     missing = set(run.read_folds()["file_name"]) - set(table["file_name"])
     if missing:
-        some = f"{len(missing):,} images of {run.folder} ({few(sorted(missing))})"
-        advice = f"have no vector in {words}. Add them." if files else "are missing. Restore them."
-        raise InputError(f"{some} {advice}")
+        some = f"{counted(len(missing), 'image')} of {run.folder} ({few(sorted(missing))})"
+        raise InputError(f"No vector in {words}: {some}. Add them." if files else f"Missing: {some}. Restore them.")
     return vectors[mine], table[mine].reset_index(drop=True), words
 
 

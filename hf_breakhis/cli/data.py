@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, counted
 
 if TYPE_CHECKING:
     from hf_breakhis.arguments import DataArguments
@@ -146,8 +146,8 @@ def export(
     if push_to_hub is not None:
         claim_dataset(push_to_hub, private)
     written = export_images(images, folder, push_to_hub)
-    files = f"{len(written.files)} file{'s' * (len(written.files) > 1)}"
-    typer.echo(f"export: {folder} ({written.num_images:,} images, {files}, {written.num_bytes / 1e6:,.1f} MB)")
+    parts = f"{counted(written.num_images, 'image')}, {counted(len(written.files), 'file')}"
+    typer.echo(f"export: {folder} ({parts}, {written.num_bytes / 1e6:,.1f} MB)")
     typer.echo(f"manifest: {written.manifest_sha256}")
     if push_to_hub is not None:
         typer.echo(f"pushed: {push_export(written, push_to_hub)}")

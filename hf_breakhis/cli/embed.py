@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_breakhis.files import InputError, require_writable
+from hf_breakhis.files import InputError, counted, require_writable
 
 if TYPE_CHECKING:
     from hf_breakhis.arguments import ModelArguments
@@ -40,7 +40,7 @@ def embed(
     args, how = find_backbone(model, revision, fold, **given)
     images = load_images(DataArguments(dataset=dataset, data_dir=str(data)))
     count, length = embed_images(args, how, images, output)
-    typer.echo(f"vectors: {output} ({count:,} images, {length:,} numbers each)")
+    typer.echo(f"vectors: {output} ({counted(count, 'image')}, {length:,} numbers each)")
 
 
 def find_backbone(

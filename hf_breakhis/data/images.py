@@ -27,7 +27,7 @@ from hf_breakhis.data.open_image import EXTENSIONS, PILLOW_ERRORS
 from hf_breakhis.data.sources.about import Source, find_source
 from hf_breakhis.data.twin.twin import is_twin
 from hf_breakhis.data.walk import normal
-from hf_breakhis.files import InputError, few
+from hf_breakhis.files import InputError, counted, few
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
 ODD_PLACES = {
@@ -261,15 +261,14 @@ def _warn_of_places(
     other = [place for place, _, _ in found if not place.lower().endswith(".png")]
     warnings = []
     if elsewhere:
+        some = f"{counted(len(elsewhere), 'image')} ({few(names_of(elsewhere))})"
         warnings.append(
-            f"{len(elsewhere):,} images do not lie where the official archive has them: {few(names_of(elsewhere))}. "
+            f"Not where the official archive has them: {some}. "
             "Class, patient and magnification are taken from the file names."
         )
     if other:
-        warnings.append(
-            f"{len(other):,} images are copies in another format than PNG: {few(names_of(other))}. Their pixels may "
-            "differ from the originals."
-        )
+        some = f"{counted(len(other), 'image')} ({few(names_of(other))})"
+        warnings.append(f"Copies in another format than PNG: {some}. Their pixels may differ from the originals.")
     return warnings
 
 

@@ -16,7 +16,7 @@ from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.walk import normal
-from hf_breakhis.files import InputError, expand_home, few, nearest
+from hf_breakhis.files import InputError, counted, expand_home, few, nearest
 
 SUFFIXES = (".parquet", ".csv", ".npz", ".h5")
 NAMES = ("file_name", "filename", "image", "image_name", "name", "names", "file_names", "path", "slide", "id")
@@ -132,7 +132,8 @@ def vectors_of(dataset: datasets.Dataset, data: DataArguments) -> np.ndarray:
     vectors = read_vectors(data.features)
     rows = _rows_of(list(dataset["file_name"]), vectors)
     if (rows < 0).any():
-        raise InputError(f"{int((rows < 0).sum()):,} images have no feature vector. Give a file with all of them.")
+        lacking = counted(int((rows < 0).sum()), "image")
+        raise InputError(f"Without a feature vector: {lacking}. Give a file with all of them.")
     values: np.ndarray = vectors.values[rows]
     labels = np.asarray(dataset["label"])
     same = [column for column in range(values.shape[1]) if _is_label(values[:, column], labels)]

@@ -18,7 +18,7 @@ from hf_breakhis.data.images import COLUMNS, Images, placeless, public_findings
 from hf_breakhis.data.integrity.check_images import check_images
 from hf_breakhis.data.integrity.manifest import manifest_sha256
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, SPECIMEN_FOLDS, official_folds
-from hf_breakhis.files import InputError, few, read_json, write_json, write_text
+from hf_breakhis.files import InputError, counted, few, read_json, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.hub.dataset_card import twin_settings, write_card
 from hf_breakhis.hub.remote import claim_repo, push_folder
@@ -235,4 +235,4 @@ def push_export(export: Export, repo_id: str) -> str:
     Raises:
         InputError: the Hub refuses, or the connection breaks.
     """
-    return push_folder(export.folder, repo_id, "dataset", ["data/*"], f"Upload {export.num_images:,} images")
+    return push_folder(export.folder, repo_id, "dataset", ["data/*"], f"Upload {counted(export.num_images, 'image')}")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import softmax
 
+from hf_breakhis.files import counted
 from hf_breakhis.inference.inputs import Item
 from hf_breakhis.inference.model import Decision
 from hf_breakhis.inference.seen import Seen
@@ -125,13 +126,8 @@ class Tally:
 
     def sentence(self) -> str:
         """Return "recognition rate 0.8750 of 2 patients, accuracy 0.8000 of 5 images"."""
-        accuracy = f"accuracy {self.num_right / self.num_images:.4f} of {count(self.num_images, 'image')}"
+        accuracy = f"accuracy {self.num_right / self.num_images:.4f} of {counted(self.num_images, 'image')}"
         if self.num_without_patient:
             return f"{accuracy} (no recognition rate: {self.num_without_patient:,} of them have no patient)"
         rate = sum(right / number for right, number in self.patients.values()) / len(self.patients)
-        return f"recognition rate {rate:.4f} of {count(len(self.patients), 'patient')}, {accuracy}"
-
-
-def count(number: int, one: str, several: str | None = None) -> str:
-    """Return "1 image" or "2 images"."""
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+        return f"recognition rate {rate:.4f} of {counted(len(self.patients), 'patient')}, {accuracy}"

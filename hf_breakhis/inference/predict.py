@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, counted
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.decode import decode_all
 from hf_breakhis.inference.inputs import Item, Unreadable, Unused, find_images
 from hf_breakhis.inference.model import find_model
-from hf_breakhis.inference.output import Rows, Tally, count, csv_lines, json_lines
+from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
 from hf_breakhis.inference.seen import Seen
 from hf_breakhis.settings import restored_settings
 
@@ -57,7 +57,7 @@ def predict_images(
     table = pd.DataFrame([row for batch in prediction.batches() for row in batch], columns=rows.columns)
     if prediction.unreadable:
         first = prediction.unreadable[0]
-        raise InputError(f"{count(prediction.num_unreadable, 'image')} cannot be read. {first.path}: {first.reason}")
+        raise InputError(f"{counted(prediction.num_unreadable, 'image')} cannot be read. {first.path}: {first.reason}")
     return table
 
 
@@ -151,7 +151,7 @@ class Prediction:
 
     def summary(self) -> Iterator[str]:
         """Yield sentences: how many, and how many of those whose class is known are right."""
-        yield f"{count(self.num_scored, 'image')} scored"
+        yield f"{counted(self.num_scored, 'image')} scored"
         own = "" if self.rows.seen is None else ", which was fitted on test images of this run"
         by = {"predicted": "most probable class", "decision": f"locked threshold{own}"}
         where_seen = {True: "; on images the model was TRAINED on: no test", False: "", None: ""}
@@ -166,22 +166,22 @@ class Prediction:
                 f"are {', '.join(self.rows.classes)}; rename its classes (id2label in config.json) to compare them"
             )
         if self.num_repeated:
-            copies = count(self.num_repeated, "copy", "copies")
+            copies = counted(self.num_repeated, "copy", "copies")
             once = ": each image counts once in these rates" if self.tallies else ""
             yield f"{copies} of images given before (equal files){once}"
         if self.tallies and self.num_unlabelled:
-            yield f"the class of {count(self.num_unlabelled, 'image')} is unknown: these numbers are without them"
+            yield f"the class of {counted(self.num_unlabelled, 'image')} is unknown: these numbers are without them"
         if self.num_unknown and self.rows.seen is not None:
             reason = "the run lists no image of that name"
             if self.rows.seen.is_generated:
                 reason = "the run has generated images; these have other names, or no mark of a generated image"
-            yield f"whether the model was trained on {count(self.num_unknown, 'image')} is unknown: {reason}"
+            yield f"whether the model was trained on {counted(self.num_unknown, 'image')} is unknown: {reason}"
         if self.num_unused:
             more = f" and {self.num_unused - len(self.unused):,} more" * (self.num_unused > len(self.unused))
-            yield f"not used, since no images: {count(self.num_unused, 'file')} ({', '.join(self.unused)}{more})"
+            yield f"not used, since no images: {counted(self.num_unused, 'file')} ({', '.join(self.unused)}{more})"
         if self.num_kin:
             yield (
-                f"not in the training set, but of specimens in it: {count(self.num_kin, 'image')}; "
+                f"not in the training set, but of specimens in it: {counted(self.num_kin, 'image')}; "
                 "these are too easy to be a test"
             )
         if self.tallies and self.rows.seen is None:

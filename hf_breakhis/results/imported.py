@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from hf_breakhis.files import InputError, write_csv, write_json, write_text
+from hf_breakhis.files import InputError, counted, write_csv, write_json, write_text
 from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.results.foreign.notes import notes_on
 from hf_breakhis.results.foreign.read import Foreign, find_names, read_foreign
@@ -202,9 +202,9 @@ def _require_other_files(read: Sequence[Foreign]) -> None:
 def _require_once(test: pd.DataFrame) -> None:
     twice = test.duplicated(["fold", "file_name"])
     if twice.any():
-        row = test[twice].iloc[0]
+        row, names = test[twice].iloc[0], counted(int(twice.sum()), "name")
         raise InputError(
-            f"{int(twice.sum()):,} names are twice in one fold, such as {row['file_name']} in fold {row['fold']}. "
+            f"Twice in one fold: {names}, such as {row['file_name']} in fold {row['fold']}. "
             "Give one row for each image, or a column `fold`."
         )
     mixed = test.groupby("file_name")["label"].nunique() > 1

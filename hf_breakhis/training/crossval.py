@@ -23,7 +23,7 @@ from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, resume_folds, split_images, thin_parts
 from hf_breakhis.data.vectors import read_vectors, vectors_of
-from hf_breakhis.files import InputError, require_writable, write_csv, write_json
+from hf_breakhis.files import InputError, counted, require_writable, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory, use_tf32
 from hf_breakhis.recipe import Recipe
@@ -321,7 +321,8 @@ def check_small_parts(folds: list[Fold], batch_size: int, drop_last: bool) -> No
     smallest = min(folds, key=lambda fold: len(fold.train))
     rests = {fold.index: len(fold.train) % batch_size for fold in folds if len(fold.train) % batch_size}
     if len(smallest.train) < batch_size:
-        message = f"fold {smallest.index} trains on {len(smallest.train)} images, less than a batch of {batch_size}"
+        few_images = counted(len(smallest.train), "image")
+        message = f"fold {smallest.index} trains on {few_images}, less than a batch of {batch_size}"
         if drop_last:
             raise InputError(f"{message}, and `dataloader_drop_last` leaves it out. Lower `batch_size`.")
         say(f"warning: {message}.")

@@ -91,7 +91,7 @@ def test_a_copy_is_known_by_its_file_names(copies, data_args, layout):
     images = load_images(data_args(copies(LAYOUTS[layout])))
     assert names_of(images) == copies.names
     assert images.findings == []
-    assert images.warnings[0].startswith("24 images do not lie where the official archive has them: ")
+    assert images.warnings[0].startswith("Not where the official archive has them: 24 images (")
     assert None not in images.dataset["specimen_id"]
 
 
@@ -115,7 +115,7 @@ def test_jpeg_copies_keep_the_names_of_the_originals(copies, data_args):
     images = load_images(data_args(folder))
     assert names_of(images) == copies.names
     assert images.findings == []
-    assert any(text.startswith("24 images are copies in another format than PNG") for text in images.warnings)
+    assert any(text.startswith("Copies in another format than PNG: 24 images (") for text in images.warnings)
 
 
 def test_a_split_that_folders_suggest_is_reported_and_used_on_request(copies, data_args):

@@ -106,7 +106,7 @@ ERRORS = {
     "no score": (rows(["1"], "file_name,thing"), "none with a score"),
     "short row": (f"file_name,malignant\n{NAMES[0]}\n", "a row of 1 cells"),
     "workbook": ("PK\x03\x04", "Excel workbook"),
-    "twice": (f"file_name,malignant\n{NAMES[0]},0.5\n{NAMES[0]},0.1\n", "twice in one fold"),
+    "twice": (f"file_name,malignant\n{NAMES[0]},0.5\n{NAMES[0]},0.1\n", "Twice in one fold: 1 name, such as "),
 }
 
 

@@ -188,8 +188,8 @@ def test_a_model_and_its_vectors_give_the_same_signature(frozen_run, trained_run
         capsys.readouterr()
         assert main(["audit", str(run), "--signature", "--features", str(tmp_path / "fewer.parquet")]) == 2
         error = capsys.readouterr().err
-        assert f"5 images of {run} (" in error
-        assert error.endswith("have no vector in fewer.parquet. Add them.\n")
+        assert f"No vector in fewer.parquet: 5 images of {run} (" in error
+        assert error.endswith("and 2 more). Add them.\n")
         assert error.count("\n") == 1
 
 

@@ -24,7 +24,7 @@ from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import BITS, MAX_PIXELS, MIN_SIDE, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
 from hf_breakhis.data.walk import OTHER
-from hf_breakhis.files import InputError, few
+from hf_breakhis.files import InputError, counted, few
 
 FORMAT = 1
 PLURALS = {NEAR: "near copies", OVERLAP: "overlapping fields"}
@@ -80,7 +80,7 @@ def verify(images: Images, checked: Findings, folds: pd.DataFrame | None = None)
 
 def _other_files(images: Images) -> list[str]:
     other = images.places.get(OTHER, [])
-    return [f"{len(other):,} other files are no images: {few(other)}."] if other else []
+    return [f"No images: {counted(len(other), 'other file')} ({few(other)})."] if other else []
 
 
 def _overlapping(pairs: int) -> list[str]:

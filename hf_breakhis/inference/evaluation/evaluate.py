@@ -178,12 +178,12 @@ def _describe(
         )
     if number:
         warnings.append(
-            f"{number:,} of {len(images.dataset):,} images are in the training set of the model or are copies of it. "
+            f"In the training set of the model, or copies of it: {number:,} of {len(images.dataset):,} images. "
             f"They are excluded from the scores and listed in {EXCLUDED}."
         )
     if training.num_overlapping:
         warnings.append(
-            f"{training.num_overlapping:,} images show a part of what a training image shows. They are scored."
+            f"Images that show a part of what a training image shows: {training.num_overlapping:,}. They are scored."
         )
     left = [name for name, label in zip(images.classes, mapped.labels, strict=True) if label is None]
     if left:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hf_breakhis.data.filenames import BreakHisName, parse_file_name
 from hf_breakhis.data.inventory import expected_file_names
-from hf_breakhis.files import InputError, nearest_name
+from hf_breakhis.files import InputError, counted, nearest_name
 
 ANY_ENDING = re.compile(r"\.(png|jpe?g|tiff?|bmp|npy|webp)$", re.IGNORECASE)
 
@@ -55,7 +55,7 @@ def _known_names() -> frozenset[str]:
 def _other_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     empty = (table["name"] == "") | (table["patient_id"] == "")
     if empty.any():
-        raise InputError(f"{path}: {int(empty.sum()):,} rows have no name or no patient_id. Fill them in.")
+        raise InputError(f"{path}: no name or no patient_id in {counted(int(empty.sum()), 'row')}. Fill them in.")
     patients = table["patient_id"].map(harmless)
     specimens = table["specimen_id"].map(harmless) if "specimen_id" in table else patients
     rows = pd.DataFrame({"file_name": table["name"].map(harmless), "tumor_type": "", "patient_id": patients})
