@@ -245,7 +245,8 @@ def test_a_model_that_runs_code_or_is_no_image_classifier_is_refused(write_model
 
 
 def test_a_trained_and_an_evaluated_run_are_compared(run, of_fold, tmp_path):
-    assert main(["compare", str(run), str(of_fold), "--folder", str(tmp_path / "comparison")]) == 0
+    trained = shutil.copytree(run, tmp_path / "trained")  # a comparison summarises it again
+    assert main(["compare", str(trained), str(of_fold), "--folder", str(tmp_path / "comparison")]) == 0
     (pair,) = json.loads((tmp_path / "comparison" / "comparison.json").read_text())["pairs"]
     assert pair["num_images"] == len(predictions_of(of_fold))
     assert pair["scores"]["accuracy"]["value"] == pytest.approx(0, abs=1e-9)
@@ -294,7 +295,8 @@ def test_trained_imported_and_evaluated_runs_are_compared_together(run, of_fold,
     theirs.to_csv(tmp_path / "theirs.csv", index=False)
     assert main(["score", str(tmp_path / "theirs.csv"), "--output_dir", str(tmp_path / "theirs")]) == 0
     capsys.readouterr()
-    every = [run, tmp_path / "theirs", of_fold]
+    trained = shutil.copytree(run, tmp_path / "trained")  # a comparison summarises it again
+    every = [trained, tmp_path / "theirs", of_fold]
     assert main(["compare", *map(str, every), "--folder", str(tmp_path / "c")]) == 0
     out = capsys.readouterr().out
     found = json.loads((tmp_path / "c" / "comparison.json").read_text())
