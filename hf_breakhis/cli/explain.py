@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hf_breakhis.files import counted
+
 
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
@@ -22,7 +24,6 @@ def explain(
     from hf_breakhis.hardware import find_hardware, keep_memory
     from hf_breakhis.inference.explain import explain_fold
     from hf_breakhis.inference.model import find_model
-    from hf_breakhis.results.formatting import things
     from hf_breakhis.results.report.page import write_report
     from hf_breakhis.run import EXPLAINED
 
@@ -36,7 +37,7 @@ def explain(
         typer.echo(
             f"{name}: area under the deletion curve {deletion['area'][name]:.3f}, random order "
             f"{deletion['area']['random']:.3f}; smaller by at least {deletion['margin']} for {better} of "
-            f"{things(deletion['num_images'], 'test image')}"
+            f"{counted(deletion['num_images'], 'test image')}"
         )
     typer.echo(f"explain: {weights.output / EXPLAINED}")
     if weights.require_run().is_scored:

@@ -14,11 +14,10 @@ from tqdm import tqdm
 from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS, expected_file_names
 from hf_breakhis.data.open_image import EXTENSIONS
-from hf_breakhis.files import InputError, nearest
+from hf_breakhis.files import InputError, counted, nearest
 from hf_breakhis.results.foreign.columns import by_plain_name, few_names, first_column
 from hf_breakhis.results.foreign.names import parse_foreign_name
 from hf_breakhis.results.foreign.values import malignancy_of
-from hf_breakhis.results.formatting import things
 from hf_breakhis.results.predictions import by_fold
 from hf_breakhis.run import RECIPE
 from hf_breakhis.tables import foreign_rows
@@ -139,7 +138,7 @@ def sizes_table(found: dict[str, Any]) -> str:
         for level in ON_BOTH_SIDES:
             if row[level]:
                 names = ", ".join(row[level][:MOST_NAMES]) + ", ..." * (len(row[level]) > MOST_NAMES)
-                number = things(len(row[level]), level.removesuffix("s"))
+                number = counted(len(row[level]), level.removesuffix("s"))
                 lines.append(f"Fold {row['fold']}: {number} in train and test: {names}")
     return "\n".join(lines)
 
