@@ -35,7 +35,7 @@ def require_splittable(
     if not are_numbers or (labels < 0).any():
         shown = few([str(value) for value in np.unique(labels.astype(str))])
         has = f"the shape {labels.shape}, the type {labels.dtype} and the values {shown}"
-        raise InputError(f"`labels` has {has}; give whole numbers from 0 on, (n,).")
+        raise InputError(f"`labels` has {has}; give a whole number from 0 on for each image.")
     for name, values in columns.items():
         lengths = (
             f"`columns` has {len(values):,} values of {name} for {len(labels):,} labels; give one for each image."

@@ -96,7 +96,7 @@ def wrong_form(picture: Image.Image, max_pixels: int = MAX_PIXELS) -> str:
     if picture.mode != MODE:
         return f"is {_MODES.get(picture.mode, picture.mode)}, not {MODE}"
     if picture.format in FORMATS and getattr(picture, "is_animated", False):
-        return "has several frames or pages"  # which one was meant? A photograph with a preview (MPO) is one picture
+        return "has several frames or pages"  # a photograph with a preview (format MPO) counts as one picture
     return ""
 
 

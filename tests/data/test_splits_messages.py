@@ -225,11 +225,8 @@ IDS = {name: COHORT[name] for name in ("patient_id", "specimen_id")}
         ({"labels": ["no", "yes"] * 32}, "`labels` has the shape (64,), the type <U3 and the values no, yes; give"),
         ({"labels": [0.5, 1] * 32}, "`labels` has the shape (64,), the type float64 and the values 0.5, 1.0; give"),
         ({"labels": [[0, 1]] * 32}, "`labels` has the shape (32, 2), the type int64 and the values 0, 1; give"),
-        ({"labels": [-1, 1] * 32}, "`labels` has the shape (64,), the type int64 and the values -1, 1; give whole"),
-        (
-            {"labels": [None, 1] * 32},
-            "`labels` has the shape (64,), the type object and the values 1, None; give",
-        ),
+        ({"labels": [-1, 1] * 32}, "`labels` has the shape (64,), the type int64 and the values -1, 1; give a"),
+        ({"labels": [None, 1] * 32}, "the type object and the values 1, None; give a whole number from 0 on for each"),
         ({"labels": [0, 1] * 31}, "`columns` has 64 values of patient_id for 62 labels; give one for each image."),
     ],
 )
