@@ -7,8 +7,10 @@ import textwrap
 import types
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -91,9 +93,8 @@ def build_recipe(
     for source, given in ((origin, values), (origin_of_flags, flags)):
         for name, value in given.items():
             check_value(name, value, source)
-    merged = {
-        name: expand_home(value) if isinstance(value, str) else value for name, value in {**values, **flags}.items()
-    }
+    both = values | flags
+    merged = {name: expand_home(value) if isinstance(value, str) else value for name, value in both.items()}
     check_inherited(merged)
     if merged.get("batch_size") is not None and "per_device_train_batch_size" in merged:
         raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")
@@ -132,23 +133,18 @@ def check_together(recipe: Recipe) -> None:
     if model.lora is not None:
         check_lora_fields(recipe, model.lora)
     if data.features:
-        require(
-            data.augmentation == "none",
-            f"`augmentation` is {data.augmentation}, but `features` are fixed; set augmentation to none.",
-        )
-        require(
-            model.carry_over == "none",
-            f"`carry_over` is {model.carry_over}, which is not supported with `features`; set carry_over to none.",
-        )
+        augmented = f"`augmentation` is {data.augmentation}, but `features` are fixed; set augmentation to none."
+        require(data.augmentation == "none", augmented)
+        carried = f"`carry_over` is {model.carry_over}, but is not supported with `features`; set carry_over to none."
+        require(model.carry_over == "none", carried)
         turned = f"`tta` is {data.tta}, which turns pixels, but `features` are fixed; set tta to none."
         require(data.tta == "none", turned)
         mixed = next((name for name in ("mixup", "cutmix") if getattr(training, name)), "")
         require(not mixed, f"`{mixed}` mixes pixels, but `features` are fixed; set {mixed} to 0.")
     missing = "`allow_missing` is true, but it is for `features` only. Leave it out."
     require(bool(data.features) or not data.allow_missing, missing)
-    watches = (
-        training.load_best_model_at_end or training.early_stopping_patience or training.scheduler_name == "plateau"
-    )
+    stops = training.load_best_model_at_end or training.early_stopping_patience
+    watches = stops or training.scheduler_name == "plateau"
     refit = "`fold` is refit, which has no test set to select a checkpoint by. Set `validation_size`."
     require(not (data.fold == "refit" and watches) or data.validation_size > 0, refit)
 
@@ -230,10 +226,8 @@ def parse_flags(argv: Sequence[str]) -> dict[str, Any]:
         given, rest = _flag_parser().parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise InputError(_wrong_flag(error, argv)) from error
-    for text in rest:
-        name = text.split("=")[0]
-        if name.startswith("--"):
-            raise InputError(f"unknown flag `{name}`.{advice(name)}")
+    if unknown := next((text.split("=")[0] for text in rest if text.startswith("--")), ""):
+        raise InputError(f"unknown flag `{unknown}`.{advice(unknown)}")
     if rest:
         raise InputError(f"cannot read {' '.join(rest)!r}; flags are written --field value.")
     return vars(given)
@@ -285,9 +279,8 @@ def check_value(name: str, value: Any, source: str) -> None:
 
 def _check_range(name: str, value: Any, source: str) -> None:
     if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
-        raise InputError(
-            f"{source}: `{name}` is {_shown(name, value)}, which contains a control character; remove it."
-        )
+        shown = _shown(name, value)
+        raise InputError(f"{source}: `{name}` is {shown}, which contains a control character; remove it.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     low = LOWEST.get(name, -LARGEST)
@@ -315,7 +308,11 @@ def advice(name: str) -> str:
 def short_help() -> str:
     """Return the help page of the fields that this package adds, with the choices and the default of each."""
     inherited = {f.name for f in fields(TrainingArguments)}
-    lines = [f"usage: {USAGE}", "", "Flags override the recipe. Fields of this package:"]
+    lines = [
+        f"usage: {USAGE}",
+        "",
+        "Flags override the recipe; `--field null` empties a field. Fields of this package:",
+    ]
     for group in ARGUMENT_CLASSES:
         lines += ["", (group.__doc__ or "").splitlines()[0]]
         for f in fields(group):
@@ -335,7 +332,7 @@ def _with_default(text: str, default: Any) -> str:
 
 
 def _flag_parser() -> HfArgumentParser:
-    """Return a parser of all fields that returns only the given flags and reads mappings as JSON."""
+    """Return a parser of all fields that returns only the given flags and reads JSON for mappings, and null."""
     how = {"prog": "hf-breakhis train", "usage": USAGE, "allow_abbrev": False, "exit_on_error": False}
     parser = HfArgumentParser(ARGUMENT_CLASSES, **how)
     for action in parser._actions:
@@ -349,17 +346,20 @@ def _flag_parser() -> HfArgumentParser:
             action.default = argparse.SUPPRESS
             if dict in (get_origin(part) or part for part in (HINTS[action.dest], *get_args(HINTS[action.dest]))):
                 action.type = _json_object
+            if type(None) in get_args(HINTS[action.dest]) and not action.choices:
+                action.type = partial(_unless_null, action.type)
     return parser
 
 
+def _unless_null(read: Any, text: str) -> Any:
+    return None if text == "null" else read(text)  # as YAML does
+
+
 def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON; write '{{\"key\": 1}}'") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object; write '{{\"key\": 1}}'")
-    return value
+    with suppress(json.JSONDecodeError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object; write '{{\"key\": 1}}'")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -152,13 +152,14 @@ BAD_FLAGS = {
     "--num_folds 2 --num_folds x --num_folds 3": "`num_folds` is 'x', but has to be a whole number.",
     "--learning_rate fast": "`learning_rate` is 'fast', but has to be a number.",
     "--test_size": "--test_size has no value. Give a number.",
-    "--optimizer_kwargs {a": "is not JSON",
+    "--optimizer_kwargs {a": "is not a JSON object; write",
     "--optimizer_kwargs 3": "is not a JSON object",
     "--split_by x": "`split_by` is 'x', but has to be one of image, patient, specimen, official, folders.",
     "--split_by=": "--split_by has no value. Give one of image, patient, specimen, official, folders.",
     "--magnifications 40X 60X": "['60X']",
     "--stratify maybe": "`stratify` is 'maybe', but has to be true or false.",
     "--hub_token": "--hub_token has no value. Give text.",
+    "--seed null": "`seed` is 'null', but has to be a whole number.",
     "stray": "cannot read 'stray'",
     "--seed": "--seed has no value. Give a whole number.",
 }
@@ -170,6 +171,17 @@ def test_bad_flag_is_one_line_that_says_what_to_do(flags, write):
         parse_recipe([write("num_folds: 3"), *flags.split(), "--use_cpu"])
     assert BAD_FLAGS[flags] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flag_empties_a_field(write):
+    kwargs = "optimizer_name: sgd\noptimizer_kwargs: {momentum: 0.9}\n"
+    path = write(f"{kwargs}early_stopping_patience: 3\npositive_class: B")
+    empty = ["--optimizer_kwargs", "null", "--early_stopping_patience=null", "--positive_class", "null"]
+    assert parse_recipe([path, "--use_cpu"]).training.early_stopping_patience == 3
+    recipe = parse_recipe([path, *empty, "--use_cpu"])
+    assert recipe.training.optimizer_name == "sgd"
+    assert recipe.training.optimizer_kwargs is recipe.training.early_stopping_patience is None
+    assert recipe.data.positive_class is None
 
 
 def test_a_recipe_of_the_package_goes_by_its_name(monkeypatch, tmp_path):

@@ -43,7 +43,8 @@ def load_images(data: DataArguments) -> Images:
     source = find_source(name)
     if data.twin_kwargs and not source.is_generated:
         twins = " or ".join(key for key, one in SOURCES.items() if one.is_generated)
-        raise InputError(f"`twin_kwargs` is for dataset={twins}, not {name}; change one of them.")
+        only = f"`twin_kwargs` is for dataset={twins}, not {name}"
+        raise InputError(f"{only}; leave it out (--twin_kwargs null).")
     if data.dataset_revision and source.hub_id is None:
         raise InputError(f"`dataset_revision` is a commit of a Hub data set, not of {name}; leave it out.")
     if data.features and name == "breakhis" and data.data_dir is None:
