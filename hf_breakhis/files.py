@@ -1,7 +1,8 @@
-"""Writing files completely or not at all, and the error for bad input."""
+"""Writing files completely or not at all, their checksums, and the error for bad input."""
 
 import contextlib
 import difflib
+import hashlib
 import json
 import math
 import os
@@ -236,6 +237,26 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(
         f"Cannot write {path}: {reason}. Check the permissions and the free space, or give another place."
     )
+
+
+def checksum(path: Path) -> str:
+    """Return the sha256 of a file, or raise InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing. Restore it, or train again with --restart.") from error
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path} ({error.strerror or error}). Restore it, or train again with --restart."
+        ) from error
+
+
+def changed_files(folder: Path, sums: dict[str, str]) -> list[str]:
+    """Return the names of the files in `folder` that are missing or differ from their sha256."""
+    paths = {name: folder / name for name in sums}
+    missing = [f"{name} (missing)" for name, path in paths.items() if not path.is_file()]
+    return missing + [name for name, path in paths.items() if path.is_file() and checksum(path) != sums[name]]
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_breakhis import run_fields
-from hf_breakhis.checksums import changed_files, checksum
-from hf_breakhis.files import InputError, write_json
+from hf_breakhis.files import InputError, changed_files, checksum, write_json
 from hf_breakhis.tables import OPTIONAL_TEXT, read_mapping, read_mappings, read_yaml_mapping, require_fields
 
 if TYPE_CHECKING:

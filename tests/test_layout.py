@@ -23,7 +23,6 @@ ROOMS = [
     "recipe",
     "study",
     "tables",
-    "checksums",
     "averaging",
     "settings",
     "run_fields",

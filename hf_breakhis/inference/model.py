@@ -7,8 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_breakhis.checksums import checksum
-from hf_breakhis.files import InputError, expand_home, nearest, read_json
+from hf_breakhis.files import InputError, checksum, expand_home, nearest, read_json
 from hf_breakhis.inference.hub_model import KINDS, MEMBERS, RECORDS, fetch_model, require_classifier
 from hf_breakhis.inference.seen import Seen, read_seen
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_breakhis.checksums import checksum
 from hf_breakhis.data.pixels.shifts import SHIFTS
+from hf_breakhis.files import checksum
 from hf_breakhis.results.formatting import ABSENT, RESEARCH_ONLY, interval, percent, score, signed
 from hf_breakhis.results.predictions import probabilities_of
 from hf_breakhis.results.scores.calibration import reliability
