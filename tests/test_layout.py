@@ -23,6 +23,7 @@ ROOMS = [
     "recipe",
     "study",
     "tables",
+    "text",
     "averaging",
     "settings",
     "run_fields",

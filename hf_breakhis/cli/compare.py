@@ -1,5 +1,6 @@
 """`hf-breakhis compare`: compare runs with each other and with the tables of the paper."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ def compare(
     from hf_breakhis.results.report.comparison import comparison_table, write_comparison
     from hf_breakhis.run import SCORES, Run
 
-    folder = folder or runs[0].resolve().parent / "comparison"
+    folder = folder or Path(os.path.normpath(runs[0] / ".." / "comparison"))
     require_writable(folder / "comparison.json")
     for run in runs:
         Run(run).require_unchanged(written=SCORES)

@@ -1,6 +1,5 @@
 """What is there: counts by class, tumour type, magnification and group, and which images to show of them."""
 
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from hf_breakhis.data.filenames import TUMOR_TYPES
 from hf_breakhis.data.images import Images, placeless, public_findings
 from hf_breakhis.data.integrity.findings import Findings
 from hf_breakhis.files import InputError
+from hf_breakhis.text import MAX_WIDTH, folded, text_table
 
-WIDTH = 100
 CANDIDATES = 9
 GROUPS = {"patients": "patient_id", "specimens": "specimen_id"}
 
@@ -98,7 +97,7 @@ def data_info(images: Images) -> str:
 
 def _fold(line: str) -> str:
     """Break a long sentence; a row of the table is never long, and its spaces count."""
-    return line if len(line) <= WIDTH else textwrap.fill(line, WIDTH, subsequent_indent="  ")
+    return line if len(line) <= MAX_WIDTH else "\n".join(folded(line))
 
 
 def _count_lines(dataset: datasets.Dataset) -> list[str]:
@@ -108,15 +107,10 @@ def _count_lines(dataset: datasets.Dataset) -> list[str]:
         f"  {tumor:<2}  {TUMOR_TYPES.get(tumor, '')}".rstrip() if tumor else name
         for name, tumor in zip(counts["class"], counts["tumor_type"], strict=True)
     ]
-    widths = [max(8, len(name) + 2) for name in numbers]
-    room = WIDTH - sum(widths)
-    names = [name if len(name) <= room else f"{name[: room - 1]}…" for name in names]
-    first = max(map(len, names))
-    lines = [" " * first + "".join(f"{name:>{width}}" for name, width in zip(numbers, widths, strict=True))]
-    for name, row in zip(names, counts[numbers].to_numpy(), strict=True):
-        cells = [f"{number:>{width},}" for number, width in zip(row, widths, strict=True)]
-        lines.append(f"{name:<{first}}" + "".join(cells))
-    return lines
+    rows = [
+        (name, *(f"{number:,}" for number in row)) for name, row in zip(names, counts[numbers].to_numpy(), strict=True)
+    ]
+    return text_table(("", *numbers), rows)
 
 
 def _group_lines(table: pd.DataFrame, is_breakhis: bool) -> list[str]:

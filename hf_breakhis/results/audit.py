@@ -1,6 +1,5 @@
 """The audit of folds: what of a fold's test set its model could know from its training set."""
 
-import textwrap
 from typing import Any, get_args
 
 import pandas as pd
@@ -9,8 +8,10 @@ from hf_breakhis.arguments import CarryOver, require
 from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, copies_across_parts
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
 from hf_breakhis.files import InputError
+from hf_breakhis.results.formatting import count
 from hf_breakhis.results.predictions import by_fold, known
 from hf_breakhis.results.signature import signature_table
+from hf_breakhis.text import folded, text_table
 
 KINDS = {
     "exact_copy": "Exact copy",
@@ -98,24 +99,18 @@ def official_leaks() -> list[dict[str, Any]]:
 
 def audit_table(audit: dict[str, Any]) -> str:
     """Return an audit as plain text of at most 100 columns."""
-    lines = [f"{'Fold':<5}{'Test images':>11}" + "".join(f"{label:>14}" for label in KINDS.values())]
-    lines.append("-" * len(lines[0]))
-    for row in audit["per_fold"]:
-        lines.append(f"{row['fold']:<5}{row['test_images']:>11,}" + "".join(_cell(row[kind]) for kind in KINDS))
-    shares = "".join(f"{'-' if value is None else f'{100 * value:.1f} %':>14}" for value in audit["shares"].values())
-    lines.append(f"{'share':<16}{shares}")
+    rows = [(str(row["fold"]), *(count(row[kind]) for kind in ("test_images", *KINDS))) for row in audit["per_fold"]]
+    shares = audit["shares"].values()
+    rows.append(("share", "", *("-" if value is None else f"{100 * value:.1f} %" for value in shares)))
+    lines = text_table(("Fold", "Test images", *KINDS.values()), rows)
     lines += [f"Not known: {text}" for text in audit["unknown"]]
-    lines += textwrap.wrap(audit.get("not_seen") or "", 100)
+    lines += folded(audit.get("not_seen") or "")
     for row in audit.get("official") or []:
         same = f", slide {', '.join(row['slides'])} under two types" if row["slides"] else ""
         lines.append(f"Official fold {row['fold']}: {len(row['specimens'])} specimens on both sides{same}.")
     if audit.get("signature"):
         lines += ["", signature_table(audit["signature"])]
     return "\n".join(lines)
-
-
-def _cell(value: int | None) -> str:
-    return f"{'-' if value is None else f'{value:,}':>14}"
 
 
 def _copies(across: pd.DataFrame | None, fold: int, test: set[str]) -> dict[str, int | None]:

@@ -16,6 +16,7 @@ from hf_breakhis.results.scores.intervals import choose_groups, describe_interva
 from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores, scores_of
 from hf_breakhis.results.study import PLANS, read_plan
 from hf_breakhis.run import Run
+from hf_breakhis.text import folded, text_table
 
 TRIALS, SEARCH, PAGE, BEST = "trials.json", "search.json", "search.html", "best"
 FORMAT = PLANS["search"][1]
@@ -119,17 +120,16 @@ def _sentence(search: dict[str, Any]) -> str:
 def search_table(search: dict[str, Any]) -> str:
     """Return a search as plain text of at most 100 columns."""
     metric = search["metric"]
-    head = f"{'':<44}{search['score_name'][:20]:>20}{'95 % interval':>22}"
-    lines = [*wrap(search["sentence"], 88), "", head, "-" * len(head)]
-    rows = (
+    rows = []
+    for name, value, form in (
         ("Best trial (optimistic)", search["scores"]["best"][metric], "{:.3f}"),
         ("Nested score (what to expect)", search["scores"]["nested"][metric], "{:.3f}"),
         ("Difference", search["difference"][metric], "{:+.3f}"),
-    )
-    for name, value, form in rows:
+    ):
         ends = "-" if value["low"] is None else f"{form.format(value['low'])} to {form.format(value['high'])}"
-        lines.append(f"{name:<44}{form.format(value['value']):>20}{ends:>22}")
-    lines += ["", "Selected:"]
+        rows.append((name, form.format(value["value"]), ends))
+    head = ("", search["score_name"], "95 % interval")
+    lines = [*folded(search["sentence"]), "", *text_table(head, rows), "", "Selected:"]
     for one in search["selected"]:
         test = "" if one["test_score"] is None else f", test set {one['test_score']:.3f}"
         fields = ", ".join(f"{name} {_short(value)}" for name, value in one["fields"].items())

@@ -8,7 +8,7 @@ import pandas as pd
 
 from hf_breakhis.data.pixels.shifts import SHIFTS
 from hf_breakhis.files import checksum
-from hf_breakhis.results.formatting import ABSENT, RESEARCH_ONLY, interval, percent, score, signed
+from hf_breakhis.results.formatting import RESEARCH_ONLY, interval, percent, score, signed
 from hf_breakhis.results.predictions import probabilities_of
 from hf_breakhis.results.scores.calibration import reliability
 from hf_breakhis.results.scores.conformal import place_cases, shares_in_zones
@@ -19,6 +19,7 @@ from hf_breakhis.results.scores.resampling import Weights, image_scores, images_
 from hf_breakhis.run import PREDICTIONS, Run
 from hf_breakhis.run import SHIFTS as SHIFTS_FILE
 from hf_breakhis.tables import read_mapping
+from hf_breakhis.text import text_table
 
 MEASURED = ("roc_auc", "sensitivity", "specificity", "balanced_accuracy")
 AGGREGATION = "mean"
@@ -144,16 +145,14 @@ def read_shifts(run: Run) -> dict[str, Any]:
 
 def shift_table(found: Mapping[str, Any]) -> str:
     """Return the scores under each shift as text."""
-    lines = [f"{'shift':<44}{'ROC AUC':>8}  {'interval':<16}{'change':>7}{'flipped':>9}{'ECE':>7}"]
+    rows = []
     plain = {"words": "none", "flipped": {"value": 0.0}, "difference": {"roc_auc": {"value": 0.0}}, **found["plain"]}
     for row in (plain, *found["rows"]):
         area, change = row["scores"]["roc_auc"], row["difference"]["roc_auc"]["value"]
-        shown = interval(area).replace(ABSENT, "none")
-        lines.append(
-            f"{row['words'][:43]:<44}{score(area['value']):>8}  {shown:<16}{signed(change):>7}"
-            f"{percent(row['flipped']['value']):>9}{score(row['ece']):>7}"
-        )
-    return "\n".join([*lines, "", RESEARCH_ONLY])
+        rest = (signed(change), percent(row["flipped"]["value"]), score(row["ece"]))
+        rows.append((row["words"], score(area["value"]), interval(area), *rest))
+    head = ("Shift", "ROC AUC", "Interval", "Change", "Flipped", "ECE")
+    return "\n".join([*text_table(head, rows), "", RESEARCH_ONLY])
 
 
 def worst_row(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The signature: how often the nearest neighbour of an image in feature space shows the same patient or specimen."""
 
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from hf_breakhis.results.formatting import in_order, percent
 from hf_breakhis.results.predictions import known
 from hf_breakhis.results.scores.intervals import Scores, intervals
+from hf_breakhis.text import folded, text_table
 
 ALL = "all"
 GROUPS = ("patient", "specimen")
@@ -27,6 +27,7 @@ ABSENT = (
     "No signature was found: within the interval, the nearest neighbour shows the same specimen no more often than a "
     "random image of the same class."
 )
+
 _CHUNK = 512
 
 
@@ -150,22 +151,20 @@ def _interval(counted: pd.DataFrame, group: str) -> dict[str, float | int | None
 
 def signature_table(found: dict[str, Any]) -> str:
     """Return a signature as plain text of at most 100 columns."""
-    heads = {"Tested": 7, "Same patient": 14, "Chance": 8, "Same specimen": 15, "Interval": 15}
-    lines = [f"{'Nearest neighbour':<18}" + "".join(f"{name:>{width}}" for name, width in heads.items())]
-    lines[0] += f"{'Chance':>8}{'In class':>10}"
-    lines.append("-" * len(lines[0]))
+    head = ("Nearest neighbour", "Tested", "Same patient", "Chance", "Same specimen", "Interval", "Chance", "In class")
+    rows = []
     for row in found["rows"]:
         patient, specimen = (row[group] or {} for group in GROUPS)
         low, high = specimen.get("low"), specimen.get("high")
         bounds = "-" if low is None or high is None else f"{100 * low:.0f} to {100 * high:.0f} %"
-        lines.append(
-            f"{row['magnification']:<18}{row['test_images']:>7,}{_cell(patient.get('share')):>14}"
-            f"{_cell(patient.get('chance')):>8}{_cell(specimen.get('share')):>15}{bounds:>15}"
-            f"{_cell(specimen.get('chance')):>8}{_cell(specimen.get('chance_in_class')):>10}"
-        )
-    lines += textwrap.wrap(f"Vectors: {found['num_features']:,} numbers of {found['backbone']}. {found['how']}", 100)
-    lines += textwrap.wrap(class_sentence(found["rows"]), 100)
-    lines += textwrap.wrap(found["sentence"] or "Whether images of one specimen look alike is not known here.", 100)
+        shares = (patient.get("share"), patient.get("chance"), specimen.get("share"))
+        chances = (specimen.get("chance"), specimen.get("chance_in_class"))
+        cells = (*map(_cell, shares), bounds, *map(_cell, chances))
+        rows.append((row["magnification"], f"{row['test_images']:,}", *cells))
+    lines = text_table(head, rows)
+    lines += folded(f"Vectors: {found['num_features']:,} numbers of {found['backbone']}. {found['how']}")
+    lines += folded(class_sentence(found["rows"]))
+    lines += folded(found["sentence"] or "Whether images of one specimen look alike is not known here.")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from hf_breakhis.results.foreign.values import malignancy_of
 from hf_breakhis.results.predictions import by_fold
 from hf_breakhis.run import RECIPE
 from hf_breakhis.tables import foreign_rows
+from hf_breakhis.text import text_table
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 PARTS = {
@@ -128,12 +129,13 @@ def describe_split(split: Split) -> dict[str, Any]:
 
 def sizes_table(found: dict[str, Any]) -> str:
     """Return the sizes of a split as plain text."""
-    lines = [f"{found['name']}: {found['source']}", "", f"{'Fold':<6}{'Part':<12}{'Images':>8}  Classes"]
-    lines.append("-" * 60)
+    rows = []
     for row in found["sizes"]:
         counts = ", ".join(f"{name} {count:,}" for name, count in row["classes"].items()) or "not known"
         missing = f"; MISSING: {', '.join(row['missing'])}" if row["missing"] else ""
-        lines.append(f"{row['fold']:<6}{row['part']:<12}{row['images']:>8,}  {counts}{missing}")
+        rows.append((str(row["fold"]), row["part"], f"{row['images']:,}", f"{counts}{missing}"))
+    lines = [f"{found['name']}: {found['source']}", ""]
+    lines += text_table(("Fold", "Part", "Images", "Classes"), rows, words=(0, 1, 3))
     for row in found["shared"]:
         for level in ON_BOTH_SIDES:
             if row[level]:

@@ -1,7 +1,6 @@
 """A study from its files: what each row scores, and its difference from its reference on the same images."""
 
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from hf_breakhis.results.scores.paired import PAIRED, mean_scores
 from hf_breakhis.results.scores.warnings import Kind, texts_of
 from hf_breakhis.results.summary import summary_of
 from hf_breakhis.run import PLAN, Run
+from hf_breakhis.text import folded, text_table
 
 STUDY, PAGE = "study.json", "study.html"
 BASE = "base"
@@ -230,12 +230,11 @@ def leakage_sentence(rows: list[dict[str, Any]]) -> str:
 
 def study_table(study: dict[str, Any]) -> str:
     """Return a study as plain text of at most 100 columns."""
-    head = f"{'Row':<22}{study['score_name'][:17]:>17}{'Interval':>16}{'Difference':>12}{'Interval':>18}{'p':>6}"
-    lines = [line for text in study["optimistic"] for line in (*wrap(f"WARNING: {text}", 88), "")]
-    lines += [*wrap(study["sentence"], 88), "", f"{head}  Verdict", "-" * (len(head) + 9)]
+    lines = [line for text in study["optimistic"] for line in (*folded(f"WARNING: {text}"), "")]
+    rows: list[tuple[str, ...]] = []
     for row in study["rows"]:
         if not row["ended"]:
-            lines.append(f"{row['name'][:21]:<22}{'not finished':>17}")
+            rows.append((row["name"], "not finished"))
             continue
         value, pair = row[study["score"]], row["difference"] or {}
         gain = (pair.get("scores") or {}).get(study["score"]) or {"value": None, "low": None, "high": None}
@@ -246,9 +245,9 @@ def study_table(study: dict[str, Any]) -> str:
             _cell("{:+.3f} to {:+.3f}", gain["low"], gain["high"]),
             _cell("{:.2f}", pair.get("p_holm")),
         )
-        lines.append(
-            "{:<22}{:>17}{:>16}{:>12}{:>18}{:>6}  {}".format(row["name"][:21], *cells, row["verdict"] or "").rstrip()
-        )
+        rows.append((row["name"], *cells, row["verdict"] or ""))
+    head = ("Row", study["score_name"], "Interval", "Difference", "Interval", "p", "Verdict")
+    lines += [*folded(study["sentence"]), "", *text_table(head, rows, words=(0, 6))]
     references = "the base" if all(row["reference"] in (BASE, None) for row in study["rows"]) else "its reference"
     lines += ["", f"Difference: of a row from {references}, on the same images; interval over specimens."]
     lines += [f"{name}: {reason}" for name, reason in study["left_out"].items()]
@@ -262,7 +261,7 @@ def study_table(study: dict[str, Any]) -> str:
 def _needed_lines(study: dict[str, Any]) -> list[str]:
     needed = ", ".join(f"{row['num_specimens']:,} for {row['half_width']:g}" for row in study["needed"])
     what = "Test specimens for a half-width of the base's interval (extrapolated by the square root)"
-    return wrap(f"{what}: {needed}.", 88) if needed else []
+    return folded(f"{what}: {needed}.") if needed else []
 
 
 def _cell(form: str, *values: float | None) -> str:

@@ -7,11 +7,12 @@ import datasets
 import numpy as np
 import pytest
 
-from hf_breakhis.data.counts import WIDTH, choose_pair, choose_sheet, columns_of, count_images, data_info
+from hf_breakhis.data.counts import choose_pair, choose_sheet, columns_of, count_images, data_info
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import COLUMNS, Images, arrange
 from hf_breakhis.data.inventory import expected_file_names
 from hf_breakhis.data.sources.table import load_images
+from hf_breakhis.text import MAX_WIDTH
 
 
 def of_names(names):
@@ -61,7 +62,7 @@ def test_specimens_of_two_types_are_counted_once(all_images):
 
 def test_the_page_fits_and_names_what_shares_a_specimen(all_images):
     text = data_info(all_images)
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= MAX_WIDTH
     assert re.search(r"^malignant +5,429 +1,370 +1,437 +1,390 +1,232 +58 +54$", text, re.MULTILINE)
     assert "38 to 235, median 90" in text
     assert "14-13412, 14-14134, 14-15570" in text
@@ -74,7 +75,7 @@ def test_a_subset_is_called_one(small_breakhis, data_args):
 def test_images_without_groups_are_counted():
     images = of_columns(["normal tissue " * 12, "cancer"], label=[0, 1, 1])
     text = data_info(images)
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= MAX_WIDTH
     assert "The patient of 3 of 3 images is not known" in text
     assert list(count_images(images.dataset).columns) == ["class", "tumor_type", "images"]
     assert list(count_images(images.dataset)["images"]) == [1, 2, 3]

@@ -1,6 +1,5 @@
 """Is a data set whole and clean? What `hf-breakhis data verify` finds, as JSON and as a table."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from hf_breakhis.data.open_image import BITS, MAX_PIXELS, MIN_SIDE, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
 from hf_breakhis.data.walk import OTHER
 from hf_breakhis.files import InputError, counted, few
+from hf_breakhis.text import folded, text_table
 
 FORMAT = 1
 PLURALS = {NEAR: "near copies", OVERLAP: "overlapping fields"}
@@ -232,30 +232,27 @@ def _count(
 
 def verify_table(report: dict[str, Any]) -> str:
     """Return what `verify` found as lines for the terminal; slide folders that are complete are only counted."""
-    lines = [f"{'Images':<44}{'Expected':>10}{'Found':>10}", "-" * 64]
 
-    def row(name: str, expected: int | None, found: int) -> str:
-        mark = "" if expected in (None, found) else "  <-"
-        return f"{name:<44}{'-' if expected is None else format(expected, ','):>10}{found:>10,}{mark}"
+    def row(name: str, expected: int | None, found: int) -> tuple[str, ...]:
+        mark = "" if expected in (None, found) else "<-"
+        return name, "-" if expected is None else f"{expected:,}", f"{found:,}", mark
 
-    lines.append(row("all", report["num_expected"], report["num_found"]))
+    rows: list[tuple[str, ...]] = [row("all", report["num_expected"], report["num_found"])]
     for aspect, values in report["counts"].items():
         if not values:
             continue
-        lines += ["", aspect.replace("_", " ").replace("tumor", "tumour").capitalize()]
-        rows = {name: row(f"  {name}", count["expected"], count["found"]) for name, count in values.items()}
+        rows += [(), (aspect.replace("_", " ").replace("tumor", "tumour").capitalize(),)]
+        whole = []
         if aspect == "slide":
             whole = [name for name, count in values.items() if count["expected"] == count["found"]]
-            lines.append(f"  {len(whole)} of {len(values)} slide folders have all their images")
-            rows = {name: text for name, text in rows.items() if name not in whole}
-        lines += rows.values()
+            rows.append((f"  {len(whole)} of {len(values)} slide folders have all their images",))
+        rows += [
+            row(f"  {name}", count["expected"], count["found"]) for name, count in values.items() if name not in whole
+        ]
+    lines = text_table(("Images", "Expected", "Found", ""), rows, words=(0, 3))
     lines += ["", f"Manifest sha256 {report['manifest_sha256']}", ""]
-    lines += [line for text in report["known"] for line in _wrap(f"Known: {text}")]
+    lines += [line for text in report["known"] for line in folded(f"Known: {text}")]
     for sentence in placeless([finding["sentence"] for finding in report["findings"]], report["location"]):
-        lines += _wrap(f"Finding: {sentence}")
-    lines += _wrap(f"Copies: {report['copies_not_seen']}")
+        lines += folded(f"Finding: {sentence}")
+    lines += folded(f"Copies: {report['copies_not_seen']}")
     return "\n".join([*lines, "Whole and clean." if report["whole"] else f"Findings: {len(report['findings'])}."])
-
-
-def _wrap(text: str) -> list[str]:
-    return textwrap.wrap(text, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

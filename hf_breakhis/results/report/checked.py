@@ -1,7 +1,6 @@
 """What `hf-breakhis check` found, in words: the same sentences on a page and on the terminal."""
 
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 from hf_breakhis.files import read_json, write_json, write_text
@@ -9,6 +8,7 @@ from hf_breakhis.results.formatting import count, things
 from hf_breakhis.results.published.consistency import FITS, NOT, OPEN
 from hf_breakhis.results.report.page import fill_page
 from hf_breakhis.run import Run
+from hf_breakhis.text import folded, text_table
 
 DATA = {"source": "imagefolder", "title": "check of a published table"}  # what a page says of its images: nothing
 LIMITS = (
@@ -28,17 +28,16 @@ def write_check(folder: Path, check: dict[str, Any]) -> Path:
 
 def check_text(check: dict[str, Any]) -> str:
     """Return what was found as plain text of at most 100 columns."""
-    lines = [*wrap(f"{check['name']}, {check['source']}".strip(", "), 88), "", *wrap(answer(check), 88)]
+    lines = [*folded(f"{check['name']}, {check['source']}".strip(", ")), "", *folded(answer(check))]
     for table in check["tables"]:
-        lines += ["", title(table), f"{'Fold':<12}{'Images':>9}   {'Verdict':<14}{'Matrices that fit':>18}"]
-        lines.append("-" * len(lines[-1]))
-        for row in table["folds"]:
-            number = "-" if row["num_matrices"] is None else count(row["num_matrices"])
-            total = "-" if row["images"] is None else count(row["images"])
-            lines.append(f"{row['fold'][:11]:<12}{total:>9}   {row['verdict']:<14}{number:>18}")
+        rows = [
+            (row["fold"], count(row["images"]), row["verdict"], count(row["num_matrices"])) for row in table["folds"]
+        ]
+        head = ("Fold", "Images", "Verdict", "Matrices that fit")
+        lines += ["", title(table), *text_table(head, rows, words=(0, 2))]
         for name, text in _short(table):
-            lines += wrap(f"{name}: {text}", 88, subsequent_indent="  ")
-    return "\n".join([*lines, "", *wrap(LIMITS, 88)])
+            lines += folded(f"{name}: {text}")
+    return "\n".join([*lines, "", *folded(LIMITS)])
 
 
 def _short(table: dict[str, Any]) -> list[tuple[str, str]]:
