@@ -201,7 +201,7 @@ def peak_memory(device: Any) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def choose(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:
+def choose_settings(hardware: Hardware, num_workers: int | None = None) -> dict[str, Any]:
     """Return a value for every field that a recipe may leave to the hardware.
 
     bfloat16 is chosen if the device is known to support it. On a GPU TensorFloat-32 and processes that load images are

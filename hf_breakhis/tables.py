@@ -23,7 +23,18 @@ NUMBER = (int, float)
 OPTIONAL_TEXT = (str, type(None))
 MAX_ROWS = 1_000_000  # of a table from elsewhere, so that a wrong file does not fill the memory
 MAX_LINE = 1 << 20
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet takes text for a formula
 _SEPARATOR = re.compile(r"[\s,]*")
+
+
+def harmless(value: Any) -> Any:
+    """Return a cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def harmless_path(path: str) -> str:
+    """Return a path that no spreadsheet executes and that still names the same file."""
+    return f"./{path}" if path.startswith(FORMULA) else path
 
 
 def read_mapping(path: str | Path, fields: Fields, remedy: str = REMEDY) -> dict[str, Any]:

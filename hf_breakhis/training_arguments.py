@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 
 from hf_breakhis.arguments import described, require
-from hf_breakhis.hardware import choose, find_hardware, kept_precision
+from hf_breakhis.hardware import choose_settings, find_hardware, kept_precision
 
 # Every field of the Trainer is in one of three groups, which a test checks. Fields that a run uses:
 USED = frozenset(
@@ -257,7 +257,7 @@ class BreakHisTrainingArguments(TrainingArguments):
         hardware = find_hardware(self.use_cpu)
         # Without it the Trainer refuses bfloat16 where there is no GPU, on processors that calculate in it too.
         self.use_cpu = self.use_cpu or hardware.device == "cpu"
-        found = choose(hardware, self.dataloader_num_workers)
+        found = choose_settings(hardware, self.dataloader_num_workers)
         found["bf16"] &= not self.fp16
         if "OMP_NUM_THREADS" in os.environ:  # by the user or the launcher
             found["num_threads"] = None

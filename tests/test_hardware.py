@@ -18,7 +18,7 @@ from transformers import training_args
 from hf_breakhis import training_arguments
 from hf_breakhis.hardware import (
     Hardware,
-    choose,
+    choose_settings,
     count_cores,
     full_precision,
     keeps_memory,
@@ -50,16 +50,16 @@ T4 = Hardware("cuda", (7, 5), cores=4)
     ids=["laptop", "server", "A100", "T4", "one core", "Apple"],
 )
 def test_settings_of_machines(hardware, bf16, tf32, workers, prefetch):
-    found = choose(hardware)
+    found = choose_settings(hardware)
     assert (found["bf16"], found["tf32"]) == (bf16, tf32)
     assert (found["dataloader_num_workers"], found["dataloader_prefetch_factor"]) == (workers, prefetch)
 
 
 def test_processes_of_one_machine_share_its_cores():
-    found = choose(Hardware("cuda", (8, 0), cores=32, processes=8))
+    found = choose_settings(Hardware("cuda", (8, 0), cores=32, processes=8))
     assert found["num_threads"] == 4
     assert found["dataloader_num_workers"] == 3
-    assert choose(Hardware(cores=1, processes=2))["num_threads"] == 1
+    assert choose_settings(Hardware(cores=1, processes=2))["num_threads"] == 1
 
 
 def test_what_a_recipe_gives_stays(monkeypatch):
@@ -127,7 +127,7 @@ def test_half_precision_of_one_kind_only(monkeypatch):
     """What an A100 would be given must not contradict a recipe that asks for float16."""
     monkeypatch.setattr(training_arguments, "find_hardware", lambda use_cpu: A100)
     monkeypatch.setattr(
-        training_arguments, "choose", lambda *given: choose(*given) | {"tf32": None}
+        training_arguments, "choose_settings", lambda *given: choose_settings(*given) | {"tf32": None}
     )  # there is none here
     assert BreakHisTrainingArguments(use_cpu=True).bf16
     assert not BreakHisTrainingArguments(use_cpu=True, fp16=True).bf16

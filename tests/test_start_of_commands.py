@@ -91,7 +91,7 @@ def test_a_broken_pipe_that_is_not_the_output_is_told(monkeypatch, capsys):
 
 def test_a_home_directory_is_written_out_on_the_command_line_and_in_recipes(monkeypatch, tmp_path, run_fields):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert start.prepare(["train", "~/r.yaml", "--output_dir=~/x", "a~/b", "~"]) == [
+    assert start.prepare_command(["train", "~/r.yaml", "--output_dir=~/x", "a~/b", "~"]) == [
         "train", f"{tmp_path}/r.yaml", f"--output_dir={tmp_path}/x", "a~/b", str(tmp_path),
     ]  # fmt: skip
     recipe = build_recipe({**run_fields, "output_dir": "~/runs/a", "data_dir": "~/data"}, {})

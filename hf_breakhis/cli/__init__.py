@@ -33,7 +33,7 @@ from hf_breakhis.cli.share.page import page
 from hf_breakhis.cli.share.publish import publish
 from hf_breakhis.cli.share.push import claim_before_training, publish_trained
 from hf_breakhis.cli.share.space import space
-from hf_breakhis.cli.start import READER_GONE, discard_output, prepare, reader_is_gone
+from hf_breakhis.cli.start import READER_GONE, discard_output, prepare_command, reader_is_gone
 from hf_breakhis.cli.study import HELP as STUDY_HELP
 from hf_breakhis.cli.study import study
 from hf_breakhis.files import InputError
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, the code it ended with, or 2 after one line for input that cannot be used."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        argv = prepare(argv)
+        argv = prepare_command(argv)
         with rare_collections():
             code = app(args=argv or ["--help"], prog_name="hf-breakhis", standalone_mode=False)
         sys.stdout.flush()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Fold = Annotated[
+FoldOption = Annotated[
     str | None, typer.Option("--fold", help="Fold whose weights are used, or refit (default: 0, of a finished run).")
 ]
 Members = Annotated[
@@ -21,7 +21,7 @@ Tta = Annotated[
 
 def export(
     place: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="Folder of a finished run or of a model.")],
-    fold: Fold = None,
+    fold: FoldOption = None,
     members: Members = None,
     tta: Tta = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Also write model_fp16.onnx (half the size).")] = False,

@@ -137,7 +137,7 @@ def predict(
 
         found = with_groups(found, by, None if metadata is None else read_groups(metadata, by))
 
-    from hf_breakhis.hardware import choose, find_hardware, keep_memory
+    from hf_breakhis.hardware import choose_settings, find_hardware, keep_memory
     from hf_breakhis.inference.classifier import default_batch_size, open_classifier
     from hf_breakhis.inference.output import Rows
     from hf_breakhis.inference.predict import Prediction
@@ -158,7 +158,7 @@ def predict(
 
         classifier = OnnxClassifier(weights, backend)
     _say(RESEARCH_ONLY)  # after all that can be refused, since an error is one line
-    if bf16 and not choose(hardware)["bf16"]:
+    if bf16 and not choose_settings(hardware)["bf16"]:
         _say(
             "warning: this processor is not known to support bfloat16. Without support it is much slower than "
             "float32. Remove --bf16 if so."

@@ -14,7 +14,7 @@ READER_GONE = 141  # as a shell reports a command that SIGPIPE ended
 _HELP = {"-h", "--help", "--help_all", "--help-all", "--version"}
 
 
-def prepare(argv: Sequence[str]) -> list[str]:
+def prepare_command(argv: Sequence[str]) -> list[str]:
     """Make output and file names safe for every command, and return `argv` with a leading `~/` written out.
 
     Raises:

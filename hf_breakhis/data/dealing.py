@@ -9,7 +9,7 @@ MAX_DRAWS, MIN_DRAWS = 4000, 10
 CELLS = 2_000_000  # draws times groups in memory; many groups are balanced after few draws
 
 
-def count_images(groups: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def count_by_group(groups: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the group number of each image, (n_images,), and the images of each group, (n_groups, n_classes)."""
     number = np.unique(groups, return_inverse=True)[1]
     counts = np.zeros((number.max() + 1, labels.max() + 1), dtype=np.int64)

@@ -26,7 +26,7 @@ from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import EXTENSIONS, PILLOW_ERRORS
 from hf_breakhis.data.sources.about import Source, find_source
 from hf_breakhis.data.twin.twin import is_twin
-from hf_breakhis.data.walk import normal
+from hf_breakhis.data.walk import normal_path
 from hf_breakhis.files import InputError, counted, few
 
 COLUMNS = ("image", "label", "tumor_type", "patient_id", "specimen_id", "magnification", "file_name")
@@ -106,7 +106,7 @@ def placeless(sentences: Iterable[str], location: str) -> list[str]:
         return list(sentences)
     short = PurePosixPath(location).name
     found = list(sentences)
-    for place in {location, normal(location)}:
+    for place in {location, normal_path(location)}:
         found = [text.replace(f"{place}/", "").replace(place, short) for text in found]
     return found
 
@@ -130,7 +130,7 @@ def arrange(
     Raises:
         InputError: two images have one name, or none has that of a BreakHis image.
     """
-    places = [normal(place) for place in places]
+    places = [normal_path(place) for place in places]
     folders = [_folders(place, location) for place in places]
     columns, odd, names = _read_names(places, folders, _SameImage(images))
     odd |= unused or {}
@@ -185,7 +185,7 @@ def suggested_split(parts: Iterable[str | None]) -> str:
 
 def _folders(place: str, location: str) -> list[str]:
     """Return the folders of a normal place from `location` on; those above belong to the user's machine."""
-    return place.removeprefix(f"{normal(location)}/").split("/")[:-1]
+    return place.removeprefix(f"{normal_path(location)}/").split("/")[:-1]
 
 
 class _SameImage:

@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 )
 
 from hf_breakhis.arguments import DataArguments
-from hf_breakhis.data.dealing import MIN_GROUPS, count_images, deal_folds, deal_part
+from hf_breakhis.data.dealing import MIN_GROUPS, count_by_group, deal_folds, deal_part
 from hf_breakhis.data.groups import (
     PART_COLUMN,
     folder_rows,
@@ -249,7 +249,7 @@ class _Splitter:
     def divide(self, rows: np.ndarray, num_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Divide `rows` into (train, test) pairs whose test sets are a partition."""
         if self.grouped and self.stratify:
-            number, counts = count_images(self.groups[rows], self.labels[rows])
+            number, counts = count_by_group(self.groups[rows], self.labels[rows])
             dealt = deal_folds(counts, num_folds, self.seed)[number]
             tests = [dealt == fold for fold in range(num_folds)]
             return [(rows[~test], rows[test]) for test in tests]
@@ -272,7 +272,7 @@ class _Splitter:
                 strata = labels if self.stratify else None
                 rest, part = train_test_split(rows, test_size=share, stratify=strata, random_state=self.seed)
                 return rest, part
-            number, counts = count_images(self.groups[rows], labels)
+            number, counts = count_by_group(self.groups[rows], labels)
             chosen = np.isin(number, next(ShuffleSplit(1, test_size=share, random_state=self.seed).split(counts))[1])
         except ValueError as error:
             raise InputError(

@@ -15,7 +15,7 @@ import pandas as pd
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images, arrange
-from hf_breakhis.data.walk import normal
+from hf_breakhis.data.walk import normal_path
 from hf_breakhis.files import InputError, counted, expand_home, few, nearest
 
 SUFFIXES = (".parquet", ".csv", ".npz", ".h5")
@@ -312,7 +312,7 @@ def _checked(names: Sequence[str], values: np.ndarray, origin: str) -> Vectors:
 
 def _stem(name: str) -> str:
     """Return a name without the ending of an image or of a file of vectors."""
-    place = normal(str(name))
+    place = normal_path(str(name))
     ending = PurePosixPath(place).suffix
     return place.removesuffix(ending) if ending.lower() in _ENDINGS else place
 

@@ -36,7 +36,7 @@ def kind_of(name: str) -> str:
     return OTHER if extension in _NOT_IMAGES else UNSUPPORTED
 
 
-def normal(place: str) -> str:
+def normal_path(place: str) -> str:
     """Return a path as every system writes it: macOS decomposes letters, archives from Windows have backslashes."""
     return unicodedata.normalize("NFC", place.replace("\\", "/"))
 

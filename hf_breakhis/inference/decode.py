@@ -12,12 +12,12 @@ import numpy as np
 from hf_breakhis.data.open_image import MAX_PIXELS, why_unusable
 from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.files import InputError
-from hf_breakhis.inference.inputs import Item, Unreadable
+from hf_breakhis.inference.inputs import InputImage, Unreadable
 
 MAX_BYTES = 3 * MAX_PIXELS
 
 
-def decode(item: Item) -> np.ndarray:
+def decode(item: InputImage) -> np.ndarray:
     """Return the pixels of an image, (height, width, 3) uint8.
 
     Raises:
@@ -26,7 +26,7 @@ def decode(item: Item) -> np.ndarray:
     return _decode(_content(item))
 
 
-def _content(item: Item) -> bytes:
+def _content(item: InputImage) -> bytes:
     return _read(item.path) if item.content is None else item.content
 
 
@@ -37,8 +37,8 @@ def _decode(content: bytes) -> np.ndarray:
 
 
 def decode_all(
-    found: Iterable[Item | Unreadable], prepare: Callable[[np.ndarray], Any], num_threads: int, ahead: int
-) -> Iterator[tuple[Item, Any] | Unreadable]:
+    found: Iterable[InputImage | Unreadable], prepare: Callable[[np.ndarray], Any], num_threads: int, ahead: int
+) -> Iterator[tuple[InputImage, Any] | Unreadable]:
     """Yield each image with what `prepare` makes of its pixels, in order, decoded by threads while others are used.
 
     Args:
@@ -60,7 +60,7 @@ def decode_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_one(item: Item, prepare: Callable[[np.ndarray], Any]) -> tuple[Item, Any] | Unreadable:
+def _decode_one(item: InputImage, prepare: Callable[[np.ndarray], Any]) -> tuple[InputImage, Any] | Unreadable:
     try:
         content = _content(item)
         pixels = _decode(content)
@@ -69,10 +69,10 @@ def _decode_one(item: Item, prepare: Callable[[np.ndarray], Any]) -> tuple[Item,
     except Exception as error:  # decoders raise anything on damaged bytes; it is reported, and the next image follows
         return Unreadable(item.path, f"it cannot be decoded ({type(error).__name__}: {error}).")
     digest = hashlib.blake2b(content, digest_size=16).digest()
-    return Item(item.path, None, item.about, digest), prepare(pixels)
+    return InputImage(item.path, None, item.about, digest), prepare(pixels)
 
 
-def _result(one: Future[Any] | Unreadable) -> tuple[Item, Any] | Unreadable:
+def _result(one: Future[Any] | Unreadable) -> tuple[InputImage, Any] | Unreadable:
     return one if isinstance(one, Unreadable) else one.result()
 
 

@@ -44,7 +44,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     test = table[table["part"] == "test"].reset_index(drop=True)
     methods = _fitting(model, images, images.rows_named(test["file_name"][:1]))
     rows, pictures = [], {}
-    for row in choose(test, num_images):
+    for row in choose_explained(test, num_images):
         pixels = torch.from_numpy(images.pixels.take(images.rows_named([row["file_name"]])))
         stem = picture_name(row["file_name"]).removesuffix(".png")
         row["pictures"] = {"image": f"{stem}.png"}
@@ -70,7 +70,7 @@ def explain_fold(weights: Weights, num_images: int = 4, num_curves: int = 24) ->
     return index
 
 
-def choose(test: pd.DataFrame, num_images: int) -> list[dict[str, Any]]:
+def choose_explained(test: pd.DataFrame, num_images: int) -> list[dict[str, Any]]:
     """Return the most confident wrong images, then the right ones, of each truth and answer in turn.
 
     So that misses have their place beside false alarms. Equals keep their order.

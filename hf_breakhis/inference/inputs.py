@@ -19,7 +19,7 @@ from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.data.sources.columns import OPTIONAL
 from hf_breakhis.data.sources.hub import fetch_published
-from hf_breakhis.data.walk import IMAGE, LINK, UNSUPPORTED, is_text, kind_of, normal, walk
+from hf_breakhis.data.walk import IMAGE, LINK, UNSUPPORTED, is_text, kind_of, normal_path, walk
 from hf_breakhis.files import InputError, few
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -30,7 +30,7 @@ _FORMS = f"an image, a folder, a pattern, an archive ({', '.join(ARCHIVES)}), a 
 
 
 @dataclass(frozen=True)
-class Item:
+class InputImage:
     """One image, without its pixels.
 
     Attributes:
@@ -63,7 +63,7 @@ class Unused(Unreadable):
     """A file in a folder that is no image, and a link that is not followed: reported, but no fault."""
 
 
-Found = Iterator[Item | Unreadable]
+Found = Iterator[InputImage | Unreadable]
 
 
 def find_images(paths: Iterable[str], tell: Callable[[str], None] = lambda _: None) -> Found:
@@ -125,7 +125,7 @@ def _open_standard_input(tell: Callable[[str], None]) -> Callable[[], Found]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        return lambda: iter([Item("stdin", content)])
+        return lambda: iter([InputImage("stdin", content)])
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
     if "-" in lines:
         raise InputError("Standard input lists -, which is standard input itself. Remove that line.")
@@ -176,7 +176,7 @@ def _read(path: str) -> Found:
                 place = f"{path}/{name}"
                 kind = kind_of(PurePosixPath(name).name)
                 if kind == IMAGE:
-                    yield Item(place, content, facts_of_name(name))
+                    yield InputImage(place, content, facts_of_name(name))
                 else:
                     yield _unsupported(place) if kind == UNSUPPORTED else Unused(place, "it is no image.")
         except InputError as error:  # what stood before the damage has been scored
@@ -184,7 +184,7 @@ def _read(path: str) -> Found:
     elif path.lower().endswith(".parquet"):
         yield from _read_parquet(path)
     else:
-        yield Item(path, None, facts_of_name(path))
+        yield InputImage(path, None, facts_of_name(path))
 
 
 def _is_image(name: str) -> bool:
@@ -194,7 +194,7 @@ def _is_image(name: str) -> bool:
 def facts_of_name(path: str) -> dict[str, Any]:
     """Return what a BreakHis file name says of an image; nothing for another name."""
     try:
-        name = parse_file_name(PurePosixPath(normal(path)).name)
+        name = parse_file_name(PurePosixPath(normal_path(path)).name)
     except InputError:
         return {}
     return {
@@ -223,7 +223,7 @@ def _read_parquet(path: str) -> Found:
         yield Unreadable(path, f"it is damaged ({' '.join(str(error).split())[:160]}); fetch or export it again.")
 
 
-def _of_row(place: str, number: int, row: dict[str, Any], features: datasets.Features) -> Item | Unreadable:
+def _of_row(place: str, number: int, row: dict[str, Any], features: datasets.Features) -> InputImage | Unreadable:
     """Return one row of a table; a BreakHis name is believed before the columns."""
     name = str(row.get("file_name") or f"row-{number:05d}")
     image = row["image"]
@@ -234,7 +234,7 @@ def _of_row(place: str, number: int, row: dict[str, Any], features: datasets.Fea
     label, feature = row.get("label"), features.get("label")
     if isinstance(feature, datasets.ClassLabel) and isinstance(label, int) and 0 <= label < feature.num_classes:
         label = feature.int2str(label)
-    return Item(
+    return InputImage(
         f"{place}/{name}",
         content,
         about | ({"labels": (label,)} if isinstance(label, str) else {}) | facts_of_name(name),

@@ -11,13 +11,13 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from hf_breakhis.files import counted
-from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.inputs import InputImage
 from hf_breakhis.inference.model import Decision
 from hf_breakhis.inference.seen import Seen
+from hf_breakhis.tables import harmless, harmless_path
 
 DESCRIPTION = ("patient_id", "specimen_id", "magnification", "label")
 MAX_FOREIGN = 4
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Rows:
@@ -50,7 +50,7 @@ class Rows:
 
         return pa.schema([(name, type_of(name)) for name in self.columns])
 
-    def make(self, items: Sequence[Item], logits: np.ndarray) -> Iterator[dict[str, Any]]:
+    def make(self, items: Sequence[InputImage], logits: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield a row for each of n images and logits (n, num_classes); None is what nobody knows."""
         plain = softmax(logits, axis=1)
         calibrated = softmax(logits / self.decision.temperature, axis=1) if self.decision else plain
@@ -77,7 +77,9 @@ def csv_lines(rows: Sequence[dict[str, Any]], header: Sequence[str] = ()) -> str
     """Return lines of CSV; no cell starts in a way that a spreadsheet would execute, and floats read back equal."""
     lines = [_csv_line(map(harmless, header))] if header else []
     for row in rows:
-        lines.append(_csv_line(_path(value) if name == "path" else harmless(value) for name, value in row.items()))
+        lines.append(
+            _csv_line(harmless_path(value) if name == "path" else harmless(value) for name, value in row.items())
+        )
     return "".join(lines)
 
 
@@ -91,16 +93,6 @@ def _csv_line(cells: Iterable[Any]) -> str:
 def json_lines(rows: Sequence[dict[str, Any]]) -> str:
     """Return one JSON object a line."""
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-
-
-def harmless(value: Any) -> Any:
-    """Return a cell; text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _path(path: str) -> str:
-    """Return a path that no spreadsheet executes and that still names the same file."""
-    return f"./{path}" if path.startswith(_FORMULA) else path
 
 
 class Tally:

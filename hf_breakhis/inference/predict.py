@@ -16,7 +16,7 @@ from hf_breakhis.files import InputError, counted
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.decode import decode_all
-from hf_breakhis.inference.inputs import Item, Unreadable, Unused, find_images
+from hf_breakhis.inference.inputs import InputImage, Unreadable, Unused, find_images
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
 from hf_breakhis.inference.seen import Seen
@@ -62,8 +62,8 @@ def predict_images(
 
 
 def score_images(
-    classifier: Classifier, found: Iterable[Item | Unreadable], batch_size: int
-) -> Iterator[tuple[list[Item], np.ndarray] | Unreadable]:
+    classifier: Classifier, found: Iterable[InputImage | Unreadable], batch_size: int
+) -> Iterator[tuple[list[InputImage], np.ndarray] | Unreadable]:
     """Yield each batch of images with its logits (n, num_classes), and what cannot be read, in the order found.
 
     Threads decode the next batch in the meantime.
@@ -75,7 +75,7 @@ def score_images(
     """
     threads = count_cores()
     decoded = decode_all(found, classifier.prepare, threads, max(2 * batch_size, 2 * threads))
-    items: list[Item] = []
+    items: list[InputImage] = []
     images: list[Any] = []
     with tqdm(desc="Scoring", unit=" images", disable=None, file=sys.stderr) as bar:
         for one in chain(decoded, [None]):
@@ -107,7 +107,7 @@ class Prediction:
     """
 
     def __init__(
-        self, classifier: Classifier, rows: Rows, found: Iterable[Item | Unreadable], batch_size: int = 32
+        self, classifier: Classifier, rows: Rows, found: Iterable[InputImage | Unreadable], batch_size: int = 32
     ) -> None:
         self.classifier, self.rows, self.found, self.batch_size = classifier, rows, found, batch_size
         self.unreadable: list[Unreadable] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hf_breakhis.data.filenames import is_breakhis, parse_file_name
 from hf_breakhis.data.sources.about import find_source
 from hf_breakhis.data.twin.twin import is_twin
-from hf_breakhis.data.walk import normal
+from hf_breakhis.data.walk import normal_path
 from hf_breakhis.files import InputError
 from hf_breakhis.run import REFIT, Run
 
@@ -42,7 +42,7 @@ class Seen:
         A name that the run does not list says nothing: the image may be a renamed copy. Only a BreakHis name, which
         belongs to one image, is known to be another one.
         """
-        place = normal(path)
+        place = normal_path(path)
         try:
             own = {str(parse_file_name(PurePosixPath(place).name))}
         except InputError:
@@ -82,7 +82,7 @@ def training_rows(run: Run, fold: str) -> "pd.DataFrame":
 def read_seen(run: Run, fold: str) -> Seen:
     """Return what the folds of a run say that the model of `fold` was trained on."""
     used = training_rows(run, fold)
-    images = frozenset(map(normal, used["file_name"]))
-    others = frozenset(map(normal, run.read_folds()["file_name"])) - images
+    images = frozenset(map(normal_path, used["file_name"]))
+    others = frozenset(map(normal_path, run.read_folds()["file_name"])) - images
     is_generated = find_source(str(run.recipe.get("dataset"))).is_generated  # a published model has no data.json
     return Seen(images, frozenset(used["specimen_id"]) - {""}, others, is_generated)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hf_breakhis.data.walk import normal
+from hf_breakhis.data.walk import normal_path
 from hf_breakhis.files import InputError
-from hf_breakhis.inference.inputs import Item, Unreadable
+from hf_breakhis.inference.inputs import InputImage, Unreadable
 from hf_breakhis.inference.model import Weights
 from hf_breakhis.inference.output import csv_lines, json_lines
 from hf_breakhis.results.scores.conformal import ZONES, zones_of
@@ -39,12 +39,14 @@ def read_groups(path: Path, unit: str) -> dict[str, dict[str, str]]:
     twice = known["file_name"][known["file_name"].duplicated()]
     if len(twice):
         raise InputError(f"{path} has {twice.iloc[0]} with several {unit}s. Give each file name once.")
-    return {normal(str(row["file_name"])): {name: str(row[name]) for name in columns} for _, row in known.iterrows()}
+    return {
+        normal_path(str(row["file_name"])): {name: str(row[name]) for name in columns} for _, row in known.iterrows()
+    }
 
 
 def with_groups(
-    found: Iterable[Item | Unreadable], unit: str, groups: Mapping[str, Mapping[str, str]] | None
-) -> Iterator[Item | Unreadable]:
+    found: Iterable[InputImage | Unreadable], unit: str, groups: Mapping[str, Mapping[str, str]] | None
+) -> Iterator[InputImage | Unreadable]:
     """Yield the images with their patient or specimen.
 
     Args:
@@ -69,7 +71,7 @@ def with_groups(
 
 
 def _of_table(path: str, groups: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    parts = PurePosixPath(normal(path)).parts
+    parts = PurePosixPath(normal_path(path)).parts
     ends = ("/".join(parts[i:]) for i in range(len(parts)))
     return next((groups[end] for end in ends if end in groups), {})
 

@@ -12,7 +12,7 @@ from scipy import stats
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.files import InputError
 from hf_breakhis.results.absent import NEED_PROBABILITIES, NO_PROBABILITIES, has_classes_only
-from hf_breakhis.results.formatting import in_order, things
+from hf_breakhis.results.formatting import in_breakhis_order, things
 from hf_breakhis.results.paper import DATA, MEASURES, classifier_of
 from hf_breakhis.results.predictions import read_parts
 from hf_breakhis.results.published.anchors import anchors_for
@@ -174,7 +174,7 @@ def _matrix_columns(rows: list[dict[str, Any]]) -> list[str]:
     """Return the test magnifications of all runs if runs are known to have trained on different ones, else none."""
     if len({tuple(row["train_magnifications"]) for row in rows if row["train_magnifications"]}) < 2:
         return []
-    return list(in_order({name: None for row in rows for name in row["by_magnification"]}))
+    return list(in_breakhis_order({name: None for row in rows for name in row["by_magnification"]}))
 
 
 def _by_magnification(summaries: list[dict[str, Any]]) -> dict[str, Estimate]:

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from hf_breakhis.data.sources.about import source_of
 from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.results.predictions import classes_of, logits_of, probabilities_of
-from hf_breakhis.results.scores.calibration import reliability
+from hf_breakhis.results.scores.calibration import reliability_bins
 from hf_breakhis.results.scores.estimands import Estimand, Estimate
 from hf_breakhis.results.scores.intervals import choose_groups
 from hf_breakhis.results.scores.thresholds import operating_point
@@ -194,5 +194,5 @@ def _scored(test: pd.DataFrame, prob: np.ndarray, chosen: np.ndarray, estimand: 
     if len(classes) == 2:
         point = operating_point(test, chosen, estimand)
         found |= {name: point[name] for name in ("sensitivity", "specificity")}
-    measured = reliability(test["label"].to_numpy(), prob)
+    measured = reliability_bins(test["label"].to_numpy(), prob)
     return {**found, "ece": measured["ece"], "brier": measured["brier"]}

@@ -119,7 +119,7 @@ def things(number: float | None, noun: str) -> str:
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
-def in_order(counts: dict[str, Any]) -> dict[str, Any]:
+def in_breakhis_order(counts: dict[str, Any]) -> dict[str, Any]:
     """Counts by magnification or tumour type in the order of BreakHis; other names keep theirs and come last."""
     order = [*MAGNIFICATIONS, *TUMOR_TYPES]
     return dict(sorted(counts.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))

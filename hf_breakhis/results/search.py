@@ -13,7 +13,7 @@ from hf_breakhis.results.predictions import classes_of
 from hf_breakhis.results.report.page import fill_page, write_figures
 from hf_breakhis.results.scores.estimands import estimand_of
 from hf_breakhis.results.scores.intervals import choose_groups, describe_intervals, groups_by_class
-from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores, scores_of
+from hf_breakhis.results.scores.paired import PAIRED, mean_scores, paired_scores, point_scores
 from hf_breakhis.results.study import PLANS, read_plan
 from hf_breakhis.run import Run
 from hf_breakhis.text import folded, text_table
@@ -93,7 +93,7 @@ def _selected(part: dict[str, Any], table: pd.DataFrame, metric: str) -> dict[st
         "trial": part["best"],
         "fields": trial["fields"],
         "score": trial["value"],
-        "test_score": scores_of(table)[metric] if is_outer else None,
+        "test_score": point_scores(table)[metric] if is_outer else None,
         "num_trials": len(part["trials"]),
         "num_pruned": sum(one["state"] == "pruned" for one in part["trials"]),
         "num_failed": sum(one["state"] == "fail" for one in part["trials"]),

@@ -10,12 +10,12 @@ from hf_breakhis.data.pixels.shifts import SHIFTS
 from hf_breakhis.files import checksum
 from hf_breakhis.results.formatting import RESEARCH_ONLY, interval, percent, score, signed
 from hf_breakhis.results.predictions import probabilities_of
-from hf_breakhis.results.scores.calibration import reliability
+from hf_breakhis.results.scores.calibration import reliability_bins
 from hf_breakhis.results.scores.conformal import place_cases, shares_in_zones
 from hf_breakhis.results.scores.decisions import image_cases, unit_of
 from hf_breakhis.results.scores.estimands import Estimand
 from hf_breakhis.results.scores.intervals import choose_groups, intervals
-from hf_breakhis.results.scores.resampling import Weights, image_scores, images_of
+from hf_breakhis.results.scores.resampling import ResampleWeights, image_scores, images_of
 from hf_breakhis.run import PREDICTIONS, Run
 from hf_breakhis.run import SHIFTS as SHIFTS_FILE
 from hf_breakhis.tables import read_mapping
@@ -86,13 +86,13 @@ def _describe(table: pd.DataFrame, first: pd.DataFrame | None, estimand: Estiman
     scores_of = image_scores(images)
     options: dict[str, Any] = {"classes": images.group_classes, "estimand": estimand}
 
-    def own(weights: Weights) -> dict[str, np.ndarray]:
+    def own(weights: ResampleWeights) -> dict[str, np.ndarray]:
         found = scores_of(weights)
         return {name: found[name] for name in MEASURED}
 
     found: dict[str, Any] = {
         "scores": intervals(own, images.num_groups, **options),
-        "ece": reliability(images.labels, probabilities_of(table))["ece"],
+        "ece": reliability_bins(images.labels, probabilities_of(table))["ece"],
     }
     if first is None:
         return found
@@ -101,11 +101,11 @@ def _describe(table: pd.DataFrame, first: pd.DataFrame | None, estimand: Estiman
     counts = np.bincount(images.groups, minlength=images.num_groups)
     flips = np.bincount(images.groups, weights=differs, minlength=images.num_groups)
 
-    def change(weights: Weights) -> dict[str, np.ndarray]:
+    def change(weights: ResampleWeights) -> dict[str, np.ndarray]:
         ours, theirs = scores_of(weights), before(weights)
         return {name: ours[name] - theirs[name] for name in MEASURED}
 
-    def flipped(weights: Weights) -> dict[str, np.ndarray]:
+    def flipped(weights: ResampleWeights) -> dict[str, np.ndarray]:
         return {"flipped": weights @ flips / (weights @ counts)}
 
     return found | {

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_breakhis.results.formatting import in_order, percent
+from hf_breakhis.results.formatting import in_breakhis_order, percent
 from hf_breakhis.results.predictions import known
 from hf_breakhis.results.scores.intervals import Scores, intervals
 from hf_breakhis.text import folded, text_table
@@ -55,7 +55,7 @@ def signature(vectors: np.ndarray, images: pd.DataFrame, tested: set[str], backb
     ]
     whole = pd.concat(found) if found else table.iloc[:0]
     whole = whole[whole["file_name"].isin(tested)]
-    names = in_order(dict.fromkeys(whole["magnification"]))
+    names = in_breakhis_order(dict.fromkeys(whole["magnification"]))
     rows = [_row(str(name) or ALL, whole[whole["magnification"] == name]) for name in names]
     if len(rows) > 1:
         rows.append(_row(ALL, whole))

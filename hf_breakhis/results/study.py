@@ -160,10 +160,12 @@ def _needed(rows: list[dict[str, Any]], score: str) -> list[dict[str, Any]]:
     if base is None or base[score]["low"] is None or not base["test_specimens"]:
         return []
     half = (base[score]["high"] - base[score]["low"]) / 2
-    return [{"half_width": x, "num_specimens": specimens_needed(base["test_specimens"], half, x)} for x in HALF_WIDTHS]
+    return [
+        {"half_width": x, "num_specimens": specimens_for_width(base["test_specimens"], half, x)} for x in HALF_WIDTHS
+    ]
 
 
-def specimens_needed(num_specimens: int, half_width: float, wanted: float) -> int:
+def specimens_for_width(num_specimens: int, half_width: float, wanted: float) -> int:
     """Return the number of specimens whose interval has the half-width `wanted`.
 
     An extrapolation: the width of an interval falls with the square root of the number of independent specimens, if

@@ -13,7 +13,7 @@ from hf_breakhis.files import InputError, write_json
 from hf_breakhis.results.absent import REASON, has_classes_only, without_probabilities
 from hf_breakhis.results.evaluated import TOO_FEW, cross_fitting_parts, describe_evaluation, how_refitted
 from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
-from hf_breakhis.results.scores.baselines import baselines
+from hf_breakhis.results.scores.baselines import baseline_scores
 from hf_breakhis.results.scores.calibration import decide, describe_calibration, refusal
 from hf_breakhis.results.scores.clustering import describe_clustering
 from hf_breakhis.results.scores.conformal import ERROR, describe_zones
@@ -25,9 +25,9 @@ from hf_breakhis.results.scores.levels import (
     by_magnification,
     by_tumor_type,
     image_level,
-    magnifications_of,
     part_level,
     patient_level,
+    tested_magnifications,
 )
 from hf_breakhis.results.scores.members import describe_members, describe_repeats
 from hf_breakhis.results.scores.paired import mean_scores
@@ -174,7 +174,7 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
         "warnings": None,
         "leakage": leakage(folds, test),
         "image": image_level(test, about),
-        "patient": patient_level(test, magnifications_of(test), about),
+        "patient": patient_level(test, tested_magnifications(test), about),
         "by_magnification": by_magnification(test, about),
         "by_tumor_type": by_tumor_type(test, about),
         "interval": None,
@@ -254,7 +254,7 @@ def _baselines(
     has_labels = run.is_evaluated or source_of(run.data).has_breakhis_names
     if run.is_imported and not (has_labels and (folds["part"] == "train").any()):
         return {"majority": None, "mean_color": None}
-    return baselines(folds, colors, test, present, classes)
+    return baseline_scores(folds, colors, test, present, classes)
 
 
 def _rule_of(run: Run) -> Rule:

@@ -15,7 +15,7 @@ import torch
 from hf_breakhis.data.splits import Fold
 from hf_breakhis.files import InputError
 from hf_breakhis.recipe import Recipe
-from hf_breakhis.results.scores.paired import scores_of
+from hf_breakhis.results.scores.paired import point_scores
 from hf_breakhis.training.fold import Job, make_trainer, predict_part
 from hf_breakhis.training.progress import PlainLines, TitledBars
 
@@ -83,7 +83,7 @@ def _checked(metrics: Callable[[Any], dict[str, float]] | None) -> Callable[[Any
     return checked
 
 
-def cross_fit(
+def fit_folds(
     job: Job, folds: Sequence[Fold], metric: str, work: Path, is_hopeless: Callable[[float, int], bool]
 ) -> tuple[pd.DataFrame, float, bool]:
     """Train on folds one after the other.
@@ -105,7 +105,7 @@ def cross_fit(
     value = math.nan
     for number, fold in enumerate(folds):
         tables.append(fit(job, fold, work))
-        value = scores_of(pd.concat(tables, ignore_index=True))[metric]
+        value = point_scores(pd.concat(tables, ignore_index=True))[metric]
         if math.isnan(value):
             raise InputError(f"The score {metric} is not defined on these folds. Choose another --metric.")
         if is_hopeless(value, number) and number < len(folds) - 1:

@@ -44,7 +44,7 @@ def check_split(data: DataArguments) -> None:
     require(not why, f"`split_by` is {data.split_by}, which {why}. Set split_by to specimen, patient or image.")
 
 
-def parts_of(dataset: Dataset, data: DataArguments, outer: Sequence[Fold], inner: int) -> list[Part]:
+def search_parts(dataset: Dataset, data: DataArguments, outer: Sequence[Fold], inner: int) -> list[Part]:
     """Return the search of each outer fold, and the final search, whose folds are the outer ones.
 
     Args:

@@ -20,7 +20,7 @@ from hf_breakhis.recipe import Recipe
 from hf_breakhis.results.formatting import MEASURES
 from hf_breakhis.results.search import BEST, TRIALS
 from hf_breakhis.search.claims import LOCKS, REASON, SECONDS, Board, Claim
-from hf_breakhis.search.fitting import FAILURES, cross_fit, fit, is_watched, quiet
+from hf_breakhis.search.fitting import FAILURES, fit, fit_folds, is_watched, quiet
 from hf_breakhis.search.inner_folds import FINAL, Part
 from hf_breakhis.search.space import Searched
 from hf_breakhis.training.fold import Job
@@ -103,7 +103,7 @@ def _train(search: Search, claim: Claim) -> None:
 
     try:
         job = search.job_of(claim.labels)
-        table, value, is_pruned = cross_fit(job, part.folds, search.metric, search.work, is_hopeless)
+        table, value, is_pruned = fit_folds(job, part.folds, search.metric, search.work, is_hopeless)
     except FAILURES as error:
         search.job.stop.raise_if_requested()
         reason = " ".join(str(error).split())[:300]

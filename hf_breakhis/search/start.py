@@ -27,7 +27,7 @@ from hf_breakhis.results.study import read_plan
 from hf_breakhis.results.summary import DATA_FIELDS
 from hf_breakhis.run import PLAN
 from hf_breakhis.search.claims import LOCKS, PRUNERS, SAMPLERS, Board, TrialPlan, open_storage
-from hf_breakhis.search.inner_folds import check_split, parts_of
+from hf_breakhis.search.inner_folds import check_split, search_parts
 from hf_breakhis.search.nested_search import WORK, Search, finish, remove_work, train_trials
 from hf_breakhis.search.space import Searched, check_space
 from hf_breakhis.settings import frozen_objects, restored_settings
@@ -122,7 +122,7 @@ def run_search(searched: Searched, options: Options, helpers: AbstractContextMan
         say(f"warning: {message}")
     dataset, classes = images.dataset, images.dataset.features["label"].names
     folds = split_images(dataset, recipe.data)
-    parts = parts_of(dataset, recipe.data, folds, options.inner_folds)
+    parts = search_parts(dataset, recipe.data, folds, options.inner_folds)
     vectors = vectors_of(dataset, recipe.data) if recipe.data.features else None
     described = describe_data(images, findings)
     about = {name: described[name] for name in DATA_FIELDS}

@@ -64,7 +64,7 @@ class Features:
         return Features, (self.path, self.rows)
 
 
-class Rows:
+class VectorRows:
     """Feature vectors in memory: a source of "pixels" for `WholeBatches`.
 
     Args:
@@ -74,9 +74,9 @@ class Rows:
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
 
-    def select(self, rows: np.ndarray) -> "Rows":
+    def select(self, rows: np.ndarray) -> "VectorRows":
         """Return the vectors of some images."""
-        return Rows(self.values[rows])
+        return VectorRows(self.values[rows])
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return a copy of the vectors of rows (n,) int, as (n, d) float32."""

@@ -32,7 +32,7 @@ from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, MODEL, PREDICTIONS, Fold
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
-from hf_breakhis.training.features import Features, Rows, VectorClassifier, open_features, take_features
+from hf_breakhis.training.features import Features, VectorClassifier, VectorRows, open_features, take_features
 from hf_breakhis.training.lora import merge_lora
 from hf_breakhis.training.losses import balanced_weights, build_loss
 from hf_breakhis.training.modeling import build_model, preprocessing_of, use_channels_last
@@ -135,7 +135,7 @@ class Job:
             transform: key of `DIHEDRAL`, applied to the pixels of all images.
         """
         training = self.recipe.training
-        source: Any = Rows(self.vectors) if self.vectors is not None else self.features or self.pixels
+        source: Any = VectorRows(self.vectors) if self.vectors is not None else self.features or self.pixels
         pixels = None if source is None else source.select(rows)
         dataset = self.dataset.select(rows) if source is None else self.dataset
         seed = training.data_seed or training.seed

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from hf_breakhis.data.dealing import MIN_GROUPS, count_images, deal_folds, deal_part, imbalance
+from hf_breakhis.data.dealing import MIN_GROUPS, count_by_group, deal_folds, deal_part, imbalance
 from hf_breakhis.data.inventory import INVENTORY
 from hf_breakhis.data.splits import PARTS, make_folds, thin_parts
 
@@ -37,7 +37,7 @@ def theirs(seed, num_folds, split_by="specimen"):
 
 
 def mean_agreement(split, num_folds):
-    numbers, _ = count_images(np.array(COLUMNS["specimen_id"]), LABELS)
+    numbers, _ = count_by_group(np.array(COLUMNS["specimen_id"]), LABELS)
     found = [fold_of_groups(split(seed, num_folds), numbers) for seed in range(6)]
     return np.mean([adjusted_rand_score(*pair) for pair in combinations(found, 2)])
 
@@ -54,7 +54,7 @@ def test_the_agreement_sees_splits_that_are_nearly_equal():
 @pytest.mark.parametrize("split_by", ["patient", "specimen"])
 @pytest.mark.parametrize("num_folds", [3, 5])
 def test_the_balance_is_no_worse_than_that_of_scikit_learn(num_folds, split_by):
-    numbers, counts = count_images(np.array(COLUMNS[f"{split_by}_id"]), LABELS)
+    numbers, counts = count_by_group(np.array(COLUMNS[f"{split_by}_id"]), LABELS)
     shares = np.full(num_folds, 1 / num_folds)
     for seed in range(5):
         both = np.stack([fold_of_groups(split(seed, num_folds, split_by), numbers) for split in (ours, theirs)])

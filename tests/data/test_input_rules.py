@@ -19,7 +19,7 @@ from hf_breakhis.data.pixels.decode import decode_rgb
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.page import rules
 from hf_breakhis.inference.decode import decode
-from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.inputs import InputImage
 
 HEADER = Path(__file__).parents[2] / "model_cards/page/header.js"
 COLORS = np.random.default_rng(4).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -125,7 +125,7 @@ def in_verify(content, folder):
 
 def in_predict(content, folder):
     try:
-        decode(Item("x.png", content))
+        decode(InputImage("x.png", content))
     except InputError:
         return False
     return True

@@ -13,7 +13,7 @@ from PIL import Image
 from hf_breakhis.files import InputError
 from hf_breakhis.inference import decode as pixels
 from hf_breakhis.inference.decode import MAX_PIXELS, decode, decode_all
-from hf_breakhis.inference.inputs import Item, Unreadable
+from hf_breakhis.inference.inputs import InputImage, Unreadable
 
 
 def encoded(form, size=(39, 37), mode="RGB"):
@@ -25,13 +25,13 @@ def encoded(form, size=(39, 37), mode="RGB"):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
 def test_images_of_each_format_are_decoded(form):
-    assert decode(Item("a", encoded(form))).shape == (37, 39, 3)
+    assert decode(InputImage("a", encoded(form))).shape == (37, 39, 3)
 
 
 @pytest.mark.parametrize("form", ["GIF", "PPM", "EPS"])
 def test_other_formats_are_not_even_tried(form):
     with pytest.raises(InputError, match="is not an image in one of the formats PNG, JPEG, TIFF, WebP, BMP"):
-        decode(Item("a.png", encoded(form)))
+        decode(InputImage("a.png", encoded(form)))
 
 
 @pytest.mark.parametrize("side", [9_500, 15_000], ids=["Pillow warns", "Pillow refuses"])
@@ -45,7 +45,7 @@ def test_a_bomb_is_named_and_not_decoded(monkeypatch, side, form, filtered):
     with warnings.catch_warnings():
         warnings.simplefilter(filtered, Image.DecompressionBombWarning)
         with pytest.raises(InputError, match="is far too large"):
-            decode(Item("bomb", bomb))
+            decode(InputImage("bomb", bomb))
 
 
 def test_the_largest_image_allowed_is_below_what_pillow_warns_of():
@@ -59,7 +59,7 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
     with path.open("r+b") as stream:
         stream.truncate(2**30)
     with pytest.raises(InputError, match="larger than"):
-        decode(Item(str(path)))
+        decode(InputImage(str(path)))
 
 
 def test_results_keep_the_order_whatever_their_time():
@@ -69,7 +69,7 @@ def test_results_keep_the_order_whatever_their_time():
         time.sleep(0.02 if image.shape[1] % 3 == 0 else 0)
         return image.shape[1]
 
-    found = [Item(str(i), content) for i, content in enumerate(contents)]
+    found = [InputImage(str(i), content) for i, content in enumerate(contents)]
     found.insert(4, Unreadable("bad", "why"))
     result = list(decode_all(found, slow, 4, 6))
     assert result[4] == found[4]
@@ -79,7 +79,7 @@ def test_results_keep_the_order_whatever_their_time():
 def test_no_more_images_are_taken_than_are_asked_for_ahead():
     taken = itertools.count()
     content = encoded("PNG")
-    endless = (Item(str(next(taken)), content) for _ in itertools.repeat(None))
+    endless = (InputImage(str(next(taken)), content) for _ in itertools.repeat(None))
     stream = decode_all(endless, np.sum, 2, 5)
     for _ in range(20):
         next(stream)
@@ -90,7 +90,7 @@ def test_no_more_images_are_taken_than_are_asked_for_ahead():
 def test_images_are_decoded_while_others_are_used():
     here = threading.get_ident()
     threads = set()
-    found = [Item(str(i), encoded("PNG")) for i in range(8)]
+    found = [InputImage(str(i), encoded("PNG")) for i in range(8)]
     list(decode_all(found, lambda _: threads.add(threading.get_ident()), 2, 4))
     assert here not in threads
 
@@ -104,7 +104,7 @@ def test_a_decoder_that_fails_oddly_costs_one_image(monkeypatch):
         return np.zeros((1, 1, 3), np.uint8)
 
     monkeypatch.setattr(pixels, "decode_rgb", fail_once)
-    found = [Item("a", odd), Item("b", encoded("PNG"))]
+    found = [InputImage("a", odd), InputImage("b", encoded("PNG"))]
     first, second = decode_all(found, np.sum, 1, 2)
     assert "IndexError: odd" in first.reason
     assert second[0].path == "b"
@@ -112,4 +112,4 @@ def test_a_decoder_that_fails_oddly_costs_one_image(monkeypatch):
 
 def test_a_fault_in_preparing_is_no_fault_of_the_image():
     with pytest.raises(ZeroDivisionError):
-        list(decode_all([Item("a", encoded("PNG"))], lambda _: 1 / 0, 1, 2))
+        list(decode_all([InputImage("a", encoded("PNG"))], lambda _: 1 / 0, 1, 2))

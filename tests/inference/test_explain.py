@@ -12,7 +12,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import read_json
-from hf_breakhis.inference.explain import area, choose, deletion_curve, num_better
+from hf_breakhis.inference.explain import area, choose_explained, deletion_curve, num_better
 from hf_breakhis.results.report.explained import read_explained
 from hf_breakhis.run import Run
 
@@ -53,7 +53,7 @@ def test_the_most_confident_of_each_kind_are_chosen():
     prob = np.array([0.9, 0.8, 0.6, 0.3, 0.05])
     test = pd.DataFrame({"file_name": list("abcde"), "label": [1, 0, 1, 1, 0], "predicted": (prob > 0.5).astype(int),
                          "prob_benign": 1 - prob, "prob_malignant": prob})  # fmt: skip
-    assert [(row["file_name"], row["kind"]) for row in choose(test, 1)] == [("b", "wrong"), ("e", "right")]
+    assert [(row["file_name"], row["kind"]) for row in choose_explained(test, 1)] == [("b", "wrong"), ("e", "right")]
 
 
 def test_misses_are_shown_beside_surer_false_alarms():
@@ -61,10 +61,10 @@ def test_misses_are_shown_beside_surer_false_alarms():
     test = pd.DataFrame({"file_name": list("abcdefg"), "label": [0, 0, 0, 1, 1, 1, 0],
                          "predicted": (prob > 0.5).astype(int),
                          "prob_benign": 1 - prob, "prob_malignant": prob})  # fmt: skip
-    assert [row["file_name"] for row in choose(test, 2)] == ["a", "d", "e", "g"]
-    assert [row["file_name"] for row in choose(test, 3)] == ["a", "d", "b", "e", "g", "f"]
+    assert [row["file_name"] for row in choose_explained(test, 2)] == ["a", "d", "e", "g"]
+    assert [row["file_name"] for row in choose_explained(test, 3)] == ["a", "d", "b", "e", "g", "f"]
     only_alarms = test[test["file_name"] != "d"].reset_index(drop=True)
-    assert [row["file_name"] for row in choose(only_alarms, 2)] == ["a", "b", "e", "g"]
+    assert [row["file_name"] for row in choose_explained(only_alarms, 2)] == ["a", "b", "e", "g"]
 
 
 def test_pictures_and_their_index_lie_in_the_fold(run):

@@ -29,7 +29,9 @@ def test_a_folder_is_walked_in_order_and_shadow_files_are_left_out(tmp_path, dra
     for name in ("b/2.png", "b/10.png", "a/1.png", "z.png", "b/c/0.png", "b/._2.png"):
         draw_png(tmp_path / name)
     (tmp_path / "b" / "notes.txt").write_text("no image")
-    found = [one.path.removeprefix(f"{tmp_path}/") for one in find_images([str(tmp_path)]) if type(one) is inputs.Item]
+    found = [
+        one.path.removeprefix(f"{tmp_path}/") for one in find_images([str(tmp_path)]) if type(one) is inputs.InputImage
+    ]
     assert found == ["z.png", "a/1.png", "b/10.png", "b/2.png", "b/c/0.png"]
 
 
@@ -59,7 +61,7 @@ def test_what_is_no_file_is_unreadable_and_not_opened(tmp_path, draw_png):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     draw_png(tmp_path / "z.png")
     found = list(find_images([str(tmp_path)]))
-    assert [type(one) for one in found] == [Unreadable, Unreadable, inputs.Item]
+    assert [type(one) for one in found] == [Unreadable, Unreadable, inputs.InputImage]
 
 
 def test_a_table_without_breakhis_names_tells_by_its_columns(tmp_path, draw_png):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.inputs import InputImage
 from hf_breakhis.inference.model import Decision
 from hf_breakhis.inference.output import Rows, Tally, csv_lines, json_lines
 from hf_breakhis.inference.seen import Seen
@@ -17,7 +17,7 @@ from hf_breakhis.metrics.functions.recognition_rate import recognition_rate
 def test_probabilities_calibration_and_decision_of_a_worked_example():
     """Logits 0 and ln 9: 0.1 and 0.9; at temperature 2 they are 0 and ln 3: 0.25 and 0.75."""
     rows = Rows(["no", "yes"], Decision(2.0, 0.8), None)
-    (row,) = rows.make([Item("a.png", None, {"labels": ("yes", "DC")})], np.array([[0.0, np.log(9)]]))
+    (row,) = rows.make([InputImage("a.png", None, {"labels": ("yes", "DC")})], np.array([[0.0, np.log(9)]]))
     assert row["prob_no"] == pytest.approx(0.1)
     assert row["prob_yes"] == pytest.approx(0.9)
     assert row["calibrated_yes"] == pytest.approx(0.75)
@@ -28,14 +28,14 @@ def test_probabilities_calibration_and_decision_of_a_worked_example():
 
 
 def test_a_score_at_the_threshold_is_positive():
-    (row,) = Rows(["no", "yes"], Decision(1.0, 0.5), None).make([Item("a")], np.zeros((1, 2)))
+    (row,) = Rows(["no", "yes"], Decision(1.0, 0.5), None).make([InputImage("a")], np.zeros((1, 2)))
     assert row["decision"] == "yes"
     assert row["predicted"] == "no"
 
 
 def test_three_classes_have_no_decision():
     rows = Rows(["A", "F", "DC"], Decision(1.0, None), None)
-    (row,) = rows.make([Item("a", None, {"labels": ("malignant", "DC")})], np.array([[0.0, 2.0, 1.0]]))
+    (row,) = rows.make([InputImage("a", None, {"labels": ("malignant", "DC")})], np.array([[0.0, 2.0, 1.0]]))
     assert "decision" not in row
     assert row["predicted"] == "F"
     assert row["label"] == "DC"
@@ -60,7 +60,7 @@ NAME = "SOB_M_DC-14-13412-100-001.png"
 )
 def test_images_of_the_training_part_are_known_by_their_names(path, names, seen):
     rows = Rows(["no", "yes"], None, Seen(frozenset(names), frozenset(), frozenset({"test/2.png"})))
-    (row,) = rows.make([Item(path)], np.zeros((1, 2)))
+    (row,) = rows.make([InputImage(path)], np.zeros((1, 2)))
     assert row["seen_in_training"] is seen
 
 

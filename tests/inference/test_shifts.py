@@ -15,7 +15,7 @@ from hf_breakhis.inference.classifier import Classifier
 from hf_breakhis.inference.decode import decode
 from hf_breakhis.inference.evaluation.shifts import evaluate_shifts, parse_shifts
 from hf_breakhis.inference.fold_images import images_of_recipe
-from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.inputs import InputImage
 from hf_breakhis.results.shifts import read_shifts, shift_table, worst_row
 from hf_breakhis.results.summary import Choices, summarise
 from hf_breakhis.run import Run
@@ -45,7 +45,7 @@ def test_each_fold_judges_its_own_test_images(shifted_run):
     calls, areas, before = [], [], []
     for fold, rows in test.groupby("fold"):
         classifier = Classifier(run.fold(fold).model)
-        items = [Item(content[name]["path"], content[name]["bytes"]) for name in rows["file_name"]]
+        items = [InputImage(content[name]["path"], content[name]["bytes"]) for name in rows["file_name"]]
         pixels = [np.array(shifted(decode(item), "brightness", 3)) for item in items]
         logits = np.concatenate([classifier.logits([classifier.prepare(one)]) for one in pixels])
         fitted = decision[fold]

@@ -21,7 +21,7 @@ from hf_breakhis.results.study import (
     compare_rows,
     leakage_sentence,
     read_plan,
-    specimens_needed,
+    specimens_for_width,
     study_table,
     write_study,
 )
@@ -206,11 +206,11 @@ def holm(p_values):
 
 
 def test_specimens_needed_follow_the_square_root():
-    assert specimens_needed(70, 0.08, 0.04) == 280
-    assert specimens_needed(70, 0.08, 0.08) == 70
+    assert specimens_for_width(70, 0.08, 0.04) == 280
+    assert specimens_for_width(70, 0.08, 0.08) == 70
     rng = np.random.default_rng(0)
     halves = [1.96 * rng.normal(size=(4000, n)).mean(1).std() for n in (50, 800)]
-    assert specimens_needed(50, halves[0], halves[1]) == pytest.approx(800, rel=0.1)
+    assert specimens_for_width(50, halves[0], halves[1]) == pytest.approx(800, rel=0.1)
 
 
 CATALOGUE = {folder.specimen_id: folder.label for folder in INVENTORY}

@@ -61,7 +61,7 @@ def doctor(context: typer.Context) -> None:
     """Print one line for each property, and exit with 1 if there is a problem."""
     lines = chain.from_iterable(check() for check in CHECKS)
     problems = 0
-    for line in chain(lines, check_recipe(context.args) if context.args else ()):
+    for line in chain(lines, check_given_recipe(context.args) if context.args else ()):
         typer.echo(str(line))
         problems += line.state == PROBLEM
     if problems:
@@ -123,7 +123,7 @@ def check_processor() -> Iterator[Line]:
     """Describe processor, accelerators and the precision that is chosen for them."""
     import torch
 
-    from hf_breakhis.hardware import CPU_BF16, choose, find_hardware, processor_flags
+    from hf_breakhis.hardware import CPU_BF16, choose_settings, find_hardware, processor_flags
 
     hardware = find_hardware()
     flags = sorted(CPU_BF16 & processor_flags())
@@ -135,7 +135,7 @@ def check_processor() -> Iterator[Line]:
         count = torch.accelerator.device_count()
         names = [torch.cuda.get_device_name(i) for i in range(count)] if hardware.device == "cuda" else []
         yield Line(OK, "accelerator", f"{count} x {hardware.device}{': ' if names else ''}{', '.join(names)}")
-    chosen = choose(hardware)
+    chosen = choose_settings(hardware)
     precision = "bfloat16" if chosen["bf16"] else "float32"
     yield Line(OK, "precision", f"{precision} for training unless a recipe sets `bf16`; predictions are float32")
 
@@ -229,7 +229,7 @@ CHECKS: list[Callable[[], Iterator[Line]]] = [
 ]  # fmt: skip
 
 
-def check_recipe(words: list[str]) -> Iterator[Line]:
+def check_given_recipe(words: list[str]) -> Iterator[Line]:
     """Report the images, the pixels, the memory and the time of a recipe on this machine.
 
     The recipe and its data are checked as `train` does it. The time is that of a few training steps on noise, times
@@ -302,7 +302,7 @@ def check_cost(recipe: Any, images: Any) -> Iterator[Line]:
     text = f"{size(cost.memory)} {'of the GPU' if on_gpu else 'of this process'} in {STEPS} steps"
     yield Line(NOTE if not on_gpu and free is not None and cost.memory > free else OK, "memory", text)
     speed = f"{cost.images:,} images at {cost.images_per_second:.0f} per second"
-    yield Line(OK, "time", f"about {duration(cost.seconds)}: {speed}, in one process, without decoding")
+    yield Line(OK, "time", f"about {rough_duration(cost.seconds)}: {speed}, in one process, without decoding")
     if busy is not None and busy > BUSY:
         yield Line(
             NOTE, "time", f"other programs use {100 * busy:.0f} % of the cores now, so the estimate is too high"
@@ -350,7 +350,7 @@ def size(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
-def duration(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """Return a time for people: seconds below two minutes, minutes below two hours, then hours."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"

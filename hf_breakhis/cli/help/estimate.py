@@ -57,7 +57,7 @@ class Noise(torch.utils.data.Dataset[Any]):
         return {"pixel_values": self.pixels[list(rows)], "labels": self.labels[list(rows)]}
 
 
-class Clock(TrainerCallback):
+class StepTimes(TrainerCallback):
     """Keeps the time at which each step ends."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ def _step_and_forward(recipe: Recipe, classes: list[str]) -> tuple[float, float]
     """Return the seconds of a training step, and those of an image in evaluation."""
     size = _batch_size(recipe)
     images = Noise(size, recipe.data.image_size, len(classes))
-    clock = Clock()
+    clock = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
         args = dataclasses.replace(
             recipe.training, output_dir=folder, max_steps=STEPS, num_train_epochs=STEPS, eval_strategy="no",

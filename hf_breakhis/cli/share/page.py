@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from hf_breakhis.cli.export import Fold, Members, Tta
+from hf_breakhis.cli.export import FoldOption, Members, Tta
 
 
 def page(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier page to replace.")],
-    fold: Fold = None,
+    fold: FoldOption = None,
     members: Members = None,
     tta: Tta = None,
     ort: Annotated[

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.sources.breakhis_folder import FOLDS_CSV, check_folds_csv
-from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
-from hf_breakhis.data.walk import IMAGE, OTHER, UNSUPPORTED, is_text, kind_of, normal
+from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing_images
+from hf_breakhis.data.walk import IMAGE, OTHER, UNSUPPORTED, is_text, kind_of, normal_path
 from hf_breakhis.files import InputError
 
 MAX_MEMBER_BYTES = 64 * 2**20
@@ -51,7 +51,7 @@ def load_archive(path: Path) -> Images:
     """
     archive_form(path)  # refuses other files before datasets makes a folder for them
     stamp = file_stamp([path])
-    with preparing(str(path)):
+    with preparing_images(str(path)):
         rows = datasets.Dataset.from_generator(
             _generate, features=_FEATURES, gen_kwargs={"path": str(path)}, fingerprint=f"{stamp}-{_FORMAT}"
         )
@@ -185,7 +185,7 @@ def _walk_tar(
                 total += member.size
                 _require_small(member.name, member.size, total, path, is_wanted)
                 metered.left = member.size + MAX_HEADER_BYTES
-                place = normal(member.name)
+                place = normal_path(member.name)
                 if member.isfile() and is_wanted(PurePosixPath(place).name):
                     content = archive.extractfile(member)
                     yield place, content.read() if content else b""
@@ -232,7 +232,7 @@ def _walk_zip(
             _require_small(member.filename, member.file_size, total, path, is_wanted)
         with _bar(sum(member.compress_size for member in members)) as bar:
             for member in members:
-                place = normal(member.filename)
+                place = normal_path(member.filename)
                 is_file = not place.endswith("/")
                 if is_file and is_wanted(PurePosixPath(place).name):
                     yield place, _read(archive, member, path)
@@ -288,7 +288,7 @@ def _require_small(name: str, size: int, total: int, path: Path, is_wanted: Call
     """Refuse a member that would not fit into memory, and an archive that would fill the disk."""
     if size < 0:
         raise _refuse(name, path, "has a size below zero")
-    if size > MAX_MEMBER_BYTES and is_wanted(PurePosixPath(normal(name)).name):
+    if size > MAX_MEMBER_BYTES and is_wanted(PurePosixPath(normal_path(name)).name):
         raise _refuse(name, path, f"is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
     if total > MAX_TOTAL_BYTES:
         raise InputError(

@@ -11,8 +11,8 @@ from hf_breakhis.data.filenames import CLASSES
 from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.images import Images, in_order, tell
 from hf_breakhis.files import InputError, few
+from hf_breakhis.tables import FORMULA
 
-_FORMULA = ("=", "+", "-", "@")
 _MARKUP = "<>|`[]\\"
 OPTIONAL = ("tumor_type", "patient_id", "specimen_id", "magnification")
 
@@ -100,7 +100,7 @@ def _require_plain(columns: Mapping[str, Sequence[str | None]], location: str) -
         for value in sorted({value for value in values if value}):
             if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
                 problem = "holds a control character"
-            elif value.startswith(_FORMULA) and not re.fullmatch(r"[+-]?[0-9.]+", value):
+            elif value.startswith(FORMULA) and not re.fullmatch(r"[+-]?[0-9.]+", value):
                 problem = f"begins with {value[0]}, as a formula of a spreadsheet does"
             elif column not in ("file_name", "patient_id", "specimen_id") and set(value) & set(_MARKUP):
                 problem = f"holds one of {' '.join(_MARKUP)}, which mean something else in a card"

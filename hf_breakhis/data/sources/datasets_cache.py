@@ -34,7 +34,7 @@ def file_stamp(paths: Sequence[Path]) -> str:
 
 
 @contextmanager
-def preparing(place: str, quiet: bool = True) -> Iterator[None]:
+def preparing_images(place: str, quiet: bool = True) -> Iterator[None]:
     """Tell in one line what went wrong, and not also in the log; if `quiet`, without bars, which know no end here.
 
     Raises:

@@ -13,8 +13,8 @@ from huggingface_hub.utils import validate_repo_id
 from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import MAGNIFICATIONS
 from hf_breakhis.data.images import Images
-from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
-from hf_breakhis.data.sources.parquet import REQUIRED, as_pictures, from_rows, require_columns
+from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing_images
+from hf_breakhis.data.sources.parquet import REQUIRED, as_pictures, from_rows, require_export_columns
 from hf_breakhis.files import InputError
 from hf_breakhis.settings import require_hub_settings
 
@@ -64,14 +64,14 @@ def fetch_published(
         validate_repo_id(place)
     except HFValidationError as error:
         raise InputError(f"`dataset` is {place!r}, which is no Hub id; one looks like OWNER/NAME.") from error
-    with preparing(place, quiet=not sys.stderr.isatty()):
+    with preparing_images(place, quiet=not sys.stderr.isatty()):
         parts = _load(place, revision, magnifications, without)
     notes = []
     if len({part.split for part in parts}) > 1:
         names = sorted({str(part.split) for part in parts})
         notes.append(f"The parts {', '.join(names)} of {place} were put together; this run divides anew.")
     for part in parts:
-        require_columns(part.column_names, place, required)
+        require_export_columns(part.column_names, place, required)
     commit = _commit(parts)
     if revision is None:
         notes.append(

@@ -16,7 +16,7 @@ from hf_breakhis.data.groups import PART_COLUMN
 from hf_breakhis.data.images import Images, suggested_split
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.columns import OPTIONAL, build_images, label_classes
-from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal, walk
+from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal_path, walk
 from hf_breakhis.files import InputError, expand_home, few, nearest_name
 from hf_breakhis.tables import foreign_rows
 
@@ -90,7 +90,7 @@ def _list_images(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
             if kind != IMAGE:
                 unused[kind].append(path)
                 continue
-            name = normal(inner)
+            name = normal_path(inner)
             if name in paths:
                 raise InputError(f"Two files are named {name}: {paths[name]} and {path}; rename one.")
             paths[name] = path
@@ -208,7 +208,7 @@ def _resolve(given: Sequence[str], names: Sequence[str], path: Path) -> list[str
     there = set(names)
     found, absent = [], []
     for text in given:
-        name = PurePosixPath(normal(text.strip())).as_posix()
+        name = PurePosixPath(normal_path(text.strip())).as_posix()
         places = [name] if name in there else bare.get(name, [])
         if len(places) > 1:
             raise InputError(f"{path} names {name}, which is in several folders: {few(places)}; write the folder too.")

@@ -12,7 +12,7 @@ from hf_breakhis.data.filenames import CLASSES, BreakHisName, parse_file_name
 from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS, official_folds
 from hf_breakhis.data.sources.columns import OPTIONAL, build_images, require_once
-from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing
+from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing_images
 from hf_breakhis.files import InputError, few
 
 REQUIRED = ("image", "label", "file_name")
@@ -46,17 +46,17 @@ def read_parquet(files: Sequence[Path], place: str, required: Sequence[str] = RE
             about = pq.read_metadata(path)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path} is no whole Parquet file ({error}); fetch or export it again.") from error
-        require_columns(about.schema.to_arrow_schema().names, str(path), required)
+        require_export_columns(about.schema.to_arrow_schema().names, str(path), required)
         if about.num_rows:  # datasets does not take an empty file
             filled.append(str(path))
     if not filled:
         raise InputError(f"{place} holds no row; export or fetch it again.")
-    with preparing(place):
+    with preparing_images(place):
         rows = datasets.Dataset.from_parquet(filled, cache_dir=str(datasets.config.HF_DATASETS_CACHE))
     return as_pictures(rows, place)
 
 
-def require_columns(columns: Iterable[str], place: str, required: Sequence[str] = REQUIRED) -> None:
+def require_export_columns(columns: Iterable[str], place: str, required: Sequence[str] = REQUIRED) -> None:
     """Refuse a table that is not in the form of `data export`.
 
     Raises:

@@ -22,7 +22,7 @@ from hf_breakhis.inference.evaluation.classes import ClassMap, match_classes
 from hf_breakhis.inference.evaluation.training_set import TrainingSet, find_training_set
 from hf_breakhis.inference.fold_images import DATA_FIELDS
 from hf_breakhis.inference.hub_model import quiet_hub
-from hf_breakhis.inference.inputs import Item, Unreadable
+from hf_breakhis.inference.inputs import InputImage, Unreadable
 from hf_breakhis.inference.model import Weights, find_model
 from hf_breakhis.inference.predict import score_images
 from hf_breakhis.results.evaluated import internal_scores
@@ -119,7 +119,7 @@ def _logits(classifier: Classifier, images: Images, batch_size: int) -> np.ndarr
         InputError: an image cannot be read.
     """
     rows = zip(images.dataset["image"], images.dataset["file_name"], strict=True)
-    items = (Item(image["path"] or name, image["bytes"]) for image, name in rows)
+    items = (InputImage(image["path"] or name, image["bytes"]) for image, name in rows)
     found = []
     for one in score_images(classifier, items, batch_size):
         if isinstance(one, Unreadable):

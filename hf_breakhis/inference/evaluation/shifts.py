@@ -18,7 +18,7 @@ from hf_breakhis.files import InputError, nearest, require_writable, write_json
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.fold_images import images_of_recipe, rows_named
-from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.inputs import InputImage
 from hf_breakhis.inference.model import find_model
 from hf_breakhis.results.predictions import gather
 from hf_breakhis.results.shifts import describe_shifts
@@ -76,7 +76,7 @@ def evaluate_shifts(folder: str | Path, names: Sequence[str], batch_size: int | 
             for start in range(0, len(own), size):
                 places = own[start : start + size]
                 chosen = images.dataset.select(rows[places], keep_in_memory=True)
-                items = [Item(one["path"] or name, one["bytes"]) for one, name in
+                items = [InputImage(one["path"] or name, one["bytes"]) for one, name in
                          zip(chosen["image"], chosen["file_name"], strict=True)]  # fmt: skip
                 for variant, batch in _prepared(items, variants, classifier):
                     logits[variant][places] = classifier.logits(batch)
@@ -103,11 +103,11 @@ def _require_suitable(run: Run) -> None:
 
 
 def _prepared(
-    items: Sequence[Item], variants: Sequence[Variant], classifier: Classifier
+    items: Sequence[InputImage], variants: Sequence[Variant], classifier: Classifier
 ) -> Iterator[tuple[Variant, list[torch.Tensor]]]:
     """Yield each variant with the images as the network takes them; threads work on several images at a time."""
 
-    def prepare(item: Item) -> list[torch.Tensor]:
+    def prepare(item: InputImage) -> list[torch.Tensor]:
         content = Path(item.path).read_bytes() if item.content is None else item.content
         pixels = decode_rgb(content, item.path)
         seed = zlib.crc32(content)

@@ -9,6 +9,7 @@ import pandas as pd
 from hf_breakhis.data.filenames import BreakHisName, parse_file_name
 from hf_breakhis.data.inventory import expected_file_names
 from hf_breakhis.files import InputError, counted, nearest_name
+from hf_breakhis.tables import harmless_path
 
 ANY_ENDING = re.compile(r"\.(png|jpe?g|tiff?|bmp|npy|webp)$", re.IGNORECASE)
 
@@ -56,14 +57,9 @@ def _other_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     empty = (table["name"] == "") | (table["patient_id"] == "")
     if empty.any():
         raise InputError(f"{path}: no name or no patient_id in {counted(int(empty.sum()), 'row')}. Fill them in.")
-    patients = table["patient_id"].map(harmless)
-    specimens = table["specimen_id"].map(harmless) if "specimen_id" in table else patients
-    rows = pd.DataFrame({"file_name": table["name"].map(harmless), "tumor_type": "", "patient_id": patients})
+    patients = table["patient_id"].map(harmless_path)
+    specimens = table["specimen_id"].map(harmless_path) if "specimen_id" in table else patients
+    rows = pd.DataFrame({"file_name": table["name"].map(harmless_path), "tumor_type": "", "patient_id": patients})
     rows = rows.assign(specimen_id=specimens, magnification="")
     rows.attrs["is_breakhis"] = False
     return rows
-
-
-def harmless(text: str) -> str:
-    """Return `text` so that a spreadsheet does not take it for a formula."""
-    return f"./{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text

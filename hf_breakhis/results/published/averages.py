@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_breakhis.results.published.consistency import FITS, NOT, OPEN, Rows
+from hf_breakhis.results.published.consistency import FITS, NOT, OPEN, PrintedRows
 from hf_breakhis.results.published.matrices import SLACK, Matrices, matrices, scores_of
 from hf_breakhis.results.published.table import MEANS, UNNAMED, Printed, PublishedFold, Table
 
@@ -99,7 +99,7 @@ def _bounds(table: Table, found: Sequence[Matrices | None]) -> Callable[[dict[st
 def _digits(table: Table) -> Callable[[dict[str, Printed]], bool]:
     """Return a function that compares averages with those of the printed digits, as if these were exact."""
 
-    def exact(rows: Rows) -> Rows:
+    def exact(rows: PrintedRows) -> PrintedRows:
         return {name: {key: _exactly(value) for key, value in row.items()} for name, row in rows.items()}
 
     folds = tuple(

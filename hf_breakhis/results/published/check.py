@@ -6,7 +6,7 @@ from hf_breakhis.results.published.averages import check_averages
 from hf_breakhis.results.published.candidates import check_supports, in_common
 from hf_breakhis.results.published.consistency import NOT, check_fold
 from hf_breakhis.results.published.table import Paper, Table
-from hf_breakhis.results.published.trend import climb, spread
+from hf_breakhis.results.published.trend import climb, spread_of_folds
 
 FORMAT = 1
 
@@ -42,6 +42,6 @@ def check_table(table: Table) -> dict[str, Any]:
         "folds": [check_fold(fold) for fold in table.folds],
         "averages": None if table.averages is None else check_averages(table),
         "supports": check_supports(table),
-        "spread": spread(table),
+        "spread": spread_of_folds(table),
         "climb": climb(table),
     }

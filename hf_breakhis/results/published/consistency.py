@@ -13,7 +13,7 @@ from hf_breakhis.results.published.matrices import SLACK, matrices, scores_of, w
 from hf_breakhis.results.published.table import SCORES, Printed, PublishedFold
 
 FITS, NOT, OPEN = "fits", "does not fit", "not excluded"
-Rows = dict[str, dict[str, Printed]]
+PrintedRows = dict[str, dict[str, Printed]]
 
 
 def check_fold(fold: PublishedFold) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _without_one(fold: PublishedFold) -> Iterator[tuple[str, Printed, PublishedF
         yield score, printed, replace(fold, scores={k: v for k, v in fold.scores.items() if k != score})
 
 
-def _without_cell(rows: Rows) -> Iterator[tuple[str, str, Printed, Rows]]:
+def _without_cell(rows: PrintedRows) -> Iterator[tuple[str, str, Printed, PrintedRows]]:
     for name, row in rows.items():
         for score, printed in row.items():
             yield name, score, printed, rows | {name: {key: value for key, value in row.items() if key != score}}

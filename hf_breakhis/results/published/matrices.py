@@ -10,7 +10,7 @@ from hf_breakhis.results.published.table import Printed, PublishedFold
 
 MOST_MATRICES = 2_000_000  # that are looked at one by one
 SLACK = 1e-9  # of floating-point numbers, in favour of the table
-Scores = dict[str, np.ndarray]  # by name: "benign precision", "macro precision", "accuracy"
+MatrixScores = dict[str, np.ndarray]  # by name: "benign precision", "macro precision", "accuracy"
 
 
 class Matrices:
@@ -102,7 +102,7 @@ def _whole_fits(pairs: np.ndarray, fold: PublishedFold) -> np.ndarray:
     return good
 
 
-def scores_of(pairs: np.ndarray, fold: PublishedFold) -> Scores:
+def scores_of(pairs: np.ndarray, fold: PublishedFold) -> MatrixScores:
     """Return the scores of confusion matrices of two classes, each (len(pairs),).
 
     Args:
@@ -119,7 +119,7 @@ def scores_of(pairs: np.ndarray, fold: PublishedFold) -> Scores:
             "recall": right / n,
             "f1": 2 * right / (n + drawn),
         }
-    scores: Scores = {"accuracy": right.sum(1) / n.sum(), "balanced_accuracy": each["recall"].mean(1)}
+    scores: MatrixScores = {"accuracy": right.sum(1) / n.sum(), "balanced_accuracy": each["recall"].mean(1)}
     for score, values in each.items():
         scores |= {f"{name} {score}": values[:, i] for i, name in enumerate(names)}
         scores |= {f"macro {score}": values.mean(1), f"weighted {score}": values @ n / n.sum()}

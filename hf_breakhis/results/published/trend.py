@@ -12,7 +12,7 @@ from hf_breakhis.results.published.table import Table
 ALPHA = 0.001  # what chance does less often than this is reported
 
 
-def spread(table: Table) -> dict[str, Any] | None:
+def spread_of_folds(table: Table) -> dict[str, Any] | None:
     """Compare the accuracies of the folds with what the sampling of test images alone would make of one accuracy.
 
     The test of homogeneity (chi-square) is given every benefit of rounding: within what each accuracy may have been

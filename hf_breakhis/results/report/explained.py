@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hf_breakhis.results.report.inline import thumbnail
+from hf_breakhis.results.report.inline import thumbnail_uri
 from hf_breakhis.run import EXPLAINED, Run
 
 NAMES = {"grad_cam": "Grad-CAM", "occlusion": "Occlusion", "image": "Image"}
@@ -23,7 +23,7 @@ def read_explained(run: Run) -> list[dict[str, Any]]:
         for row in index["images"]:
             # A name that leads out of the folder is not followed.
             row["pictures"] = {
-                NAMES[kind]: thumbnail(place / Path(name).name) for kind, name in row["pictures"].items()
+                NAMES[kind]: thumbnail_uri(place / Path(name).name) for kind, name in row["pictures"].items()
             }
         area = index["deletion"]["area"]
         index["areas"] = [(NAMES[name], area[name], index["deletion"]["better_than_random"][name])

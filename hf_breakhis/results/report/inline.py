@@ -60,7 +60,7 @@ def _themed(declarations: str) -> str:
     return _FONT.sub("font-family: var(--font)", _COLOR.sub(variable, declarations))
 
 
-def thumbnail(path: Path, width: int = 224) -> str | None:
+def thumbnail_uri(path: Path, width: int = 224) -> str | None:
     """The picture as a data URI (JPEG, a tenth of the PNG's size); None when there is no readable picture."""
     try:
         with open_image(path) as image:

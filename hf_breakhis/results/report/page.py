@@ -19,7 +19,7 @@ from hf_breakhis.results.figures.plots import FIGURES, draw_figure, watched_part
 from hf_breakhis.results.figures.style import figure_bytes
 from hf_breakhis.results.report.checklist import checklists
 from hf_breakhis.results.report.explained import read_explained
-from hf_breakhis.results.report.inline import inline_svg, thumbnail
+from hf_breakhis.results.report.inline import inline_svg, thumbnail_uri
 from hf_breakhis.results.report.pipeline import loop_label, stages
 from hf_breakhis.results.report.screen import one_screen
 from hf_breakhis.results.report.sibling import sibling
@@ -174,7 +174,7 @@ def _environment(has_breakhis_names: bool) -> jinja2.Environment:
         "spread",
         "value_of",
         "things",
-        "in_order",
+        "in_breakhis_order",
     )
     environment.filters |= {name: getattr(formatting, name) for name in names}
     environment.filters["tumor_name"] = partial(formatting.tumor_name, is_breakhis=has_breakhis_names)
@@ -240,7 +240,7 @@ def _picture(run: Run, row: dict[str, Any]) -> str | None:
     folder = run.fold(row["fold"]).folder / PICTURES
     path = folder / str(row["file_name"])
     # A name that leads out of the folder is not followed.
-    return thumbnail(path) if path.resolve().parent == folder.resolve() else None
+    return thumbnail_uri(path) if path.resolve().parent == folder.resolve() else None
 
 
 def duration(seconds: float | None) -> str:

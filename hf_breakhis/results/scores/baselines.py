@@ -14,7 +14,7 @@ from hf_breakhis.results.scores.estimands import Estimate, interval_of
 from hf_breakhis.results.scores.paired import SCORES, NothingInCommonError, paired_scores
 
 
-def baselines(
+def baseline_scores(
     folds: pd.DataFrame, colors: pd.DataFrame | None, test: pd.DataFrame, present: list[int], classes: list[str]
 ) -> dict[str, Any]:
     """Score both baselines on the training and test sets of the model.

@@ -25,7 +25,7 @@ HOW = "fitted on the test predictions of the other folds, judged on the fold lef
 LIMIT = "The other folds' models were trained on images of the fold that is judged, so this is not an outside test."
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS) -> dict[str, Any]:
+def reliability_bins(labels: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS) -> dict[str, Any]:
     """Return expected calibration error, Brier score with its parts, and the bins of the reliability diagram.
 
     Of two classes the Brier score has three parts over the bins (Murphy 1973, J. Appl. Meteorology 12(4)):
@@ -61,14 +61,14 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, num_bins: int = N
 
 
 def describe_calibration(test: pd.DataFrame, estimand: Estimand = Estimand.MODELS) -> dict[str, Any]:
-    """Return `reliability` of test predictions, an interval of the share in each bin, and slope and intercept.
+    """Return `reliability_bins` of test predictions, an interval of the share in each bin, and slope and intercept.
 
     Slope and intercept are those of a logistic regression of the class on the log odds of its probability, two classes
     only: 1 and 0 if calibrated, a slope below 1 if too certain (Cox 1958, Biometrika 45). None where they are infinite
     or where there is one class.
     """
     labels, prob = test["label"].to_numpy(), probabilities_of(test)
-    found = reliability(labels, prob)
+    found = reliability_bins(labels, prob)
     images = images_of(test)
     stated, happened = (prob[:, 1], labels == 1) if prob.shape[1] == 2 else (prob.max(1), labels == prob.argmax(1))
     number = np.clip(np.searchsorted(np.linspace(0, 1, NUM_BINS + 1), stated, side="right") - 1, 0, NUM_BINS - 1)
@@ -138,8 +138,8 @@ def decide(
     folds = sorted(test["fold"].unique())
     fitted = [_left_out(test, fold, rule) for fold in folds]
     calibrated = np.concatenate([softmax(f["logits"] / f["temperature"], axis=1) for f in fitted])
-    after = reliability(np.concatenate([f["labels"] for f in fitted]), calibrated)
-    before = reliability(labels, probabilities_of(test))
+    after = reliability_bins(np.concatenate([f["labels"] for f in fitted]), calibrated)
+    before = reliability_bins(labels, probabilities_of(test))
     scores = {"ece_after": after["ece"], "brier_after": after["brier"], "how": how[0], "limit": how[1]}
     binary = len(classes) == 2
     cross_fitted, chosen = _cross_fitted(fitted, calibrated, classes)

@@ -13,7 +13,7 @@ from hf_breakhis.results.predictions import classes_of, known, logits_of
 from hf_breakhis.results.scores.calibration import SMALLEST, other_folds
 from hf_breakhis.results.scores.estimands import Estimand, interval_of
 from hf_breakhis.results.scores.intervals import choose_groups, intervals
-from hf_breakhis.results.scores.resampling import COVERAGES, Predicted, Weights, image_scores, risk_coverage
+from hf_breakhis.results.scores.resampling import COVERAGES, Predicted, ResampleWeights, image_scores, risk_coverage
 from hf_breakhis.results.scores.thresholds import Rule, per_thousand
 
 THRESHOLDS = tuple(k / 50 for k in range(1, 50))
@@ -248,7 +248,7 @@ def describe_cases(cases: Cases, prevalences: Sequence[float], estimand: Estiman
     images = cases.images
     score = image_scores(images, ranked=False)
 
-    def sides(weights: Weights) -> dict[str, np.ndarray]:
+    def sides(weights: ResampleWeights) -> dict[str, np.ndarray]:
         found = score(weights)
         return {name: found[name] for name in ("sensitivity", "specificity")}
 
@@ -289,7 +289,7 @@ def decision_curve(cases: Cases, estimand: Estimand) -> list[dict[str, Any]]:
     np.add.at(sums[1], images.groups, worth)
     counts = np.bincount(images.groups, minlength=images.num_groups).astype(float)
 
-    def curves(weights: Weights) -> dict[str, np.ndarray]:
+    def curves(weights: ResampleWeights) -> dict[str, np.ndarray]:
         whole = (weights @ counts)[:, None]
         model, everyone = (weights @ part / whole for part in sums)
         return {
@@ -361,11 +361,11 @@ def compare_aggregations(cases: Mapping[str, Cases], estimand: Estimand) -> list
     rows = []
     for name, score in scores.items():
 
-        def own(weights: Weights, score: Any = score) -> dict[str, np.ndarray]:
+        def own(weights: ResampleWeights, score: Any = score) -> dict[str, np.ndarray]:
             found = score(weights)
             return {key: found[key] for key in COMPARED}
 
-        def change(weights: Weights, score: Any = score) -> dict[str, np.ndarray]:
+        def change(weights: ResampleWeights, score: Any = score) -> dict[str, np.ndarray]:
             ours, theirs = score(weights), scores["mean"](weights)
             return {key: ours[key] - theirs[key] for key in COMPARED}
 

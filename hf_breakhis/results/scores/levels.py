@@ -57,7 +57,7 @@ def part_level(rows: pd.DataFrame) -> dict[str, Any] | None:
     return {"per_fold": reports}
 
 
-def magnifications_of(test: pd.DataFrame) -> list[str]:
+def tested_magnifications(test: pd.DataFrame) -> list[str]:
     """Return the magnifications that occur, in BreakHis' order and then by name."""
     present = set(test["magnification"]) - {""}
     ordered = [name for name in MAGNIFICATIONS if name in present]
@@ -67,7 +67,7 @@ def magnifications_of(test: pd.DataFrame) -> list[str]:
 def by_magnification(test: pd.DataFrame, estimand: Estimand) -> dict[str, dict[str, Any]]:
     """Return the scores of each magnification."""
     result = {}
-    for name in magnifications_of(test):
+    for name in tested_magnifications(test):
         rows = test[test["magnification"] == name]
         scores = _image_scores(rows, estimand)
         result[name] = _counts(rows) | {score: scores[score] for score in BY_MAGNIFICATION if score in scores}

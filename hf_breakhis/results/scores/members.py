@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import classes_of, read_predictions
-from hf_breakhis.results.scores.paired import PAIRED, paired_scores, scores_of
+from hf_breakhis.results.scores.paired import PAIRED, paired_scores, point_scores
 from hf_breakhis.run import PREDICTIONS, Run
 
 KEYS = ["fold", "file_name"]
@@ -221,4 +221,4 @@ def _read_member(run: Run, number: int, test: pd.DataFrame) -> pd.DataFrame:
 
 def _values(table: pd.DataFrame) -> dict[str, float | None]:
     """Return each of `PAIRED`; None where a score is undefined."""
-    return {name: None if np.isnan(value) else value for name, value in scores_of(table).items()}
+    return {name: None if np.isnan(value) else value for name, value in point_scores(table).items()}

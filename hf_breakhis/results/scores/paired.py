@@ -105,7 +105,7 @@ def mean_scores(tables: Sequence[pd.DataFrame], estimand: Estimand = Estimand.MO
     }
 
 
-def scores_of(table: pd.DataFrame) -> dict[str, float]:
+def point_scores(table: pd.DataFrame) -> dict[str, float]:
     """Return each of `PAIRED` of test predictions, without an interval; NaN where it is not defined."""
     images = images_of(table)
     found = _scores(images, table)(np.ones((1, images.num_groups)))

@@ -9,7 +9,7 @@ import pandas as pd
 from hf_breakhis.results.predictions import classes_of, probabilities_of
 from hf_breakhis.results.scores.intervals import choose_groups
 
-Weights = np.ndarray  # (resamples, groups): how often each group is in each resample
+ResampleWeights = np.ndarray  # (resamples, groups): how often each group is in each resample
 BLOCK, MANY_IMAGES, CACHED = 16, 20_000, 12_800
 COVERAGES = tuple(k / 10 for k in range(5, 11))  # shares of cases that are kept
 
@@ -56,7 +56,7 @@ def images_of(rows: pd.DataFrame) -> Predicted:
     return Predicted(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, classes, folds=folds)
 
 
-def image_scores(images: Predicted, ranked: bool = True) -> Callable[[Weights], dict[str, np.ndarray]]:
+def image_scores(images: Predicted, ranked: bool = True) -> Callable[[ResampleWeights], dict[str, np.ndarray]]:
     """Return a function from weights to every score of the image report, by the names of `flat_scores`.
 
     A score of the confusion matrix needs the matrix of each group alone; a ranking needs the images. AUC and average
@@ -77,7 +77,7 @@ def image_scores(images: Predicted, ranked: bool = True) -> Callable[[Weights], 
         [_ranking(part, k) for k in ([1] if classes == 2 else range(classes))] for part in _by_fold(images) if ranked
     ]
 
-    def scores(weights: Weights) -> dict[str, np.ndarray]:
+    def scores(weights: ResampleWeights) -> dict[str, np.ndarray]:
         weights = np.asarray(weights, dtype=float)
         matrix = (weights @ matrices).reshape(-1, classes, classes)
         result = matrix_scores(matrix, images.classes) | {"brier": _ratio(weights @ losses, weights @ counts)}
@@ -110,7 +110,7 @@ def matrix_scores(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, np.nd
     return scores
 
 
-def patient_rates(images: Predicted, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+def patient_rates(images: Predicted, patients: np.ndarray) -> Callable[[ResampleWeights], dict[str, np.ndarray]]:
     """Return a function from weights to the recognition rate and the accuracy of the patients' mean probability.
 
     Args:
@@ -132,7 +132,7 @@ def patient_rates(images: Predicted, patients: np.ndarray) -> Callable[[Weights]
     return lambda weights: {name: _ratio(weights @ values, weights @ count) for name, values in totals.items()}
 
 
-def patient_sides(images: Predicted, patients: np.ndarray) -> Callable[[Weights], dict[str, np.ndarray]]:
+def patient_sides(images: Predicted, patients: np.ndarray) -> Callable[[ResampleWeights], dict[str, np.ndarray]]:
     """Return a function from weights to sensitivity and specificity of two classes' mean probability by patient.
 
     Args:
@@ -153,7 +153,7 @@ def patient_sides(images: Predicted, patients: np.ndarray) -> Callable[[Weights]
 
 def risk_coverage(
     images: Predicted, wrong: np.ndarray, sure: np.ndarray
-) -> Callable[[Weights], dict[str, np.ndarray]]:
+) -> Callable[[ResampleWeights], dict[str, np.ndarray]]:
     """Return a function from weights to the area and the error at each of COVERAGES; ties are kept or referred whole.
 
     Args:
@@ -165,7 +165,7 @@ def risk_coverage(
     ends = np.searchsorted(-sure[order], -sure[order], side="right") - 1
     groups, errors = images.groups[order], wrong[order].astype(float)
 
-    def score(weights: Weights) -> dict[str, np.ndarray]:
+    def score(weights: ResampleWeights) -> dict[str, np.ndarray]:
         found: dict[str, list[np.ndarray]] = {}
         step = resamples_at_once(len(groups))
         for start in range(0, len(weights), step):
@@ -208,7 +208,7 @@ def _by_fold(images: Predicted) -> list[Predicted]:
     ]
 
 
-def _ranking(images: Predicted, positive_class: int) -> Callable[[Weights], tuple[np.ndarray, np.ndarray]]:
+def _ranking(images: Predicted, positive_class: int) -> Callable[[ResampleWeights], tuple[np.ndarray, np.ndarray]]:
     """Return a function from weights to area under the ROC curve and average precision of one class.
 
     Every positive image asks what weight of images stands above its score. Sorted once, the answers are cumulative
@@ -220,7 +220,7 @@ def _ranking(images: Predicted, positive_class: int) -> Callable[[Weights], tupl
     above, at_least = (np.searchsorted(lowest, highest, side) for side in ("left", "right"))
     hits = np.searchsorted(highest, highest, "right")
 
-    def rank(weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+    def rank(weights: ResampleWeights) -> tuple[np.ndarray, np.ndarray]:
         area, average = np.empty(len(weights)), np.empty(len(weights))
         step = resamples_at_once(len(positive))
         for start in range(0, len(weights), step):

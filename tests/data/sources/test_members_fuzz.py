@@ -13,7 +13,7 @@ from hf_breakhis.data.integrity.check_images import check_image
 from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.files import InputError
 from hf_breakhis.inference.decode import decode_all
-from hf_breakhis.inference.inputs import Item, Unreadable
+from hf_breakhis.inference.inputs import InputImage, Unreadable
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEYS = ("path", "size", "mtime", "linkpath", "hdrcharset", "GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.name",
@@ -101,5 +101,5 @@ def test_a_damaged_picture_of_any_kind_is_told_and_no_more(form, data):
         content[data.draw(st.integers(0, min(len(content) - 1, 400)))] = data.draw(st.integers(0, 255))
     checked = check_image("key", {"bytes": bytes(content), "path": "a"})
     assert checked.problem or checked.mode == "RGB", "a size of another number is a picture still"
-    (found,) = decode_all([Item("a", bytes(content))], lambda pixels: pixels.shape, 1, 1)
+    (found,) = decode_all([InputImage("a", bytes(content))], lambda pixels: pixels.shape, 1, 1)
     assert isinstance(found, Unreadable) or found[1][2] == 3

@@ -14,7 +14,7 @@ from hf_breakhis.results.published.check import check_paper
 from hf_breakhis.results.published.consistency import check_fold
 from hf_breakhis.results.published.matrices import matrices
 from hf_breakhis.results.published.table import PublishedFold, Table, read_number, read_paper
-from hf_breakhis.results.published.trend import climb, spread
+from hf_breakhis.results.published.trend import climb, spread_of_folds
 from hf_breakhis.yaml_files import packed_files
 from tests.metrics.test_paper_tables import NUM_FITTING, TABLES, search
 
@@ -212,7 +212,7 @@ def table_of(accuracies, n=2000):
 )
 def test_folds_that_vary_and_that_climb(accuracies, varies, climbs):
     table = table_of(accuracies)
-    assert spread(table)["more_than_sampling"] is varies
+    assert spread_of_folds(table)["more_than_sampling"] is varies
     assert climb(table)["climbs"] is climbs
 
 
@@ -220,7 +220,7 @@ def test_folds_of_one_accuracy_seldom_vary_more_than_sampling():
     """One in a thousand is the limit; with the benefit of rounding it is fewer."""
     rng = np.random.default_rng(0)
     drawn = rng.binomial(300, 0.9, size=(300, 3)) / 300
-    assert not any(spread(table_of(row, 300))["more_than_sampling"] for row in drawn)
+    assert not any(spread_of_folds(table_of(row, 300))["more_than_sampling"] for row in drawn)
     assert not any(climb(table_of(row, 300))["climbs"] for row in drawn)
 
 

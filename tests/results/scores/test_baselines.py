@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_breakhis.files import InputError
 from hf_breakhis.results.predictions import gather
-from hf_breakhis.results.scores.baselines import baselines
+from hf_breakhis.results.scores.baselines import baseline_scores
 from hf_breakhis.results.summary import summarise
 from hf_breakhis.run import Run
 from hf_breakhis.run_fields import COLOR_COLUMNS
@@ -24,7 +24,7 @@ def run(write_run, tmp_path):
 
 def test_majority_is_the_most_frequent_class_of_the_training_set(run):
     folds, colors, test = Run(run).read_folds(), Run(run).read_colors(), gather(Run(run))
-    result = baselines(folds, colors, test, [0, 1, 2], CLASSES)["majority"]
+    result = baseline_scores(folds, colors, test, [0, 1, 2], CLASSES)["majority"]
     for row in result["per_fold"]:
         one = folds[folds["fold"] == row["fold"]]
         guess = one.loc[one["part"] == "train", "label"].mode()[0]
@@ -34,7 +34,7 @@ def test_majority_is_the_most_frequent_class_of_the_training_set(run):
 
 def test_mean_color_is_a_logistic_regression_on_standardised_colors(run):
     folds, colors, test = Run(run).read_folds(), Run(run).read_colors(), gather(Run(run))
-    result = baselines(folds, colors, test, [0, 1, 2], CLASSES)["mean_color"]
+    result = baseline_scores(folds, colors, test, [0, 1, 2], CLASSES)["mean_color"]
     labels, scores = [], []
     for fold in range(3):
         train, tested = (folds[(folds["fold"] == fold) & (folds["part"] == part)] for part in ("train", "test"))
@@ -55,8 +55,8 @@ def test_color_that_is_the_class_is_found_and_noise_is_not(run):
     noise = colors.assign(**{name: rng.normal(size=len(colors)) for name in COLOR_COLUMNS})
     labels = folds.drop_duplicates("file_name").set_index("file_name")["label"]
     colors = noise.assign(mean_r=labels.loc[noise.index].to_numpy())
-    assert baselines(folds, colors, test, [0, 1, 2], CLASSES)["mean_color"]["accuracy"] > 0.99
-    assert baselines(folds, noise, test, [0, 1, 2], CLASSES)["mean_color"]["balanced_accuracy"] < 0.62
+    assert baseline_scores(folds, colors, test, [0, 1, 2], CLASSES)["mean_color"]["accuracy"] > 0.99
+    assert baseline_scores(folds, noise, test, [0, 1, 2], CLASSES)["mean_color"]["balanced_accuracy"] < 0.62
 
 
 def test_a_run_without_colors_is_refused(run):
@@ -69,19 +69,19 @@ def test_a_run_without_colors_is_refused(run):
 def test_an_image_without_colors_is_named(run):
     folds, colors, test = Run(run).read_folds(), Run(run).read_colors(), gather(Run(run))
     with pytest.raises(InputError, match=rf"no row for {colors.index[0]} \(1 missing\)"):
-        baselines(folds, colors.iloc[1:], test, [0], CLASSES)
+        baseline_scores(folds, colors.iloc[1:], test, [0], CLASSES)
 
 
 def test_a_train_part_of_one_class_has_no_color_baseline(run):
     folds, colors, test = Run(run).read_folds(), Run(run).read_colors(), gather(Run(run))
-    result = baselines(folds.assign(label=1), colors, test.assign(label=1), [0, 1, 2], CLASSES)
+    result = baseline_scores(folds.assign(label=1), colors, test.assign(label=1), [0, 1, 2], CLASSES)
     assert result["mean_color"] is None
     assert result["majority"]["accuracy"] == 1
 
 
 def test_the_model_is_compared_with_a_baseline_on_the_same_images(run):
     folds, colors, test = Run(run).read_folds(), Run(run).read_colors(), gather(Run(run))
-    result = baselines(folds, colors, test, [0, 1, 2], CLASSES)["majority"]
+    result = baseline_scores(folds, colors, test, [0, 1, 2], CLASSES)["majority"]
     difference = result["difference"]["accuracy"]
     ours = (test["label"] == test["predicted"]).mean()
     assert difference["value"] == pytest.approx(ours - result["accuracy"])
@@ -92,4 +92,4 @@ def test_folds_that_test_every_image_twice_have_no_paired_difference(run):
     folds, colors, test = Run(run).read_folds(), Run(run).read_colors(), gather(Run(run))
     twice = pd.concat([folds, folds.assign(fold=folds["fold"] + 3)])
     tests = pd.concat([test, test.assign(fold=test["fold"] + 3)], ignore_index=True)
-    assert baselines(twice, colors, tests, list(range(6)), CLASSES)["majority"]["difference"] is None
+    assert baseline_scores(twice, colors, tests, list(range(6)), CLASSES)["majority"]["difference"] is None

@@ -12,7 +12,7 @@ from hf_breakhis.results.scores.calibration import (
     describe_calibration,
     fit_temperature,
     refusal,
-    reliability,
+    reliability_bins,
 )
 from hf_breakhis.results.scores.thresholds import youden
 from hf_breakhis.run import Run
@@ -48,7 +48,7 @@ def test_separable_logits_stop_at_a_bound():
 def test_reliability_worked_out_by_hand():
     positive = np.array([0.05, 0.15, 0.15, 0.95])
     labels = np.array([0, 0, 1, 1])
-    result = reliability(labels, np.stack([1 - positive, positive], axis=1))
+    result = reliability_bins(labels, np.stack([1 - positive, positive], axis=1))
     assert [entry["count"] for entry in result["bins"]] == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]
     assert result["ece"] == pytest.approx((1 * 0.05 + 2 * 0.35 + 1 * 0.05) / 4)
     assert result["brier"] == pytest.approx(np.mean((positive - labels) ** 2))
@@ -56,14 +56,14 @@ def test_reliability_worked_out_by_hand():
 
 
 def test_a_probability_of_one_is_in_the_last_bin():
-    result = reliability(np.array([1, 0]), np.array([[0.0, 1.0], [1.0, 0.0]]))
+    result = reliability_bins(np.array([1, 0]), np.array([[0.0, 1.0], [1.0, 0.0]]))
     assert (result["bins"][0]["count"], result["bins"][9]["count"], result["ece"]) == (1, 1, 0)
 
 
 def test_honest_probabilities_have_a_small_error_and_scaled_ones_a_large_one():
     labels, logits = honest_logits(20_000)
-    assert reliability(labels, softmax(logits, axis=1))["ece"] < 0.02
-    assert reliability(labels, softmax(4 * logits, axis=1))["ece"] > 0.08
+    assert reliability_bins(labels, softmax(logits, axis=1))["ece"] < 0.02
+    assert reliability_bins(labels, softmax(4 * logits, axis=1))["ece"] > 0.08
 
 
 def test_threshold_reaches_the_highest_youden_index():
@@ -152,7 +152,7 @@ def test_parts_of_the_brier_score_add_up_where_bins_are_single_values():
     rng = np.random.default_rng(0)
     positive = rng.choice([0.05, 0.35, 0.75], size=600)
     labels = (rng.random(600) < 0.8 * positive).astype(int)
-    found = reliability(labels, np.stack([1 - positive, positive], axis=1))
+    found = reliability_bins(labels, np.stack([1 - positive, positive], axis=1))
     parts = found["brier_parts"]
     assert found["brier"] == pytest.approx(parts["reliability"] - parts["resolution"] + parts["uncertainty"])
     assert parts["uncertainty"] == pytest.approx(labels.mean() * (1 - labels.mean()))

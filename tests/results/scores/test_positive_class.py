@@ -9,7 +9,7 @@ import pytest
 
 from hf_breakhis.cli import main
 from hf_breakhis.files import read_json
-from hf_breakhis.inference.inputs import Item
+from hf_breakhis.inference.inputs import InputImage
 from hf_breakhis.inference.output import Rows
 from hf_breakhis.inference.predict import Prediction
 from hf_breakhis.results.formatting import rate_name
@@ -68,7 +68,10 @@ def test_the_terminal_names_the_class_of_sensitivity_and_threshold(trained_run):
 
 def sentences(classes):
     rows = Rows(classes, None, None)
-    items = [Item("a.png", b"", {"labels": ("benign", "A")}), Item("b.png", b"", {"labels": ("malignant", "DC")})]
+    items = [
+        InputImage("a.png", b"", {"labels": ("benign", "A")}),
+        InputImage("b.png", b"", {"labels": ("malignant", "DC")}),
+    ]
     list(rows.make(items, np.zeros((2, 2))))
     return [text for text in Prediction(SimpleNamespace(), rows, []).summary() if "no accuracy" in text]
 
