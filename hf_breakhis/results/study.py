@@ -242,7 +242,7 @@ def study_table(study: dict[str, Any]) -> str:
         gain = (pair.get("scores") or {}).get(study["score"]) or {"value": None, "low": None, "high": None}
         cells = (
             _cell("{:.3f}", value["value"]),
-            _cell("{:.3f}-{:.3f}", value["low"], value["high"]),
+            _cell("{:.3f} to {:.3f}", value["low"], value["high"]),
             _cell("{:+.3f}", gain["value"]),
             _cell("{:+.3f} to {:+.3f}", gain["low"], gain["high"]),
             _cell("{:.2f}", pair.get("p_holm")),
