@@ -26,7 +26,7 @@ PRELOAD = [
     "hf_breakhis.results.report.page", "hf_breakhis.hub.publish", "hf_breakhis.inference.predict",
     "hf_breakhis.results.study", "hf_breakhis.search.start", "transformers.pipelines",
     "transformers.models.resnet.modeling_resnet", "pytest", "pydantic.type_adapter", "alembic.command",
-    "sqlalchemy.orm", "optuna.importance", "fsspec.implementations.http",
+    "sqlalchemy.orm", "optuna.importance", "fsspec.implementations.http", "rich.console", "rich.table",
 ]  # fmt: skip
 
 
