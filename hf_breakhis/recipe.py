@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
-from functools import partial
+from functools import wraps
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -73,7 +73,6 @@ def parse_recipe(argv: Sequence[str]) -> Recipe:
         InputError: the file is missing, a key is unknown, or a value is of the wrong type or out of range.
         SystemExit: after `--help` or `--help_all`.
     """
-    argv = list(argv)
     if {"-h", "--help", "--help_all", "--help-all"} & set(argv):
         print(_flag_parser().format_help() if "--help_all" in argv or "--help-all" in argv else short_help())  # noqa: T201
         raise SystemExit(0)
@@ -347,12 +346,13 @@ def _flag_parser() -> HfArgumentParser:
             if dict in (get_origin(part) or part for part in (HINTS[action.dest], *get_args(HINTS[action.dest]))):
                 action.type = _json_object
             if type(None) in get_args(HINTS[action.dest]) and not action.choices:
-                action.type = partial(_unless_null, action.type)
+                action.type = _or_null(action.type)
     return parser
 
 
-def _unless_null(read: Any, text: str) -> Any:
-    return None if text == "null" else read(text)  # as YAML does
+def _or_null(read: Any) -> Any:
+    # null as in YAML; argparse names the function in its errors, and `_wrong_flag` looks for the value in them
+    return wraps(read, updated=())(lambda text: None if text == "null" else read(text))
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -150,6 +150,7 @@ BAD_FLAGS = {
     "--num_folds 2.5": "`num_folds` is '2.5', but has to be a whole number.",
     "--num-folds=2.5": "`num_folds` is '2.5', but has to be a whole number.",
     "--num_folds 2 --num_folds x --num_folds 3": "`num_folds` is 'x', but has to be a whole number.",
+    "--early_stopping_patience 7 --early_stopping_patience x": "`early_stopping_patience` is 'x', but has to be",
     "--learning_rate fast": "`learning_rate` is 'fast', but has to be a number.",
     "--test_size": "--test_size has no value. Give a number.",
     "--optimizer_kwargs {a": "is not a JSON object; write",
