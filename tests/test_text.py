@@ -34,6 +34,21 @@ def test_a_long_name_is_broken_and_nothing_of_it_is_lost():
     assert [line.split()[-1] for line in lines if line.endswith(("12", "7"))] == ["12", "7"]
 
 
+def test_long_heads_are_broken_and_leave_room_for_the_names():
+    heads = ["magnification of forty times and more", "z" * 50]
+    lines = text_table(("Class", *heads), [("benign tissue of the breast", "1,234,567", "7")])
+    assert max(map(len, lines)) <= MAX_WIDTH
+    assert "".join("".join(lines).split()).count("z") == 50
+    assert lines[-1].split() == ["benign", "tissue", "of", "the", "breast", "1,234,567", "7"]
+
+
+def test_numbers_are_never_cut_and_names_never_vanish():
+    numbers = [f"{number:,}" for number in range(1_234_560, 1_234_580)]
+    lines = text_table(("Name", *map(str, range(20))), [("lobular carcinoma of the breast", *numbers)])
+    assert [word for line in lines[2:] for word in line.split() if word[0].isdigit()] == numbers
+    assert " ".join(word for line in lines[2:] for word in line.split() if word[0].isalpha()).startswith("lobular")
+
+
 @given(st.lists(st.tuples(st.text("ab é[]:", max_size=70), st.integers(-9999, 10**9).map(str)), max_size=5))
 def test_every_cell_is_there_and_numbers_end_in_one_column(rows):
     lines = text_table(("Name", "Number"), rows)[2:]
