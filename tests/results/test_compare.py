@@ -131,6 +131,15 @@ def page(write_run, tmp_path, capsys):
     return tmp_path / "comparison", capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("place", "run", "printed"), [(".", "c3", ""), (".", "c3/", ""), ("c3", ".", "../")])
+def test_the_page_stands_next_to_the_first_run(place, run, printed, write_run, tmp_path, monkeypatch, capsys):
+    write_run(tmp_path / "c3", split_by="image")
+    monkeypatch.chdir(tmp_path / place)
+    assert main(["compare", run]) == 0
+    assert capsys.readouterr().out.endswith(f"comparison: {printed}comparison/comparison.html\n")
+    assert (tmp_path / "comparison" / "comparison.html").is_file()
+
+
 def test_the_paper_stands_beside_a_recipe_of_its_own(page):
     folder, out = page
     comparison = json.loads((folder / "comparison.json").read_text())
