@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -33,12 +34,31 @@ def killed_worker():
     list(torch.utils.data.DataLoader(KillsItsWorker(), num_workers=1))
 
 
+def full_memory():
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def full_memory_for_numpy():
+    np.empty(2**60, dtype=np.uint8)
+
+
+def full_memory_of_a_gpu():
+    """What an H100 said, shortened."""
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 24.00 MiB. GPU 0 has a total capacity of 79.18 GiB of which 11.31 MiB "
+        "is free. Process 5926 has 5.80 GiB memory in use."
+    )
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize(
     ("cause", "line"),
     [
         (full_disk, "The disk is full"),
         (full_disk_for_torch, "The disk is full"),
+        (full_memory, "The memory does not suffice"),
+        (full_memory_for_numpy, "The memory does not suffice"),
+        (full_memory_of_a_gpu, "The memory does not suffice"),
         (killed_worker, "A data loading process has exited"),
     ],
 )

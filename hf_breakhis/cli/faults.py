@@ -29,6 +29,12 @@ FAULTS = (
         code=2,
     ),
     Fault(
+        ("out of memory. Tried to allocate", "can't allocate memory", "Unable to allocate"),
+        "The memory does not suffice ({error}). End other programs that use it, or use smaller batches: "
+        "--gradient_accumulation_steps 2 halves those of training, --batch_size sets those of predictions.",
+        code=2,
+    ),
+    Fault(
         ("Connection closed by peer", "Connection reset by peer", "remote process exited"),
         "Another process of this run has exited. Run the same command again to resume.",
     ),
