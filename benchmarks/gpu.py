@@ -6,14 +6,16 @@ Without a GPU it says so and writes nothing. ResNet-50 with random weights on a 
 batches of C1 to C3.
 
 * training: one epoch of each recipe, after one that warms up, beside a bare loop over batches in device memory, and
-  the highest memory of each; the same for C3 with `torch_compile`.
+  the highest memory of each.
 * input: batches from the pixel cache to the device, beside what the device consumes at its fastest.
-* predict: PNG files to rows, beside transformers' pipeline at its best batch size.
+* predict, compiled_predict: PNG files to rows, beside transformers' pipeline at its best batch size.
 * float32: probabilities on the GPU beside those of the CPU, for the same weights and images.
 * float64: weights after some epochs of the Trainer, beside those of plain torch.
+* compiled_training: the same as training for C3 with `torch_compile`.
 * resume: a run that is killed with SIGKILL after its first checkpoint and started again, beside an uninterrupted one,
   and two uninterrupted ones beside each other.
 
+Each part is written when it ends; parts that the file has of the same device and settings stay.
 `--device cpu --network small` tries the script itself on a machine without a GPU. Its file says that it is no result.
 """
 
@@ -94,8 +96,15 @@ class Bench:
         return make_trainer(job, Fold(0, train=np.arange(len(job.table))), job.run / "fold-0", None)
 
     def training(self) -> Rows:
-        """Return images per second and the highest memory of each recipe, in float32, bfloat16, and compiled."""
-        kinds = [(name, bf16, False) for name in RECIPES for bf16 in (False, True)] + [("c3", True, True)]
+        """Return images per second and the highest memory of each recipe, in float32 and bfloat16."""
+        return self.trained([(name, bf16, False) for name in RECIPES for bf16 in (False, True)])
+
+    def compiled_training(self) -> Rows:
+        """Return the same of c3 with `torch_compile`."""
+        return self.trained([("c3", True, True)])
+
+    def trained(self, kinds: list[tuple[str, bool, bool]]) -> Rows:
+        """Return images per second and the highest memory of recipes, with or without bfloat16 and `torch_compile`."""
         rows = []
         for name, bf16, compiled in kinds:
             words = f"{name}, {'bfloat16' if bf16 else 'float32'}{', torch_compile' * compiled}"
@@ -148,7 +157,7 @@ class Bench:
         every = sorted(str(path) for path in self.pictures.rglob("*.png"))
         return [every[i] for i in np.linspace(0, len(every) - 1, min(NUM_PREDICTED, len(every))).astype(int)]
 
-    def predict(self) -> Rows:
+    def predict(self, compiled: bool = False) -> Rows:
         """Return images per second of `predict` over those of transformers' pipeline."""
         folder, files = self.model(), self.files()
         size = default_batch_size()
@@ -156,13 +165,9 @@ class Bench:
         best, seconds = min(sizes, key=sizes.__getitem__), min(sizes.values())
         rows = []
         plain = predicted(Classifier(folder), files)()
-        for words, classifier in (
-            ("predict", Classifier(folder)),
-            ("predict --bf16", Classifier(folder, bf16=True)),
-            ("predict --compile", CompiledClassifier(folder, size)),
-            ("predict --bf16 --compile", CompiledClassifier(folder, size, bf16=True)),
-        ):
-            way = predicted(classifier, files)
+        for bf16 in (False, True):
+            words = f"predict{' --bf16' * bf16}{' --compile' * compiled}"
+            way = predicted(CompiledClassifier(folder, size, bf16) if compiled else Classifier(folder, bf16), files)
             way()
             begin = time.perf_counter()
             scored = way()
@@ -244,8 +249,9 @@ def kill(recipe: Path, run: Path) -> int:
 
 
 PARTS: dict[str, Callable[[Bench], Rows]] = {
-    "training": Bench.training, "input": Bench.input, "predict": Bench.predict, "float32": Bench.float32,
-    "float64": Bench.float64, "resume": Bench.resume,
+    "training": Bench.training, "input": Bench.input, "float32": Bench.float32, "float64": Bench.float64,
+    "resume": Bench.resume, "predict": Bench.predict, "compiled_predict": partial(Bench.predict, compiled=True),
+    "compiled_training": Bench.compiled_training,
 }  # fmt: skip
 
 
@@ -269,15 +275,21 @@ def main() -> None:
     logging.disable_progress_bar()
     given.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(given)
+    device = platform.processor() or "CPU" if bench.is_smoke else torch.cuda.get_device_name()
+    settings = {"device": device, "scale": given.scale, "image_size": given.image_size, "network": given.network}
+    path = given.json or Path("benchmarks/gpu.json")
+    before = read_json(path) if path.is_file() else {}
+    rows = before["rows"] if settings.items() <= before.items() else {}
     result: dict[str, Any] = {
-        "is_gpu_result": not bench.is_smoke, **({"note": SMOKE_TEST} if bench.is_smoke else {}),
-        "device": platform.processor() or "CPU" if bench.is_smoke else torch.cuda.get_device_name(),
-        "scale": given.scale, "image_size": given.image_size, "network": given.network,
-        "rows": {name: PARTS[name](bench) for name in given.parts}, "machine": machine(),
+        "is_gpu_result": not bench.is_smoke, **({"note": SMOKE_TEST} if bench.is_smoke else {}), **settings,
+        "rows": rows, "machine": machine(),
     }  # fmt: skip
-    for row in (row for rows in result["rows"].values() for row in rows):
+    for name in given.parts:
+        rows[name] = PARTS[name](bench)
+        write_json(path, result)
+    for row in (row for name in given.parts for row in rows[name]):
         print(f"{row['what']:<75}{row['value']:>12.3g}  to reach: {row['to_reach']}")
-    print(f"json: {write_json(given.json or Path('benchmarks/gpu.json'), result)}")
+    print(f"json: {path}")
 
 
 if __name__ == "__main__":

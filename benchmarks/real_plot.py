@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from real_tables import is_in_short
 
 HERE = Path(__file__).parent
 LEVEL_COLORS = {"image": "#c0392b", "patient": "#7f8c8d", "specimen": "#1f5f8b"}
@@ -11,7 +12,7 @@ LEVEL_COLORS = {"image": "#c0392b", "patient": "#7f8c8d", "specimen": "#1f5f8b"}
 
 def draw_real(found: dict[str, Any]) -> None:
     """Draw the accuracies of the table in the README by image, patient and specimen to docs/real.png."""
-    parts = {title: part for title, part in found["parts"].items() if " as c" not in title}
+    parts = {title: part for title, part in found["parts"].items() if is_in_short(title)}
     figure, axes = plt.subplots(figsize=(8, 0.6 * len(parts) + 0.9), layout="constrained")
     for row, part in enumerate(parts.values()):
         for shift, (level, color) in zip((-0.2, 0, 0.2), LEVEL_COLORS.items(), strict=True):

@@ -6,8 +6,13 @@ from typing import Any
 from table import table
 
 
+def is_in_short(title: str) -> bool:
+    """Return whether the README and its figure show a part: one head per features, and one fine-tuned network."""
+    return " as c" not in title or title.endswith("fine-tuned as c3_tuned")
+
+
 def real(found: dict[str, Any], in_short: bool = False) -> str:
-    """Return scores, premiums and baselines on real images, a row for each split; in short without c1, c2 and c3."""
+    """Return scores, premiums and baselines on real images, a row for each split; `in_short` for the README."""
 
     def cell(one: dict[str, Any], sign: str = "") -> str:
         if one.get("low") is None:
@@ -15,7 +20,7 @@ def real(found: dict[str, Any], in_short: bool = False) -> str:
         return f"{one['value']:{sign}.3f} ({one['low']:{sign}.3f} to {one['high']:{sign}.3f})"
 
     rows = []
-    parts = {title: part for title, part in found["parts"].items() if not in_short or " as c" not in title}
+    parts = {title: part for title, part in found["parts"].items() if not in_short or is_in_short(title)}
     for title, part in parts.items():
         for level, row in part["rows"].items():
             color = row["baselines"].get("mean_color")
@@ -36,13 +41,11 @@ def real(found: dict[str, Any], in_short: bool = False) -> str:
         f"Means over {repeats} repeats of 5 folds, with 95 % confidence intervals over specimens: by patient and "
         "specimen about the recipe, by image about the trained models."
     )
-    if len(parts) < len(found["parts"]) or in_short:
-        return "\n\n".join([table(head, rows), f"{'; '.join(counts)}. {how}", *skipped])
-    others = {title: part for title, part in parts.items() if " as c" in title}
     notes = [
         f"{title.partition(', ')[2]}: {part['repeats']} repeats of {part['settings']['num_folds']} folds, "
-        f"{part['settings']['num_train_epochs']} epochs"
-        for title, part in others.items()
+        f"{part['settings']['num_train_epochs']} epochs" + (f", on {part['device']}" if "fine-tuned" in title else "")
+        for title, part in parts.items()
+        if " as c" in title
     ]
     return "\n\n".join([table(head, rows), f"{'; '.join(counts)}. {how} {'; '.join(notes)}.", *skipped])
 

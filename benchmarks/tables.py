@@ -278,8 +278,17 @@ def gpu(found: dict[str, Any]) -> str:
     """Return what was measured on a GPU beside what is to be reached; a test of the script alone gives no table."""
     if not found["is_gpu_result"]:
         return found["note"]
-    rows = [[row["what"], f"{row['value']:.3g}", row["to_reach"]] for part in found["rows"].values() for row in part]
-    return f"On one {found['device']}.\n\n{table(['what', 'value', 'to reach'], rows)}"
+    measured = [row for part in found["rows"].values() for row in part]
+    speeds = [f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "" for row in measured]
+    rows = [
+        [row["what"], f"{row['value']:.3g}", row["to_reach"], speed]
+        for row, speed in zip(measured, speeds, strict=True)
+    ]
+    where = (
+        f"With `--scale {found['scale']:g} --parts {' '.join(found['rows'])}` on one {found['device']}: an epoch "
+        "lasts about a second,\nso what it costs once weighs more than in one of the whole data set."
+    )
+    return f"{where}\n\n{table(['what', 'value', 'to reach', 'images/s'], rows)}"
 
 
 def put(page: Path, name: str, text: str) -> None:
@@ -321,9 +330,9 @@ PAGES: dict[str, tuple[str, str, Any]] = {
     "ranking": ("Ranking recipes", "How often recipes of equal and of unequal quality are ranked.", ranking),
     "pooled_auc": ("Ranking over folds", "Bias of three ways to average a ranking score over folds.", pooled_auc),
     "controls": ("Controls", "Twins whose truth is known; numbers about generated pictures.", controls),
-    "real": ("Real images", "A linear head on features of public parts of BreakHis, no random samples.", real),
+    "real": ("Real images", "Public parts of BreakHis, no random samples: heads on features, fine-tuning.", real),
     "resemblance": ("Resemblance", "The twin and real images, measured in the same way.", resemblance),
-    "gpu": ("GPU", "The whole twin, ResNet-50 at 224 pixels, random weights.", gpu),
+    "gpu": ("GPU", "ResNet-50 with random weights on the twin.", gpu),
     "tuned": ("Tuned", "c3 and c3_tuned on a twin, specimens kept apart; numbers about generated pictures.", tuned),
 }
 
