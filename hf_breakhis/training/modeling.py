@@ -1,7 +1,9 @@
 """Image classifiers by name, with pretrained weights, or with random weights in any size."""
 
 import copy
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,19 +64,21 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
         model = AutoModelForImageClassification.from_config(config)
     else:
         try:
-            model, loaded = AutoModelForImageClassification.from_pretrained(
-                args.model_name_or_path,
-                revision=args.model_revision,
-                config=config,
-                ignore_mismatched_sizes=True,  # the head of 1,000 ImageNet classes is replaced
-                use_safetensors=True,  # pickles are never read
-                dtype=torch.float32,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, SafetensorError) as error:
+            with without_load_report():
+                model, loaded = AutoModelForImageClassification.from_pretrained(
+                    args.model_name_or_path,
+                    revision=args.model_revision,
+                    config=config,
+                    ignore_mismatched_sizes=True,  # the head of 1,000 ImageNet classes is replaced
+                    use_safetensors=True,  # pickles are never read
+                    dtype=torch.float32,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(unreachable(args, error)) from error
         new = {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
+        warn_of_random_weights(model, new)
     if args.freeze_backbone:
         freeze_backbone(model, new)
     if args.lora is not None:
@@ -358,14 +362,32 @@ def freeze_backbone(model: PreTrainedModel, new: Collection[str] = ()) -> None:
 
 
 def trained_in_full(model: PreTrainedModel, new: Collection[str]) -> frozenset[str]:
-    """Return the names of the parameters of the head and of those that are new; warn of new ones outside the head."""
-    head = head_parameters(model.config)
-    parameters = dict(model.named_parameters())
-    others = sorted((set(new) & parameters.keys()) - head)
+    """Return the names of the parameters of the head and of those that are new."""
+    return head_parameters(model.config) | (set(new) & dict(model.named_parameters()).keys())
+
+
+def warn_of_random_weights(model: PreTrainedModel, new: Collection[str]) -> None:
+    """Print a line if parameters outside the head are new."""
+    others = sorted(trained_in_full(model, new) - head_parameters(model.config))
     if others:
         say(
             f"warning: the weights of {type(model).__name__} lack {others[0]}"
-            f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}, so these are initialised at random and "
-            "trained with the head."
+            f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}, or have them in another size, so these are "
+            "initialised at random and trained."
         )
-    return head | set(others)
+
+
+@contextmanager
+def without_load_report() -> Iterator[None]:
+    """Keep transformers from printing a table about each head that is replaced, which is meant."""
+    logger, no_report = logging.getLogger("transformers.modeling_utils"), _NoReport()
+    logger.addFilter(no_report)  # another level would make transformers print a line about tensor parallelism
+    try:
+        yield
+    finally:
+        logger.removeFilter(no_report)
+
+
+class _NoReport(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 from transformers import LevitConfig, ResNetForImageClassification
+from transformers.utils import logging
 
 from hf_breakhis.arguments import ModelArguments
 from hf_breakhis.files import InputError
@@ -47,6 +48,32 @@ def test_published_backbone_keeps_its_weights_and_gets_a_new_head(saved):
     assert model.num_labels == 2
     old, new = before.base_model.state_dict(), model.base_model.state_dict()
     assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+@pytest.fixture
+def without_bars():
+    """Without progress bars, as during training."""
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
+
+
+@pytest.mark.usefixtures("without_bars")
+def test_a_new_head_is_nothing_to_report(saved, capsys, caplog):
+    path, _ = saved
+    build_model(ModelArguments(model_name_or_path=str(path)), CLASSES)
+    assert (*capsys.readouterr(), caplog.text) == ("", "", "")
+
+
+@pytest.mark.usefixtures("without_bars")
+@pytest.mark.parametrize("changes", [{"freeze_backbone": True}, {"lora": {"r": 2}}, {}])
+def test_weights_that_are_random_outside_the_head_are_reported(changes, saved, capsys):
+    path, _ = saved
+    args = ModelArguments(model_name_or_path=str(path), model_kwargs={"hidden_sizes": [4, 6]}, **changes)
+    build_model(args, CLASSES)
+    error = capsys.readouterr().err
+    assert error.startswith("warning: the weights of ResNetForImageClassification lack resnet.encoder.stages.1")
+    assert error.count("\n") == 1
 
 
 def test_without_a_connection_the_message_says_what_to_do(monkeypatch):

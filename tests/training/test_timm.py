@@ -177,7 +177,7 @@ def test_weights_that_lack_a_part_of_the_backbone_are_reported(tmp_path, capsys)
     )
     model = build_model(ModelArguments(model_name_or_path=str(tmp_path), freeze_backbone=True), CLASSES)
     assert model.timm_model.norm.weight.requires_grad
-    assert "lack timm_model.norm.weight, so these are initialised at random" in capsys.readouterr().err
+    assert "lack timm_model.norm.weight, or have them in another size" in capsys.readouterr().err
 
 
 def test_efficientnet_lite0_of_the_wheel_is_loaded_with_its_own_preprocessing(tmp_path):
