@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 WIDTH = 88  # of a sentence
+UNBROKEN = "\N{NO-BREAK SPACE}"
 MAX_WIDTH = 100  # of a table
 MAX_HEAD = 20  # of a line of the head of a column of numbers
 MIN_WORDS = 16  # of a column of words that are broken
@@ -14,8 +15,13 @@ _ASCII = str.maketrans({"±": "+-", "\N{EN DASH}": "-"})
 
 
 def folded(text: str, width: int = WIDTH) -> list[str]:
-    """Return a text as lines of at most `width` columns, all but the first indented; a longer path stays whole."""
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    """Return a text as lines of at most `width` columns, all but the first indented; a longer path stays whole.
+
+    No line begins with a percent sign.
+    """
+    text = text.replace(" %", f"{UNBROKEN}%")
+    lines = textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [line.replace(UNBROKEN, " ") for line in lines]
 
 
 def ascii_only(text: str) -> str:

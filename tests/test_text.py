@@ -75,5 +75,13 @@ def test_a_sentence_is_folded_between_words():
     assert folded("") == []
 
 
+@pytest.mark.parametrize("width", range(20, 60))
+def test_no_line_begins_with_a_percent_sign(width):
+    text = "95 % confidence intervals: 73.1 to 93.1 % of 2,105 images, and 100 % of all others"
+    lines = folded(text, width)
+    assert not [line for line in lines if line.strip().startswith("%")]
+    assert " ".join(line.strip() for line in lines) == text
+
+
 def test_ascii():
     assert ascii_only(f"0.5 ± 0.1 {ABSENT} Drüse") == "0.5 +- 0.1 - Dr?se"

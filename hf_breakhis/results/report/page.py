@@ -269,5 +269,6 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def marked(text: str) -> Markup:
-    """Text with what stands in backticks set as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped before)
+    """Text with what stands in backticks set as code, and no percent sign at the begin of a line."""
+    code = re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(code.replace(" %", "&nbsp;%"))  # noqa: S704 (escaped before)
