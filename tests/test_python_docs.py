@@ -70,3 +70,9 @@ def test_importing_the_package_imports_no_library():
     code = "import sys, hf_breakhis; dir(hf_breakhis); print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("function", [hf_breakhis.load_images, hf_breakhis.cross_validate])
+def test_a_name_in_place_of_a_recipe_is_refused(function):
+    with pytest.raises(hf_breakhis.InputError, match=r"takes .*, not 'outputs/c3'; give Recipe\.load\("):
+        function("outputs/c3")

@@ -61,6 +61,9 @@ def cross_validate(recipe: Recipe) -> bool:
         InputError: the images, the split, the model or the folder cannot be used; files already written are complete.
         StoppedError: after SIGTERM or Ctrl-C; the same recipe resumes the run.
     """
+    if not isinstance(recipe, Recipe):  # from a notebook, where no type is checked
+        given = f"cross_validate takes a recipe, not {str(recipe)[:60]!r}"
+        raise InputError(f"{given}; give Recipe.load('c3', data_dir=FOLDER).")
     data, training = recipe.data, recipe.training
     check_recipe(recipe)
     use_hardware(training)

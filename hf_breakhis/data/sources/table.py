@@ -35,6 +35,9 @@ def load_images(data: DataArguments) -> Images:
     Raises:
         InputError: the data set is unknown, absent, damaged or something else, or no image is left.
     """
+    if not isinstance(data, DataArguments):  # from a notebook, where no type is checked
+        given = f"load_images takes the data fields of a recipe, not {str(data)[:60]!r}"
+        raise InputError(f"{given}; give Recipe.load('c3', data_dir=FOLDER).data.")
     name = data.dataset
     if name not in SOURCES and "/" not in name:
         raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")
