@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ def cross_validate(recipe: Recipe) -> bool:
             check_continues(run, repeat)
         if not training.restart:
             Run(run).require_unchanged(training=True)
+            if state.is_main_process:
+                delete_leftover_checkpoints(Run(run))
     if not training.restart and all(is_run_finished(run, repeat) for run, repeat in runs.items()):
         return False
     require_writable(whole / RECIPE)
@@ -250,6 +253,14 @@ def others(run: Path, fold: str) -> list[Path]:
         return []
     every = [*Run(run).folds(), Run(run).fold(REFIT)]
     return [one.folder for one in every if one.folder.is_dir() and one.name != fold]
+
+
+def delete_leftover_checkpoints(run: Run) -> None:
+    """Delete the checkpoints of finished folds; a process that was killed at the end of a fold leaves them."""
+    for fold in (*run.folds(), run.fold(REFIT)):
+        for folder in (fold, *fold.members()):
+            if folder.is_finished:
+                shutil.rmtree(folder.folder / "checkpoints", ignore_errors=True)
 
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:

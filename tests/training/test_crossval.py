@@ -1,6 +1,7 @@
 """A run trains every fold from new weights, writes every file, and trains no fold twice."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,22 @@ def test_a_finished_run_does_nothing_until_restarted(plain, monkeypatch):
     before = (plain / "fold-0" / "metrics.json").stat().st_mtime_ns
     assert not run(plain)
     assert (plain / "fold-0" / "metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("fields", [{}, {"fold": "1"}])
+def test_checkpoints_that_a_killed_process_left_are_deleted(plain, tmp_path, fields):
+    """It was killed after the fold was complete, before its checkpoints were deleted."""
+    killed = tmp_path / "killed"
+    shutil.copytree(plain, killed)
+    (killed / "finished.json").unlink()
+    shutil.rmtree(killed / "fold-2")
+    leftovers = [killed / name / "checkpoints" / "checkpoint-5" / "model.safetensors" for name in ("fold-0", "fold-1")]
+    for path in leftovers:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"weights")
+    run(killed, **fields)
+    assert not list(killed.rglob("checkpoints"))
+    assert (killed / "fold-2").exists() == (not fields)
 
 
 def test_the_recipe_of_a_finished_run_trains_nothing_and_says_so(plain, monkeypatch, capsys):
