@@ -75,10 +75,10 @@ def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel
                     trust_remote_code=False,
                     output_loading_info=True,
                 )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(unreachable(args, error)) from error
         new = {*loaded["missing_keys"], *(key[0] for key in loaded["mismatched_keys"])}
-        warn_of_random_weights(model, new)
+        warn_of_untrained_weights(model, new)
     if args.freeze_backbone:
         freeze_backbone(model, new)
     if args.lora is not None:
@@ -366,14 +366,16 @@ def trained_in_full(model: PreTrainedModel, new: Collection[str]) -> frozenset[s
     return head_parameters(model.config) | (set(new) & dict(model.named_parameters()).keys())
 
 
-def warn_of_random_weights(model: PreTrainedModel, new: Collection[str]) -> None:
-    """Print a line if parameters outside the head are new."""
-    others = sorted(trained_in_full(model, new) - head_parameters(model.config))
+def warn_of_untrained_weights(model: PreTrainedModel, new: Collection[str]) -> None:
+    """Print a line if parameters or buffers outside the head, such as the statistics of batch norm, are new."""
+    # a counter that torch reads only for batch norm without a momentum; old weights lack it
+    found = {name for name in set(new) & model.state_dict().keys() if not name.endswith("num_batches_tracked")}
+    others = sorted(found - head_parameters(model.config)) if found else []
     if others:
         say(
             f"warning: the weights of {type(model).__name__} lack {others[0]}"
-            f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}, or have them in another size, so these are "
-            "initialised at random and trained."
+            f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}, or have them in another size, so these "
+            "start untrained."
         )
 
 

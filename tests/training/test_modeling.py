@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LevitConfig, ResNetForImageClassification
 from transformers.utils import logging
 
@@ -67,13 +68,25 @@ def test_a_new_head_is_nothing_to_report(saved, capsys, caplog):
 
 @pytest.mark.usefixtures("without_bars")
 @pytest.mark.parametrize("changes", [{"freeze_backbone": True}, {"lora": {"r": 2}}, {}])
-def test_weights_that_are_random_outside_the_head_are_reported(changes, saved, capsys):
+def test_weights_that_start_untrained_outside_the_head_are_reported(changes, saved, capsys):
     path, _ = saved
     args = ModelArguments(model_name_or_path=str(path), model_kwargs={"hidden_sizes": [4, 6]}, **changes)
     build_model(args, CLASSES)
     error = capsys.readouterr().err
     assert error.startswith("warning: the weights of ResNetForImageClassification lack resnet.encoder.stages.1")
     assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("without_bars")
+def test_statistics_that_are_missing_are_reported(saved, capsys):
+    path, _ = saved
+    weights = load_file(path / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("running_mean"))
+    save_file(
+        {name: value for name, value in weights.items() if name != lost}, path / "model.safetensors", {"format": "pt"}
+    )
+    build_model(ModelArguments(model_name_or_path=str(path)), CLASSES)
+    assert capsys.readouterr().err.startswith(f"warning: the weights of ResNetForImageClassification lack {lost}, or")
 
 
 def test_without_a_connection_the_message_says_what_to_do(monkeypatch):
