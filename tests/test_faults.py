@@ -1,5 +1,6 @@
 """Faults from outside are recognised by what the libraries really say; faults of our own keep their traceback."""
 
+import errno
 import os
 import signal
 
@@ -42,6 +43,14 @@ def full_memory_for_numpy():
     np.empty(2**60, dtype=np.uint8)
 
 
+def full_memory_for_python():
+    raise MemoryError
+
+
+def full_memory_for_a_process():
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
 def full_memory_of_a_gpu():
     """What an H100 said, shortened."""
     raise torch.OutOfMemoryError(
@@ -56,9 +65,11 @@ def full_memory_of_a_gpu():
     [
         (full_disk, "The disk is full"),
         (full_disk_for_torch, "The disk is full"),
-        (full_memory, "The memory does not suffice"),
-        (full_memory_for_numpy, "The memory does not suffice"),
-        (full_memory_of_a_gpu, "The memory does not suffice"),
+        (full_memory, "There is not enough memory"),
+        (full_memory_for_numpy, "There is not enough memory"),
+        (full_memory_for_python, "There is not enough memory"),
+        (full_memory_for_a_process, "There is not enough memory"),
+        (full_memory_of_a_gpu, "There is not enough memory"),
         (killed_worker, "A data loading process has exited"),
     ],
 )

@@ -247,7 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if fault is None:
             raise
         # every process prints it, since the first one may be the one that has exited
-        print(f"hf-breakhis: {fault.line.format(error=' '.join(str(error).split())[:200])}", file=sys.stderr)  # noqa: T201
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        print(f"hf-breakhis: {fault.line.format(error=said)}", file=sys.stderr)  # noqa: T201
         return fault.code
     if code in STOPPED:
         resumes = argv[0] in RESUMED

@@ -30,8 +30,10 @@ FAULTS = (
     ),
     Fault(
         ("out of memory. Tried to allocate", "can't allocate memory", "Unable to allocate"),
-        "The memory does not suffice ({error}). End other programs that use it, or use smaller batches: "
-        "--gradient_accumulation_steps 2 halves those of training, --batch_size sets those of predictions.",
+        "There is not enough memory ({error}). End other programs that use it, or use smaller batches: for training "
+        "add --gradient_accumulation_steps 2, which divides the batch_size of the recipe; for predictions give a "
+        "smaller --batch_size.",
+        (errno.ENOMEM,),
         code=2,
     ),
     Fault(
@@ -48,8 +50,9 @@ FAULTS = (
 
 def fault_of(error: BaseException) -> Fault | None:
     """Return the fault behind an error of a library; None for any other error."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
     for fault in FAULTS:
-        if isinstance(error, OSError) and error.errno in fault.numbers:
+        if isinstance(error, OSError | MemoryError) and number in fault.numbers:
             return fault
         if any(word in str(error) for word in fault.words):
             return fault
