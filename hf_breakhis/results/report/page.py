@@ -269,6 +269,6 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def marked(text: str) -> Markup:
-    """Text with what stands in backticks set as code, and no percent sign at the begin of a line."""
+    """Return a text as HTML: words in backticks as code, and each percent sign on the line of its number."""
     code = re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))
     return Markup(code.replace(" %", "&nbsp;%"))  # noqa: S704 (escaped before)
