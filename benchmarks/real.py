@@ -7,8 +7,8 @@
 Frozen: texture features of others at 40X, and EfficientNet-Lite0 with the weights of ImageNet at 200X and 100X, under
 one linear head, five folds and the same seeds everywhere; then the head with the optimizer, schedule, length and batch
 of c1, c2 and c3. Fine-tuned: Lite0 at 200X by c3 and c3_tuned, as they are but stratified, on the GPU if there is one;
-two cores need hours. Nothing was tuned. A part whose material is absent is skipped and says so. A part that the JSON
-has with the same settings is not trained again. An interrupted part resumes.
+two cores need hours. No setting was chosen on these images. A part whose material is absent is skipped and says so. A
+part that the JSON has with the same settings is not trained again. An interrupted part resumes.
 """
 
 import argparse
@@ -145,6 +145,11 @@ def parts(args: argparse.Namespace) -> dict[str, Part | tuple[str, str]]:
     return found
 
 
+def title_of(part: Part | tuple[str, str]) -> str:
+    """Return the title of a part, or of one that is skipped."""
+    return part.title if isinstance(part, Part) else part[0]
+
+
 def with_vectors(part: Part, args: argparse.Namespace) -> Part:
     """Return the part with the vectors of the backbone, which are written now if it needs them."""
     if not part.on_vectors_of_lite0:
@@ -167,14 +172,17 @@ def main() -> None:
     earlier = read_json(args.json) if args.json.is_file() else {"parts": {}}
     before = earlier["parts"]
     result: dict[str, Any] = {"head": HEAD, "tuned": TUNED, "parts": {}, "skipped": {}, "machine": machine()}
-    if args.only and "machine" in earlier:
+    if args.only:
+        result |= {"parts": dict(before), "skipped": dict(earlier.get("skipped", {}))}
+    if before:  # where most parts were measured; a part that is trained has its own device
         result["machine"] = earlier["machine"]
-    for name, part in parts(args).items():
+    chosen = {name: part for name, part in parts(args).items() if args.only in title_of(part)}
+    if not chosen:
+        parser.error(
+            f"--only is {args.only}, but has to be in one of: {'; '.join(map(title_of, parts(args).values()))}"
+        )
+    for name, part in chosen.items():
         title, reason = part if isinstance(part, tuple) else (part.title, "")
-        if args.only not in title:
-            if title in before:
-                result["parts"][title] = before[title]
-            continue
         if isinstance(part, Part) and before.get(title, {}).get("settings") == part.settings():
             result["parts"][title] = before[title]
             print(f"kept: {title}")
@@ -188,6 +196,7 @@ def main() -> None:
             print(f"skipped: {title}, since {reason}")
             continue
         result["parts"][title] = found
+        result["skipped"].pop(title, None)
         write_json(args.json, result | {"parts": before | result["parts"]})
         for level, row in found["rows"].items():
             print(
