@@ -15,7 +15,7 @@ batches of C1 to C3.
 * resume: a run that is killed with SIGKILL after its first checkpoint and started again, beside an uninterrupted one,
   and two uninterrupted ones beside each other.
 
-Each part is written when it ends; parts that the file has of the same device and settings stay.
+Each part is written when it ends; parts that the file has of the same device, versions and settings stay.
 `--device cpu --network small` tries the script itself on a machine without a GPU. Its file says that it is no result.
 """
 
@@ -255,6 +255,12 @@ PARTS: dict[str, Callable[[Bench], Rows]] = {
 }  # fmt: skip
 
 
+def kept_rows(before: dict[str, Any], settings: dict[str, Any], here: dict[str, Any]) -> dict[str, Rows]:
+    """Return the parts of an earlier file if they were measured with the same settings and versions."""
+    same = settings.items() <= before.items() and before["machine"]["versions"] == here["versions"]
+    return dict(before["rows"]) if same else {}
+
+
 def main() -> None:
     """Measure every part and write JSON, or say that there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -278,11 +284,11 @@ def main() -> None:
     device = platform.processor() or "CPU" if bench.is_smoke else torch.cuda.get_device_name()
     settings = {"device": device, "scale": given.scale, "image_size": given.image_size, "network": given.network}
     path = given.json or Path("benchmarks/gpu.json")
-    before = read_json(path) if path.is_file() else {}
-    rows = before["rows"] if settings.items() <= before.items() else {}
+    here = machine()
+    rows = kept_rows(read_json(path), settings, here) if path.is_file() else {}
     result: dict[str, Any] = {
         "is_gpu_result": not bench.is_smoke, **({"note": SMOKE_TEST} if bench.is_smoke else {}), **settings,
-        "rows": rows, "machine": machine(),
+        "rows": rows, "machine": here,
     }  # fmt: skip
     for name in given.parts:
         rows[name] = PARTS[name](bench)

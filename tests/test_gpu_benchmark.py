@@ -36,6 +36,16 @@ def test_on_a_cpu_it_says_that_it_is_no_result(tmp_path, run_python):
     assert [row["value"] < 1e-8 for row in found["rows"]["float64"]] == [True] * 3
 
 
+def test_parts_of_the_same_settings_and_versions_stay(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    kept_rows = load("gpu").kept_rows
+    settings, here = {"device": "a", "scale": 1.0}, {"versions": {"torch": "2.11"}}
+    before = {**settings, "machine": here, "rows": {"training": [{"value": 1}]}}
+    assert kept_rows(before, settings, here) == before["rows"]
+    assert kept_rows(before, {**settings, "scale": 0.5}, here) == {}
+    assert kept_rows(before, settings, {"versions": {"torch": "2.12"}}) == {}
+
+
 def test_another_learning_rate_would_differ_from_plain_torch(monkeypatch):
     """The control of the comparison in float64."""
     plain_torch = load("plain_torch")
