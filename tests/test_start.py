@@ -40,9 +40,15 @@ def test_report_compare_and_check_import_neither_torch_nor_evaluate(trained_run,
     """Importing `evaluate` imports the pipelines of transformers and torch, which takes as long as the work."""
     run = shutil.copytree(trained_run, tmp_path / "run")
     comparison = ["compare", str(run), "--folder", str(tmp_path / "comparison")]
-    for words in (["report", str(run)], comparison, ["check", "pixels-to-prognosis"]):
-        code = f"from hf_breakhis.cli import main; assert main({words!r}) == 0"
-        assert loaded(code, ["torch", "transformers", "evaluate"]) == []
+    heavy = ["torch", "transformers", "evaluate"]
+    code = f"""
+import sys
+from hf_breakhis.cli import main
+for words in {(["report", str(run)], comparison, ["check", "pixels-to-prognosis"])!r}:
+    assert main(words) == 0
+    assert not set({heavy!r}) & set(sys.modules), words
+"""
+    assert loaded(code, heavy) == []
 
 
 def test_images_are_found_without_torch(small_breakhis):
