@@ -1,19 +1,19 @@
 """What tests of several folders share: a cache of their own, and a small BreakHis drawn in a temporary folder."""
 
-import hashlib
+import atexit
 import importlib.util
-import io
 import json
 import os
-import socket
 import subprocess
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 # Each worker would start two threads, and threads that wait in turns on two cores take four times as long. Set
-# before torch is imported; the processes that tests start inherit it.
+# before torch is imported; the processes that tests start inherit it. What takes long to import is imported in
+# fixtures: the process that starts the workers needs none of it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import datasets
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -40,6 +40,8 @@ SMALL = [  # the first two names that BreakHis has of each slide folder at 40X a
     and name.number in folder.numbers[name.magnification][:2]
 ]
 
+_to_the_end = ExitStack()
+atexit.register(_to_the_end.close)
 RUN_FIELDS = {
     "dataset": "twin", "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "split_by": "specimen",
     "num_folds": 2, "image_size": 32, "init": "random", "learning_rate": 0.05, "num_train_epochs": 2, "batch_size": 36,
@@ -100,6 +102,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(places[item], last + (not places[item].startswith(SLOW))))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop():
+    """Let one of several workers, which has collected all tests, serve the processes that its tests start."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        processes.serve_from_here()
+    return (yield)
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory):
     """A folder that all workers share: `shared_folder("name")`."""
@@ -119,10 +129,15 @@ def datasets_cache(shared_folder):
 
     The workers share it, since two of them drawing the same images is a tenth of all that they do.
     """
+    import datasets
+    import evaluate
+
     folder = shared_folder("datasets-cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         patch.setenv("HF_DATASETS_CACHE", str(folder))
+        patch.setattr(evaluate.config, "HF_METRICS_CACHE", folder / "metrics")
+        patch.setenv("HF_METRICS_CACHE", str(folder / "metrics"))
         yield folder
 
 
@@ -139,6 +154,8 @@ def shared_pictures(shared_folder):
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """Give one test a cache of its own, where nobody else writes meanwhile."""
+    import datasets
+
     folder = tmp_path / "own-cache"
     folder.mkdir()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
@@ -148,38 +165,20 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_collections():
-    """Keep what was imported out of garbage collections, of which the Trainer asks for several a fold."""
-    with rare_collections(), frozen_objects():
+    """Keep what was imported out of garbage collections, of which the Trainer asks for several a fold.
+
+    After the last test too: pytest then collects five times.
+    """
+    _to_the_end.enter_context(frozen_objects())
+    with rare_collections():
         yield
 
 
 @pytest.fixture(scope="session")
 def shared_exports(shared_folder):
     """Convert equal networks to ONNX once for all workers, a second or more; whatever checks the file runs anew."""
-    import torch
-
-    from hf_breakhis.averaging import DIHEDRAL
-
-    real, folder = torch.onnx.export, shared_folder("exports")
-    names = {turn: name for name, turn in DIHEDRAL.items()}
-
-    def export(model, inputs, stream, **named):
-        key = hashlib.sha256()
-        for name, tensor in model.state_dict().items():
-            key.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
-        configs = [(one.config.to_json_string(), one.config._attn_implementation) for one in model.classifiers]
-        turns = [names[turn] for turn in model.transforms]
-        key.update(repr((configs, turns, inputs[0].shape, named["opset_version"])).encode())
-        path = folder / key.hexdigest()
-        with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():
-                content = io.BytesIO()
-                real(model, inputs, content, **named)
-                path.write_bytes(content.getvalue())
-        stream.write(path.read_bytes())
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", export)
+        processes.share_exports(shared_folder("exports"), patch)
         yield
 
 
@@ -217,32 +216,25 @@ def run_python(start_python):
 
 @pytest.fixture
 def run_two(start_python):
-    """Run a script in the two processes of a run, as `torchrun` would start them, and wait for both.
+    """Run a script in the two processes of a run, each a machine with `machines=2`: `run_two(script, ...)`."""
+    return partial(processes.run_two, start_python)
 
-    `run_two(script, ..., machines=2)` starts one on each of two machines. Returns what each printed.
-    """
 
-    def run(*arguments, machines=1, timeout=300, environment=os.environ, **options):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        shared = {
-            **place,
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": str(2 // machines),
-            "ACCELERATE_USE_CPU": "true",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        both = []
-        for rank in (0, 1):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank % (2 // machines))}
-            both.append(start_python(*arguments, environment=environment | shared | own, together=True, **options))
-        printed = [process.communicate(timeout)[0] for process in both]
-        for process, out in zip(both, printed, strict=True):
-            assert process.returncode == 0, out[-4000:]
-        return printed
+@pytest.fixture(scope="session", autouse=True)
+def coarse_figures():
+    """Save figures with few dots, but for those of the runs that `once` fills. Gives the number that users have."""
+    from hf_breakhis.results.figures.style import STYLE
 
-    return run
+    dots = STYLE["savefig.dpi"]
+    with pytest.MonkeyPatch.context() as patch:
+        processes.draw_coarsely(patch)
+        yield dots
+
+
+@pytest.fixture
+def fine_figures(monkeypatch, coarse_figures):
+    """Save figures in one test as users have them."""
+    processes.draw_coarsely(monkeypatch, coarse_figures)
 
 
 @pytest.fixture
@@ -289,8 +281,11 @@ def run_fields():
 
 
 @pytest.fixture(scope="session")
-def once(shared_folder):
-    """Fill a folder once for all workers, with all figures and resamples: `once("name", fill)`. No test changes it."""
+def once(shared_folder, coarse_figures):
+    """Fill a folder once for all workers: `once("name", fill)`. No test changes it.
+
+    It has all figures with all their dots, and all resamples.
+    """
     from hf_breakhis.results.figures import plots
     from hf_breakhis.results.report import page
     from hf_breakhis.results.scores.intervals import RESAMPLES
@@ -306,6 +301,7 @@ def once(shared_folder):
         with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
             patch.setattr(page, "FIGURES", plots.FIGURES)  # a module whose tests need few may have asked first
             processes.draw_resamples(patch, RESAMPLES)
+            processes.draw_coarsely(patch, coarse_figures)
             if not (folder / "run" / "summary.json").is_file():
                 fill(folder / "run")
                 folder.with_suffix(".json").write_text(json.dumps(times_of(folder)))

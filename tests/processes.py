@@ -2,22 +2,28 @@
 
 An import takes seven seconds of a processor and a fork a hundredth of one. Everything else is as with
 `subprocess.Popen`: a process with its own number, arguments, environment, folder, output and exit code, which can be
-killed. Each kind of command is also started by `subprocess` in at least one test.
+killed. test_release.py and a few others start commands as users do.
 """
 
 import dataclasses
+import faulthandler
 import gc
 import hashlib
 import importlib
+import io
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 # These start no thread. After a fork only the thread that called it exists in the child.
@@ -35,6 +41,40 @@ def fork_server():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
+
+
+def serve_from_here():
+    """Fork the server from this process, which has imported what tests import, instead of starting another Python.
+
+    Before the first test: threads that libraries start with their work do not exist in a fork.
+    """
+    resource_tracker.ensure_running()
+    fork_server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver.util, "spawnv_passfds", _fork)
+        forkserver.ensure_running()
+
+
+def _fork(_path, arguments, descriptors):
+    """Do what `python ARGUMENTS` would do, for `-c CODE`, and return the number of the process."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        # Not closed: objects that know these numbers would write into files that were opened later.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in map(int, os.listdir("/dev/fd")):
+            if descriptor not in descriptors:
+                os.dup2(nothing, descriptor)
+        # What pytest put in their places.
+        faulthandler.disable()
+        sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+        sys.excepthook, sys.unraisablehook = sys.__excepthook__, sys.__unraisablehook__
+        threading.excepthook = threading.__excepthook__
+        forkserver._forkserver = forkserver.ForkServer()  # the lock of the other is held
+        exec(arguments[-1], {"__name__": "__main__"})  # noqa: S102
+    finally:
+        os._exit(1)
 
 
 def share_pictures(folder):
@@ -58,6 +98,40 @@ def share_pictures(folder):
     twin.encode = encode
     twin.count_cores = lambda: 1
     return draw
+
+
+def share_exports(folder, patch):
+    """Convert equal networks to ONNX once for all processes that share a folder."""
+    import torch
+
+    from hf_breakhis.averaging import DIHEDRAL
+
+    real = torch.onnx.export
+    names = {turn: name for name, turn in DIHEDRAL.items()}
+
+    def export(model, inputs, stream, **named):
+        key = hashlib.sha256()
+        for name, tensor in model.state_dict().items():
+            key.update(name.encode() + tensor.flatten().view(torch.uint8).numpy().tobytes())
+        configs = [(one.config.to_json_string(), one.config._attn_implementation) for one in model.classifiers]
+        turns = [names[turn] for turn in model.transforms]
+        key.update(repr((configs, turns, inputs[0].shape, named["opset_version"])).encode())
+        path = folder / key.hexdigest()
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                content = io.BytesIO()
+                real(model, inputs, content, **named)
+                path.write_bytes(content.getvalue())
+        stream.write(path.read_bytes())
+
+    patch.setattr(torch.onnx, "export", export)
+
+
+def draw_coarsely(patch, dots=50):
+    """Save figures with 50 instead of 300 dots per inch, a tenth of the time; the drawing is the same."""
+    from hf_breakhis.results.figures.style import STYLE
+
+    patch.setitem(STYLE, "savefig.dpi", dots)
 
 
 def draw_few_figures(patch):
@@ -85,7 +159,7 @@ def draw_resamples(patch, number=20):
 class Started:
     """A process that runs `python ARGUMENTS`; a part of `subprocess.Popen` with text."""
 
-    def __init__(self, arguments, folder, pictures, environment=None, cwd=ROOT, together=False, small=()):
+    def __init__(self, arguments, folder, pictures, environment=None, cwd=ROOT, together=False, small=(), pipe=None):
         """Start it.
 
         Args:
@@ -96,6 +170,7 @@ class Started:
             cwd: the folder it runs in.
             together: whether errors go where output goes.
             small: "figures" for `draw_few_figures` there, "resamples" for `draw_resamples`.
+            pipe: a named pipe for its output; it waits for a reader, and `communicate` returns None for it.
         """
         context = fork_server()
         self.args = list(map(str, arguments))
@@ -103,11 +178,12 @@ class Started:
         self._printed = [folder / f"{number}.out", folder / f"{number}.{'out' if together else 'err'}"]
         for path in self._printed:
             path.touch()
+        self._pipe = pipe
         request = {
             "arguments": self.args,
             "folder": str(cwd),
             "environment": dict(os.environ if environment is None else environment),
-            "printed": list(map(str, self._printed)),
+            "printed": list(map(str, [pipe or self._printed[0], self._printed[1]])),
             "pictures": str(pictures),
             "small": list(small),
         }
@@ -149,15 +225,38 @@ class Started:
         """Wait; return what was printed, and errors unless they are in it."""
         self.wait(timeout)
         out, err = (path.read_text(encoding="utf-8") for path in self._printed)
-        return out, None if self._printed[0] == self._printed[1] else err
+        return None if self._pipe else out, None if self._printed[0] == self._printed[1] else err
+
+
+def run_two(start, *arguments, machines=1, timeout=300, environment=os.environ, **options):
+    """Run a script in two processes, as `torchrun` would start them, and wait; return what each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    shared = {
+        **place,
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": str(2 // machines),
+        "ACCELERATE_USE_CPU": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    both = []
+    for rank in (0, 1):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank % (2 // machines))}
+        both.append(start(*arguments, environment=environment | shared | own, together=True, **options))
+    printed = [process.communicate(timeout)[0] for process in both]
+    for process, out in zip(both, printed, strict=True):
+        assert process.returncode == 0, out[-4000:]
+    return printed
 
 
 def take_environment(environment):
     """Set the environment, also where libraries have read it when they were imported."""
+    import evaluate.config
     from datasets import config
     from huggingface_hub import constants, hf_api
 
-    before = {module: dict(vars(module)) for module in (constants, config)}
+    before = {module: dict(vars(module)) for module in (constants, config, evaluate.config)}
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
@@ -180,6 +279,7 @@ def become(arguments, folder, environment, printed, pictures, small):
     """Run a module (-m), code (-c) or a script; the arguments and the rest as `Started` was given them."""
     gc.freeze()
     share_pictures(Path(pictures))
+    draw_coarsely(pytest.MonkeyPatch())
     for name in small:
         {"figures": draw_few_figures, "resamples": draw_resamples}[name](pytest.MonkeyPatch())
     multiprocessing.set_start_method(None, force=True)  # not that of this process
@@ -187,6 +287,7 @@ def become(arguments, folder, environment, printed, pictures, small):
         opened = os.open(path, os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY)
         os.dup2(opened, descriptor)
         os.close(opened)
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a pipe cannot seek
     os.chdir(folder)
     take_environment(environment)
     first, *rest = arguments

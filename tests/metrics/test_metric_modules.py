@@ -4,8 +4,6 @@ import doctest
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import evaluate
@@ -68,17 +66,10 @@ def test_card_says_how_the_metric_misleads(name):
         assert heading in card
 
 
-def test_loads_by_folder_with_sockets_blocked(tmp_path):
+def test_loads_by_folder_with_sockets_blocked(tmp_path, run_python):
     inputs = {name: INPUTS | extra for name, extra in EXTRA.items()}
     quiet = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(FOLDER), json.dumps(inputs)],
-        env=os.environ | quiet,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("-c", LOAD, FOLDER, json.dumps(inputs), environment=os.environ | quiet, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     loaded = [json.loads(line) for line in done.stdout.splitlines()]
     assert loaded == [METRICS[name]().compute(**inputs[name]) for name in inputs]

@@ -2,9 +2,6 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -144,32 +141,15 @@ def test_the_logged_learning_rate_is_that_of_the_last_update_of_the_epoch(tmp_pa
     assert logged != pytest.approx([*used[updates::updates], 0.0]), "the rate of the next update differs"
 
 
-def launch(folder, fields, processes, weighted=False):
-    """Run toy.py under torchrun on the CPU; return what it left."""
-    folder.mkdir()
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
-        str(SCRIPT), str(folder), json.dumps(fields), json.dumps(weighted),
-    ]  # fmt: skip
-    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[:4000]
-    return torch.load(folder / "result.pt", weights_only=False)
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_train_as_one(name, order, tmp_path, run_two):
-    """The first recipe under torchrun, the other in processes that are forked."""
     fields = RECIPES[name]
     weighted = name == "c3"
     weights = toy.balanced_weights(toy.Toy(toy.NUM_TRAIN, 1).labels, 2) if weighted else None
     bare, _ = bare_loop(fields, order, frozen_norm=True, weights=weights)
-    if weighted:
-        (tmp_path / "two").mkdir()
-        run_two(SCRIPT, tmp_path / "two", json.dumps(fields), "true")
-        two = torch.load(tmp_path / "two" / "result.pt", weights_only=False)
-    else:
-        two = launch(tmp_path / "two", fields, 2)
+    (tmp_path / "two").mkdir()
+    run_two(SCRIPT, tmp_path / "two", json.dumps(fields), json.dumps(weighted))
+    two = torch.load(tmp_path / "two" / "result.pt", weights_only=False)
     assert max(largest_difference(a, b) for a, b in zip(two["weights"], bare, strict=True)) < 1e-10
     assert two["steps"] == 4 * toy.NUM_TRAIN // toy.BATCH
 

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,14 +10,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpus.yaml"]
+LAUNCHER = ["-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate/two_cpus.yaml"]
 
 
 @pytest.fixture
-def launch(tmp_path, fields):
+def launch(tmp_path, fields, start_python):
     """Start one launcher a machine, both on loopback, and return them: `launch("run")`."""
     recipe = tmp_path / "small.yaml"
-    launched = []
 
     def start(name, **changes):
         recipe.write_text(yaml.safe_dump({**fields, **changes, "use_cpu": False}), encoding="utf-8")
@@ -27,22 +24,15 @@ def launch(tmp_path, fields):
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        launched = []
         for rank in "01":
             machine = ["--num_machines", "2", "--num_processes", "2", "--machine_rank", rank]
             machine += ["--main_process_ip", "127.0.0.1", "--main_process_port", port]
             command = [*LAUNCHER, *machine, "scripts/train.py", str(recipe), "--output_dir", str(tmp_path / name)]
-            launched.append(
-                subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-                )
-            )
-        return launched[-2:]
+            launched.append(start_python(*command, environment=environment, together=True))
+        return launched
 
-    yield start
-    for machine in launched:
-        if machine.poll() is None:
-            machine.kill()
-            machine.wait()
+    return start
 
 
 def trainer_of(machine):
@@ -53,7 +43,7 @@ def trainer_of(machine):
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the launcher's child")
 def test_a_lost_machine_ends_the_other_and_both_continue(launch, run_two, tmp_path, same_run):
-    """Launchers start the run that is interrupted; the processes that follow are forked, with what launchers set."""
+    """Launchers start the processes that are interrupted; those that follow are forked, with what launchers set."""
     fold = {"num_folds": 1, "num_train_epochs": 15}
     machines = launch("lost", **fold)
     until = time.monotonic() + 120
@@ -63,7 +53,7 @@ def test_a_lost_machine_ends_the_other_and_both_continue(launch, run_two, tmp_pa
         time.sleep(0.05)
     os.kill(trainer_of(machines[1]), signal.SIGKILL)
     out, _ = machines[0].communicate(timeout=60)
-    machines[1].communicate(timeout=60)
+    machines[1].wait(timeout=60)
     assert machines[0].returncode
     assert machines[1].returncode
     assert not (tmp_path / "lost" / "fold-0" / "metrics.json").exists()

@@ -25,6 +25,7 @@ def words(figure):
     return " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
 
 
+@pytest.mark.usefixtures("fine_figures")
 @pytest.mark.parametrize("kind", DRAW)
 def test_a_picture_is_a_whole_png_and_the_same_each_time(images, tmp_path, kind):
     files = [write_picture(tmp_path / f"{i}.png", DRAW[kind], images, 3) for i in range(2)]

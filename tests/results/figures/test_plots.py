@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import matplotlib as mpl
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 from hf_breakhis.data.pixels.shifts import SHIFTS, STRENGTHS
 from hf_breakhis.files import write_json
@@ -114,6 +115,12 @@ def test_figures_have_a_column_of_width_and_legible_text(figures, name):
     assert min(text.get_fontsize() for text in figures[name].findobj(Text) if text.get_text()) >= 6
 
 
+def test_a_column_has_300_dots_per_inch(trained_run):
+    with Image.open(trained_run / "figures/confusion_mean.png") as picture:
+        assert picture.width == int(85 / 25.4 * 300)
+
+
+@pytest.mark.usefixtures("fine_figures")
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_equal_runs_give_equal_bytes_without_a_date(records, kind):
     first, second = (figure_bytes(draw_figure("patients", records["folds"]), kind) for _ in range(2))
