@@ -2,7 +2,7 @@
 
 An import takes seven seconds of a processor and a fork a hundredth of one. Everything else is as with
 `subprocess.Popen`: a process with its own number, arguments, environment, folder, output and exit code, which can be
-killed. test_release.py and a few others start commands as users do.
+killed. Each kind of command is also started by `subprocess` in at least one test.
 """
 
 import dataclasses
