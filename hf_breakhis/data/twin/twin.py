@@ -3,9 +3,7 @@
 import io
 import math
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +134,20 @@ def _write_pictures(folder: Path, settings: TwinSettings, num_proc: int) -> None
         if num_proc == 1:
             _advance(bar, map(_write_chunk, chunks))
             return
-        # "spawn" starts processes that share nothing: forking one that runs threads (torch) may hang.
-        pool = ProcessPoolExecutor(num_proc, mp_context=get_context("spawn"))
+        from joblib import Parallel, delayed
+        from joblib.externals.loky import get_reusable_executor
+
+        # Processes that share nothing, since forking one that runs threads (torch) may hang, and that do not run the
+        # script of the user once more, as those of the standard library do.
         try:
-            _advance(bar, pool.map(_write_chunk, chunks))
+            with Parallel(num_proc, return_as="generator") as draw:
+                _advance(bar, draw(delayed(_write_chunk)(chunk) for chunk in chunks))
         except BrokenProcessPool as error:
             raise InputError(
-                "A process that draws the twin ended early: out of memory, or a script without "
-                "`if __name__ == '__main__':` started it. Give num_proc=1, or mend the script."
+                "A process that draws the twin ended early, perhaps for lack of memory. Free memory and try again."
             ) from error
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody wants to wait for the other pictures
+            get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more work
 
 
 def _write_chunk(chunk: tuple[Path, list[str], TwinSettings]) -> int:

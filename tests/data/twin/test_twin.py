@@ -2,7 +2,9 @@
 
 import io
 import json
-from concurrent.futures.process import BrokenProcessPool
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -88,6 +90,18 @@ def test_the_number_of_processes_changes_no_byte(tmp_path):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), draw_picture(path.rpartition("/")[2], TINY))
 
 
+def test_a_script_is_not_run_again_by_each_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+print("once")
+from hf_breakhis.data.twin import twin
+twin.INVENTORY = twin.INVENTORY[:3]
+twin.write_twin({str(tmp_path / "twin")!r}, twin.TwinSettings(scale=0.001, width=36, height=32), num_proc=2)
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert (done.stdout, len(pictures(tmp_path / "twin"))) == ("once\n", 12), done.stderr
+
+
 @pytest.mark.usefixtures("three_folders")
 def test_every_picture_says_that_it_is_a_twin(tmp_path):
     folder = write_twin(tmp_path / "twin", TINY, num_proc=1)
@@ -162,11 +176,11 @@ def test_the_bar_is_silent_where_nobody_looks(tmp_path, capsys):
 
 @pytest.mark.usefixtures("three_folders")
 def test_processes_that_die_end_in_one_line_and_leave_nothing(tmp_path, monkeypatch):
-    def die(*_):
-        raise BrokenProcessPool
+    def die(_chunk):
+        os._exit(9)
 
-    monkeypatch.setattr(twin.ProcessPoolExecutor, "map", die)
-    with pytest.raises(InputError, match=r"ended early.*Give num_proc=1"):
+    monkeypatch.setattr(twin, "_write_chunk", die)
+    with pytest.raises(InputError, match=r"A process that draws the twin ended early.*Free memory and try again\."):
         write_twin(tmp_path / "twin", TINY, num_proc=2)
     assert list(tmp_path.iterdir()) == []
 
