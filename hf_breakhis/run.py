@@ -19,18 +19,15 @@ DATA = "data.json"
 FOLDS = "folds.csv"
 COLORS = "colors.csv"
 PREDICTIONS = "predictions.csv"
-SUMMARY = "summary.json"
-DECISION = "decision.json"
+SUMMARY, DECISION = "summary.json", "decision.json"
 COST = "cost.json"
 PLAN = "plan.json"  # of a study or a search, which has runs in its folder
 AUDIT, SHIFTS = "audit.json", "shifts.json"
 FINISHED, CHECKSUMS = "finished.json", "checksums.json"
-REPORT = "report.html"
-FIGURES = "figures"
+REPORT, FIGURES = "report.html", "figures"
 METRICS, HISTORY = "metrics.json", "history.csv"
 MODEL, WEIGHTS = "model", "model.safetensors"
-EXAMPLES = "examples"
-EXPLAINED = "explain"
+EXAMPLES, EXPLAINED = "examples", "explain"
 TENSORBOARD = "tensorboard"
 INDEX = "index.json"
 REFIT = "refit"
@@ -161,6 +158,10 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
+
+    def __fspath__(self) -> str:
+        """Return the folder, so that a run can be given wherever its folder can."""
+        return str(self.folder)
 
     @classmethod
     def holding(cls, folder: Path, **content: Any) -> "Run":

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -76,3 +77,24 @@ def test_importing_the_package_imports_no_library():
 def test_a_name_in_place_of_a_recipe_is_refused(function):
     with pytest.raises(hf_breakhis.InputError, match=r"takes .*, not 'outputs/c3'; give Recipe\.load\("):
         function("outputs/c3")
+
+
+def test_images_and_fields_of_other_kinds_are_refused(small_breakhis, data_args):
+    fields = data_args(small_breakhis)
+    images = hf_breakhis.load_images(fields)
+    with pytest.raises(hf_breakhis.InputError, match="check_images takes what load_images returns, not Dataset"):
+        hf_breakhis.check_images(images.dataset)
+    with pytest.raises(hf_breakhis.InputError, match=r"as images\.dataset and recipe\.data, not Images and DataArgum"):
+        hf_breakhis.split_images(images, fields)
+    with pytest.raises(hf_breakhis.InputError, match="not Dataset and str"):
+        hf_breakhis.split_images(images.dataset, str(small_breakhis))
+
+
+@pytest.mark.usefixtures("small_reports")
+def test_a_run_can_be_given_in_place_of_its_folder(trained_run, tmp_path):
+    run = hf_breakhis.Run(shutil.copytree(trained_run, tmp_path / "run"))
+    assert hf_breakhis.summarise(run)["image"]
+    assert hf_breakhis.write_report(run) == tmp_path / "run" / "report.html"
+    assert len(hf_breakhis.predict_images(run, next(trained_run.glob("fold-0/examples/*.png")))) == 1
+    with pytest.raises(hf_breakhis.InputError, match=f"No run at {tmp_path}/none"):
+        hf_breakhis.summarise(hf_breakhis.Run(tmp_path / "none"))

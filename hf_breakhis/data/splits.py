@@ -54,7 +54,14 @@ class Fold:
 
 
 def split_images(dataset: datasets.Dataset, data: DataArguments, split_seed: int | None = None) -> list[Fold]:
-    """Split the images of `load_images` as a recipe says; `split_seed` replaces its own (for repeats)."""
+    """Split the images of `load_images` as a recipe says; `split_seed` replaces its own (for repeats).
+
+    Raises:
+        InputError: these images cannot be split so, or arguments are of other kinds.
+    """
+    if not isinstance(dataset, datasets.Dataset) or not isinstance(data, DataArguments):  # from a notebook
+        given = f"{type(dataset).__name__} and {type(data).__name__}"
+        raise InputError(f"split_images takes the images and fields as images.dataset and recipe.data, not {given}.")
     labels, seed = np.array(dataset["label"]), data.split_seed if split_seed is None else split_seed
     names = [name for name in ("patient_id", "specimen_id", PART_COLUMN) if name in dataset.features]
     columns: dict[str, Sequence[str | None]] = {name: list(dataset[name]) for name in names}

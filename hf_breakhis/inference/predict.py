@@ -1,5 +1,6 @@
 """Score images with a trained model, as a stream: what is in memory does not grow with their number."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -29,7 +30,7 @@ FEW_NAMED = 3
 
 @restored_settings()
 def predict_images(
-    model: str | Path,
+    model: str | os.PathLike[str],
     paths: str | Path | Iterable[str | Path],
     fold: str | None = None,
     batch_size: int | None = None,
@@ -49,7 +50,7 @@ def predict_images(
     Raises:
         InputError: the model or a path cannot be used, or an image cannot be read.
     """
-    weights = find_model(model, fold, members=members, tta=tta)
+    weights = find_model(os.fspath(model), fold, members=members, tta=tta)
     found = find_images([str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
     classifier = open_classifier(weights)
     rows = Rows(classifier.classes, weights.decision, weights.seen)

@@ -1,5 +1,6 @@
 """Aggregate: from the files of a run to its summary, the only place where its numbers are written."""
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class Choices:
     error: float | None = None
 
 
-def summarise(run: str | Path, choices: Choices | None = None) -> dict[str, Any]:
+def summarise(run: str | os.PathLike[str], choices: Choices | None = None) -> dict[str, Any]:
     """Add up a run: write predictions.csv, decision.json and summary.json, and return the summary.
 
     Only files of the run are read, and the same files give the same bytes. Of a run with repeats every repeat is
@@ -76,7 +77,7 @@ def summarise(run: str | Path, choices: Choices | None = None) -> dict[str, Any]
     """
     above = Run(Path(run))
     if not above.folder.is_dir():
-        raise InputError(f"No run at {run}. Give the folder that `train` wrote, for example outputs/c3.")
+        raise InputError(f"No run at {above.folder}. Give the folder that `train` wrote, for example outputs/c3.")
     choices = choices or Choices()
     summary = _summarise(above, choices)
     _summarised[above.folder.resolve()] = _state(above.folder)

@@ -26,6 +26,7 @@ from hf_breakhis.data.integrity.memory import (
     remember,
 )
 from hf_breakhis.data.sources.datasets_cache import cache_folder, recall
+from hf_breakhis.files import InputError
 from hf_breakhis.hardware import count_cores
 
 __all__ = ["COLORS", "Findings", "check_image", "check_images"]
@@ -44,7 +45,12 @@ def check_images(images: Images, num_threads: int | None = None, use: Use | None
         images: what `load_images` returned.
         num_threads: images decoded at a time; by default one for each core of this process.
         use: called with row and picture of each image that is decoded and can be used, in any order and thread.
+
+    Raises:
+        InputError: `images` are not what `load_images` returned.
     """
+    if not isinstance(images, Images):  # from a notebook, where no type is checked
+        raise InputError(f"check_images takes what load_images returns, not {type(images).__name__}.")
     return _check_each(images, num_threads, use) if images.has_files else _unchecked(images)
 
 

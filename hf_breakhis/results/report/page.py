@@ -1,6 +1,7 @@
 """The report: one page that stands alone, written from the files of a run."""
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ EVALUATED_FIELDS = (
 )  # fmt: skip
 
 
-def write_report(folder: str | Path) -> Path:
+def write_report(folder: str | os.PathLike[str]) -> Path:
     """Write `figures/` and `report.html` of a run, from its summary.json and the files beside it.
 
     A run with repeats gets a report above the reports of its repeats. Equal runs give equal bytes.
