@@ -129,25 +129,24 @@ def _write_pictures(folder: Path, settings: TwinSettings, num_proc: int) -> None
     names = twin_file_names(settings)
     for parent in {parse_file_name(name).path.rpartition("/")[0] for name in names}:
         (folder / parent).mkdir(parents=True)
-    chunks = [(folder, names[start : start + 16], settings) for start in range(0, len(names), 16)]
+    chunks = [(folder, names[start : start + 4], settings) for start in range(0, len(names), 4)]
     with tqdm(total=len(names), desc="Drawing the twin", unit=" images", disable=None) as bar:
         if num_proc == 1:
             _advance(bar, map(_write_chunk, chunks))
             return
-        from joblib import Parallel, delayed
-        from joblib.externals.loky import get_reusable_executor
+        from joblib.externals.loky import ProcessPoolExecutor
 
         # Processes that share nothing, since forking one that runs threads (torch) may hang, and that do not run the
         # script of the user once more, as those of the standard library do.
+        pool = ProcessPoolExecutor(num_proc)
         try:
-            with Parallel(num_proc, return_as="generator") as draw:
-                _advance(bar, draw(delayed(_write_chunk)(chunk) for chunk in chunks))
+            _advance(bar, pool.map(_write_chunk, chunks))
         except BrokenProcessPool as error:
             raise InputError(
                 "A process that draws the twin ended early, perhaps for lack of memory. Free memory and try again."
             ) from error
         finally:
-            get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more work
+            pool.shutdown()
 
 
 def _write_chunk(chunk: tuple[Path, list[str], TwinSettings]) -> int:
