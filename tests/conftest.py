@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import subprocess
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -104,8 +105,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop():
-    """Let one of several workers, which has collected all tests, serve the processes that its tests start."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    """Let one of several workers, which has collected all tests, serve the processes that its tests start.
+
+    On Linux: libraries of macOS end a fork of a process that has threads.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ and sys.platform == "linux":
         processes.serve_from_here()
     return (yield)
 
