@@ -8,20 +8,13 @@ import yaml
 
 from hf_breakhis.files import InputError, nearest
 
+TOO_DEEP = "exceeded maximum nesting depth"  # as libyaml says it
+# libyaml reads in a seventh of the time; it is part of PyYAML's wheels, but not of every build.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-class OneOfEachKey(yaml.SafeLoader):
-    """A SafeLoader that refuses duplicate keys, of which YAML silently keeps the last, and aliases.
 
-    Ten lines of aliases can expand to more than the memory, and no file of this package needs them.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node; refuse an alias."""
-        if self.check_event(yaml.AliasEvent):
-            events: Any = self  # whose types are not known
-            mark = events.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases are not supported; write the value itself", mark)
-        return super().compose_node(parent, index)
+class OneOfEachKey(_SafeLoader):  # type: ignore[misc]  # either of two classes
+    """A SafeLoader that refuses duplicate keys, of which YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping; refuse duplicate keys."""
@@ -29,7 +22,8 @@ class OneOfEachKey(yaml.SafeLoader):
         twice = sorted((key for key, count in counts.items() if count > 1), key=str)
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"key `{twice[0]}` is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        values: dict[Any, Any] = super().construct_mapping(node, deep)
+        return values
 
 
 class AsText(OneOfEachKey):
@@ -50,7 +44,9 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
         InputError: it cannot be read, is not YAML, or contains no mapping.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (a SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        _refuse_aliases(text)
+        values = yaml.load(text, Loader=loader)  # noqa: S506 (a SafeLoader)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file; {kind}.") from error
     except FileNotFoundError as error:
@@ -60,10 +56,21 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
     except RecursionError as error:
         raise InputError(f"{path} is nested too deeply; {kind}.") from error
     except (yaml.YAMLError, ValueError) as error:  # the latter for impossible dates and numbers
+        if TOO_DEEP in str(error):
+            raise InputError(f"{path} is nested too deeply; {kind}.") from error
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} contains no `key: value` lines; {kind}.")
     return values
+
+
+def _refuse_aliases(text: str) -> None:
+    """Raise for an alias. Ten lines of them can expand to more than the memory, and no file here needs them."""
+    if "*" not in text:
+        return
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases are not supported; write the value itself {event.start_mark}")
 
 
 def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
