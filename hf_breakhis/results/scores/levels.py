@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hf_breakhis.data.filenames import MAGNIFICATIONS
-from hf_breakhis.metrics.functions.fold_aggregate import fold_aggregate
+from hf_breakhis.metrics.functions.fold_aggregate import fold_aggregate, mean_roc
 from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.metrics.functions.recognition_rate import MIXED, patient_scores, recognition_rate
 from hf_breakhis.results.predictions import by_fold, classes_of, known, probabilities_of
@@ -160,10 +160,7 @@ def _patient_roc(patients: pd.DataFrame) -> dict[str, Any] | None:
     classes = classes_of(patients)
     if patients.empty or len(classes) != 2:
         return None
-    found = fold_aggregate(
-        patients["label"], patients["predicted"], patients["fold"], probabilities_of(patients), classes
-    )
-    roc: dict[str, Any] = found["roc"]
+    roc = mean_roc(patients["label"].to_numpy(), probabilities_of(patients), patients["fold"].to_numpy(), classes)
     return roc if roc.get("mean") else None
 
 
