@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 # Each worker would start two threads, and threads that wait in turns on two cores take four times as long. Set
@@ -175,6 +175,16 @@ def quick_collections():
     """
     _to_the_end.enter_context(frozen_objects())
     with rare_collections():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_commands():
+    """Build the command line once, which every call of `main` does."""
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
         yield
 
 
