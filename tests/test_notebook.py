@@ -1,11 +1,20 @@
 """The notebook runs from top to bottom, and finds its images where each service has them."""
 
+import os
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.provisioning import local_provisioner
 from nbclient import NotebookClient
 
+KERNEL = """
+import os, runpy, sys
+os.setsid()
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 NOTEBOOK = Path(__file__).parents[1] / "notebooks/breakhis.ipynb"
 TINY = {
     "twin_kwargs": {"scale": 0.01, "width": 70, "height": 46}, "image_size": 32, "num_folds": 2, "num_train_epochs": 1,
@@ -23,7 +32,22 @@ def cell_with(notebook, text):
     return found
 
 
-def test_it_runs_on_the_twin(tmp_path):
+@pytest.fixture
+def forked_kernel(start_python, monkeypatch):
+    """Start the kernel in a forked process, which need not import the libraries again."""
+
+    def launch(command, cwd=None, env=None, **_):
+        process = start_python("-c", KERNEL, *command[command.index("-m") + 1 :], environment=env, cwd=cwd)
+        process.stdin = process.stdout = process.stderr = None
+        while os.getpgid(process.pid) != process.pid:  # signals go to its group
+            assert process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    monkeypatch.setattr(local_provisioner, "launch_kernel", launch)
+
+
+def test_it_runs_on_the_twin(tmp_path, forked_kernel):
     notebook = read()
     cell = cell_with(notebook, "Recipe.load")
     cell.source = f"data = {{**data, **{TINY!r}}}\n{cell.source}"
