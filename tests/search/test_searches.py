@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import yaml
 from filelock import FileLock
 from sklearn.metrics import balanced_accuracy_score
 
-from hf_breakhis.cli import main
+from hf_breakhis.cli import jobs, main
 from hf_breakhis.results.search import score_search
 
 pytestmark = pytest.mark.usefixtures("small_reports")
@@ -239,7 +240,17 @@ def test_a_stopped_search_exits_with_the_code_of_the_signal(tmp_path, noise, spa
     assert not (tmp_path / "out" / ".work").exists()
 
 
-def test_jobs_share_the_trials_of_one_command(tmp_path, noise, space, fields, workers):
+@pytest.fixture
+def forked_jobs(start_python, monkeypatch):
+    """Start the jobs of a command in forked processes; those of a study are started as ever, by the same function."""
+
+    def start(command, stdout, env, **_):
+        return start_python(*command[1:], environment=env, pipe=stdout.name)
+
+    monkeypatch.setattr(jobs, "subprocess", Mock(Popen=start))
+
+
+def test_jobs_share_the_trials_of_one_command(tmp_path, noise, space, fields, workers, forked_jobs):
     recipe = write_recipe(tmp_path, fields(noise), num_folds=2)
     command = ["search", str(recipe), "--space", str(space), "--trials", "3", "--inner_folds", "2", "--jobs", "2"]
     assert main([*command, "--output_dir", str(tmp_path / "out")]) == 0
