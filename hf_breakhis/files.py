@@ -39,6 +39,33 @@ class InputError(ValueError):
         super().__init__(printable(message))
 
 
+def require_kind(given: Any, kinds: type | tuple[type, ...], takes: str, remedy: str) -> None:
+    """Raise for an argument of another kind, which notebooks do not check: "TAKES, not GIVEN; give REMEDY."
+
+    Args:
+        given: the argument.
+        kinds: the kinds that it may have.
+        takes: what is allowed, such as "cross_validate takes a recipe".
+        remedy: what to write.
+
+    Raises:
+        InputError: it has none of these kinds.
+    """
+    if not isinstance(given, kinds):
+        shown = repr(str(given)[:60]) if isinstance(given, str | Path) else type(given).__name__
+        raise InputError(f"{takes}, not {shown}; give {remedy}.")
+
+
+def as_folder(given: Any) -> Path:
+    """Return the folder of a run as a path.
+
+    Raises:
+        InputError: it is no path.
+    """
+    require_kind(given, (str, os.PathLike), "A run is given by its folder", "the folder that `train` wrote")
+    return Path(given)
+
+
 def printable(text: str) -> str:
     """Return `text` as one line of at most `MAX_MESSAGE` characters, with unprintable characters escaped."""
     short = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

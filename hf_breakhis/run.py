@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_breakhis import run_fields
-from hf_breakhis.files import InputError, changed_files, checksum, write_json
+from hf_breakhis.files import InputError, as_folder, changed_files, checksum, write_json
 from hf_breakhis.tables import OPTIONAL_TEXT, read_mapping, read_mappings, read_yaml_mapping, require_fields
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Run:
     folder: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))
+        object.__setattr__(self, "folder", as_folder(self.folder))
 
     def __fspath__(self) -> str:
         """Return the folder, so that a run can be given wherever its folder can."""

@@ -1,12 +1,13 @@
 """Strict reading of YAML files, given by path or by the name of a file of the package."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hf_breakhis.files import InputError, nearest
+from hf_breakhis.files import InputError, nearest, require_kind
 
 TOO_DEEP = "exceeded maximum nesting depth"  # as libyaml says it
 # libyaml reads in a seventh of the time; it is part of PyYAML's wheels, but not of every build.
@@ -85,6 +86,8 @@ def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
         InputError: no such file; the message lists the names.
     """
     packed = packed_files(folder)
+    example = f"for example {min(packed, key=len, default='NAME.yaml')!r}"
+    require_kind(given, (str, os.PathLike), f"A {kind} is given by its path or its name", example)
     try:
         if Path(given).is_file():
             return Path(given)

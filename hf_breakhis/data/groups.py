@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 
 from hf_breakhis.arguments import SplitBy, require
 from hf_breakhis.data.inventory import official_folds
-from hf_breakhis.files import InputError, few, nearest_name
+from hf_breakhis.files import InputError, few, nearest_name, require_kind
 
 PART_COLUMN = "folder_part"  # of images whose folders suggest a split: train, validation, test, or None
 GROUP_COLUMNS = {"patient": "patient_id", "specimen": "specimen_id", "official": "patient_id"}
@@ -33,9 +34,11 @@ def require_splittable(
         require(0 <= share < 1, f"`{name}` is {share}, but a share is at least 0 and below 1.")
     are_numbers = labels.ndim == 1 and (not len(labels) or np.issubdtype(labels.dtype, np.integer))
     if not are_numbers or (labels < 0).any():
-        shown = few([str(value) for value in np.unique(labels.astype(str))])
+        shown = few([str(value)[:30] for value in np.unique(labels.astype(str))])
         has = f"the shape {labels.shape}, the type {labels.dtype} and the values {shown}"
         raise InputError(f"`labels` has {has}; give a whole number from 0 on for each image.")
+    remedy = "{'specimen_id': images.dataset['specimen_id']}"
+    require_kind(columns, (Mapping, pd.DataFrame), "`columns` is a dict from names to columns", remedy)
     for name, values in columns.items():
         lengths = (
             f"`columns` has {len(values):,} values of {name} for {len(labels):,} labels; give one for each image."

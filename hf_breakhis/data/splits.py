@@ -30,7 +30,7 @@ from hf_breakhis.data.groups import (
     require_two_classes,
 )
 from hf_breakhis.data.inventory import NUM_OFFICIAL_FOLDS
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, require_kind
 
 PARTS = ("train", "validation", "test", "reserve")
 UNUSED = "unused"  # rows that `train_share`, `train_magnifications` or `test_magnifications` leaves out
@@ -59,9 +59,8 @@ def split_images(dataset: datasets.Dataset, data: DataArguments, split_seed: int
     Raises:
         InputError: these images cannot be split so, or arguments are of other kinds.
     """
-    if not isinstance(dataset, datasets.Dataset) or not isinstance(data, DataArguments):  # from a notebook
-        given = f"{type(dataset).__name__} and {type(data).__name__}"
-        raise InputError(f"split_images takes the images and fields as images.dataset and recipe.data, not {given}.")
+    require_kind(dataset, datasets.Dataset, "split_images takes the table of images", "load_images(...).dataset")
+    require_kind(data, DataArguments, "split_images takes the data fields of a recipe", "Recipe.load(...).data")
     labels, seed = np.array(dataset["label"]), data.split_seed if split_seed is None else split_seed
     names = [name for name in ("patient_id", "specimen_id", PART_COLUMN) if name in dataset.features]
     columns: dict[str, Sequence[str | None]] = {name: list(dataset[name]) for name in names}

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from hf_breakhis.files import InputError, counted
+from hf_breakhis.arguments import require
+from hf_breakhis.files import InputError, counted, require_kind
 from hf_breakhis.hardware import count_cores
 from hf_breakhis.inference.classifier import Classifier, default_batch_size, open_classifier
 from hf_breakhis.inference.decode import decode_all
@@ -31,8 +32,8 @@ FEW_NAMED = 3
 @restored_settings()
 def predict_images(
     model: str | os.PathLike[str],
-    paths: str | Path | Iterable[str | Path],
-    fold: str | None = None,
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    fold: str | int | None = None,
     batch_size: int | None = None,
     members: str | None = None,
     tta: str | None = None,
@@ -50,8 +51,11 @@ def predict_images(
     Raises:
         InputError: the model or a path cannot be used, or an image cannot be read.
     """
-    weights = find_model(os.fspath(model), fold, members=members, tta=tta)
-    found = find_images([str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+    takes = "predict_images takes a run, a model folder or OWNER/NAME"
+    require_kind(model, (str, os.PathLike), takes, "for example 'outputs/c3'")
+    require(batch_size is None or batch_size >= 1, f"`batch_size` is {batch_size}, but has to be at least 1.")
+    weights = find_model(os.fspath(model), None if fold is None else str(fold), members=members, tta=tta)
+    found = find_images(_each(paths))
     classifier = open_classifier(weights)
     rows = Rows(classifier.classes, weights.decision, weights.seen)
     prediction = Prediction(classifier, rows, found, batch_size or default_batch_size())
@@ -60,6 +64,16 @@ def predict_images(
         first = prediction.unreadable[0]
         raise InputError(f"{counted(prediction.num_unreadable, 'image')} cannot be read. {first.path}: {first.reason}")
     return table
+
+
+def _each(paths: Any) -> list[str]:
+    takes, remedy = "predict_images takes paths of images", "for example images.location"
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    require_kind(given, Iterable, takes, remedy)
+    listed = list(given)
+    for path in listed:
+        require_kind(path, (str, os.PathLike), takes, remedy)
+    return [os.fspath(path) for path in listed]
 
 
 def score_images(

@@ -7,10 +7,11 @@ import pandas as pd
 from hf_breakhis.arguments import CarryOver, require
 from hf_breakhis.data.integrity.duplicates import LIMITS, NEAR, OVERLAP, copies_across_parts
 from hf_breakhis.data.inventory import INVENTORY, NUM_OFFICIAL_FOLDS
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, require_kind
 from hf_breakhis.results.formatting import count
 from hf_breakhis.results.predictions import by_fold, known
 from hf_breakhis.results.signature import signature_table
+from hf_breakhis.tables import require_columns
 from hf_breakhis.text import folded, text_table
 
 KINDS = {
@@ -45,8 +46,11 @@ def audit_folds(
         shares over all folds, what is not known, with the reason, and which copies the search cannot see.
 
     Raises:
-        InputError: `carry_over` is not a value of the recipe's field.
+        InputError: `carry_over` is not a value of the recipe's field, this is no table of folds, or a fold has no
+            training or no test images.
     """
+    require_kind(folds, pd.DataFrame, "audit_folds takes a table of folds", "Run(FOLDER).read_folds()")
+    require_columns(folds, "The table of folds", ("file_name", "patient_id", "specimen_id", "fold", "part"))
     ways = get_args(CarryOver)
     require(carry_over in ways, f"`carry_over` is {carry_over!r}, but has to be one of {', '.join(ways)}.")
     unknown = [without] if pairs is None and without else []
@@ -59,6 +63,10 @@ def audit_folds(
     rows, seen = [], set[str]()
     for number, fold in by_fold(folds):
         train, test = (fold[fold["part"] == part] for part in ("train", "test"))
+        for part, images in (("training", train), ("test", test)):
+            require(
+                len(images) > 0, f"Fold {number} has no {part} images; give all parts, as Run(FOLDER).read_folds()."
+            )
         names = set(test["file_name"])
         rows.append(
             {

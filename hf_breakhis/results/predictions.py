@@ -1,12 +1,13 @@
 """Predictions of a run: read, checked, and the test sets of all folds put together."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hf_breakhis.files import InputError, write_csv
+from hf_breakhis.files import InputError, require_kind, write_csv
 from hf_breakhis.run import PREDICTIONS, Run
 from hf_breakhis.tables import as_bools, as_floats, as_integers, read_table, require_columns
 
@@ -18,7 +19,7 @@ GROUPS = ("patient_id", "specimen_id")
 TOLERANCE = 1e-4
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a predictions.csv whose every value has been checked.
 
     Text columns come as text ("" where the source does not know), label, fold and predicted as int,
@@ -27,6 +28,10 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Raises:
         InputError: no such file, a missing column, or a value that cannot be; the message names the first one.
     """
+    require_kind(path, (str, os.PathLike), "read_predictions takes a file", "for example 'outputs/c3/predictions.csv'")
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file in it, such as {path / PREDICTIONS}.")
     text = read_table(path, COLUMNS)
     classes = classes_of(text)
     if len(classes) < 2:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import InputError, write_json
+from hf_breakhis.files import InputError, as_folder, write_json
 from hf_breakhis.results.absent import REASON, has_classes_only, without_probabilities
 from hf_breakhis.results.evaluated import TOO_FEW, cross_fitting_parts, describe_evaluation, how_refitted
 from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
@@ -75,7 +75,7 @@ def summarise(run: str | os.PathLike[str], choices: Choices | None = None) -> di
     Raises:
         InputError: no fold has ended, or a file is missing or damaged.
     """
-    above = Run(Path(run))
+    above = Run(as_folder(run))
     if not above.folder.is_dir():
         raise InputError(f"No run at {above.folder}. Give the folder that `train` wrote, for example outputs/c3.")
     choices = choices or Choices()

@@ -24,7 +24,7 @@ from hf_breakhis.data.pixels.transforms import AUGMENTATIONS
 from hf_breakhis.data.sources.table import Images, load_images, prepare_once
 from hf_breakhis.data.splits import Fold, folds_table, resume_folds, split_images, thin_parts
 from hf_breakhis.data.vectors import read_vectors, vectors_of
-from hf_breakhis.files import InputError, counted, require_writable, write_csv, write_json
+from hf_breakhis.files import InputError, counted, require_kind, require_writable, write_csv, write_json
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory, use_tf32
 from hf_breakhis.recipe import Recipe
@@ -62,9 +62,7 @@ def cross_validate(recipe: Recipe) -> bool:
         InputError: the images, the split, the model or the folder cannot be used; files already written are complete.
         StoppedError: after SIGTERM or Ctrl-C; the same recipe resumes the run.
     """
-    if not isinstance(recipe, Recipe):  # from a notebook, where no type is checked
-        given = f"cross_validate takes a recipe, not {str(recipe)[:60]!r}"
-        raise InputError(f"{given}; give Recipe.load('c3', data_dir=FOLDER).")
+    require_kind(recipe, Recipe, "cross_validate takes a recipe", "Recipe.load('c3', data_dir=FOLDER)")
     data, training = recipe.data, recipe.training
     check_recipe(recipe)
     use_hardware(training)

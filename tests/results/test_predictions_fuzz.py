@@ -105,5 +105,5 @@ def test_what_is_wrong_is_told(change, message, good, tmp_path):
 
 
 def test_a_folder_in_place_of_the_table_is_told(tmp_path):
-    with pytest.raises(InputError, match="Cannot read"):
+    with pytest.raises(InputError, match="is a folder; give a file in it"):
         read_predictions(tmp_path)

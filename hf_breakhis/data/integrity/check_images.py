@@ -26,7 +26,7 @@ from hf_breakhis.data.integrity.memory import (
     remember,
 )
 from hf_breakhis.data.sources.datasets_cache import cache_folder, recall
-from hf_breakhis.files import InputError
+from hf_breakhis.files import require_kind
 from hf_breakhis.hardware import count_cores
 
 __all__ = ["COLORS", "Findings", "check_image", "check_images"]
@@ -49,8 +49,7 @@ def check_images(images: Images, num_threads: int | None = None, use: Use | None
     Raises:
         InputError: `images` are not what `load_images` returned.
     """
-    if not isinstance(images, Images):  # from a notebook, where no type is checked
-        raise InputError(f"check_images takes what load_images returns, not {type(images).__name__}.")
+    require_kind(images, Images, "check_images takes what load_images returns", "load_images(recipe.data)")
     return _check_each(images, num_threads, use) if images.has_files else _unchecked(images)
 
 

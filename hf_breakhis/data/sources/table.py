@@ -21,7 +21,7 @@ from hf_breakhis.data.sources.rcl7500 import read_rcl_twin
 from hf_breakhis.data.twin.rcl7500 import FORMAT as RCL_FORMAT
 from hf_breakhis.data.twin.twin import FORMAT, TwinSettings, write_twin
 from hf_breakhis.data.vectors import images_of_vectors, with_vectors
-from hf_breakhis.files import InputError, expand_home
+from hf_breakhis.files import InputError, expand_home, require_kind
 
 __all__ = ["COLUMNS", "SOURCES", "Images", "cache_folder", "load_images", "prepare_once"]
 
@@ -35,9 +35,8 @@ def load_images(data: DataArguments) -> Images:
     Raises:
         InputError: the data set is unknown, absent, damaged or something else, or no image is left.
     """
-    if not isinstance(data, DataArguments):  # from a notebook, where no type is checked
-        given = f"load_images takes the data fields of a recipe, not {str(data)[:60]!r}"
-        raise InputError(f"{given}; give Recipe.load('c3', data_dir=FOLDER).data.")
+    remedy = "Recipe.load('c3', data_dir=FOLDER).data"
+    require_kind(data, DataArguments, "load_images takes the data fields of a recipe", remedy)
     name = data.dataset
     if name not in SOURCES and "/" not in name:
         raise InputError(f"`dataset` is {name!r}, but has to be one of {sorted(SOURCES)}, or a Hub id, OWNER/NAME.")

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import write_text, write_whole
+from hf_breakhis.files import as_folder, write_text, write_whole
 from hf_breakhis.results import formatting
 from hf_breakhis.results.figures.captions import caption, interval_words
 from hf_breakhis.results.figures.plots import FIGURES, draw_figure, watched_parts
@@ -60,7 +60,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: the run has no summary, or a file of it cannot be read.
     """
-    run = Run(Path(folder))
+    run = Run(as_folder(folder))
     if "repeats" in run.summary:
         repeats = [run.repeat(row["repeat"]) for row in run.summary["repeats"]]
         for repeat in repeats:

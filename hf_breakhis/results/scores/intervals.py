@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import expit, logit, stdtr, stdtrit
 
 from hf_breakhis.arguments import require
+from hf_breakhis.files import require_kind
 from hf_breakhis.results.predictions import known
 from hf_breakhis.results.scores.estimands import INFLATION, Estimand, Estimate
 
@@ -192,8 +193,15 @@ def intervals(
             numbers of the classes were chosen, and the variance is multiplied by its `INFLATION`.
 
     Raises:
-        InputError: the level, the number of resamples or the method is not allowed.
+        InputError: the level, the number of resamples or the method is not allowed, `scores` are no function, or
+            `classes` are not one for each group.
     """
+    what = f"intervals takes a function from weights to scores, not {type(scores).__name__}"
+    require(callable(scores), f"{what}; give image_scores(images).")
+    require_kind(num_groups, (int, np.integer), "`num_groups` is a number", "images.num_groups")
+    require(num_groups >= 1, f"`num_groups` is {num_groups}, but has to be at least 1.")
+    given = num_groups if classes is None else len(classes)
+    require(given == num_groups, f"`classes` has {given} values for {num_groups} groups; give images.group_classes.")
     require(0 < level < 1, f"`level` is {level}, but has to be between 0 and 1, such as 0.95.")
     require(resamples >= 1, f"`resamples` is {resamples}, but has to be at least 1; {RESAMPLES} are usual.")
     require(method in METHODS, f"`method` is {method!r}, but has to be one of {', '.join(METHODS)}.")

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from hf_breakhis.arguments import require
+from hf_breakhis.files import require_kind
 from hf_breakhis.results.predictions import classes_of, probabilities_of
 from hf_breakhis.results.scores.intervals import choose_groups
+from hf_breakhis.tables import require_columns
 
 ResampleWeights = np.ndarray  # (resamples, groups): how often each group is in each resample
 BLOCK, MANY_IMAGES, CACHED = 16, 20_000, 12_800
@@ -50,7 +53,17 @@ class Predicted:
 
 
 def images_of(rows: pd.DataFrame) -> Predicted:
-    """Return predictions as arrays, grouped as `choose_groups` says."""
+    """Return predictions as arrays, grouped as `choose_groups` says.
+
+    Raises:
+        InputError: this is no table of predictions, or one of several parts, such as the file of a fold.
+    """
+    require_kind(rows, pd.DataFrame, "images_of takes a table of predictions", "read_predictions(FILE)")
+    require_columns(rows, "The table of predictions", ("label", "predicted", "fold"))
+    parts = sorted(rows["part"].unique()) if "part" in rows else []
+    require(
+        len(parts) < 2, f"The table has images of {', '.join(parts)}; give one part: rows[rows['part'] == 'test']."
+    )
     labels, predicted, folds = (rows[name].to_numpy() for name in ("label", "predicted", "fold"))
     classes = tuple(classes_of(rows))
     return Predicted(labels, predicted, probabilities_of(rows), choose_groups(rows).codes, classes, folds=folds)
@@ -66,7 +79,11 @@ def image_scores(images: Predicted, ranked: bool = True) -> Callable[[ResampleWe
     Args:
         images: the predicted images.
         ranked: include the scores of the ranking, which take most of the time.
+
+    Raises:
+        InputError: `images` are not what `images_of` returns.
     """
+    require_kind(images, Predicted, "image_scores takes what images_of returns", "images_of(read_predictions(FILE))")
     classes = len(images.classes)
     cells = (images.groups * classes + images.labels) * classes + images.predicted
     matrices = np.bincount(cells, minlength=images.num_groups * classes**2).reshape(images.num_groups, -1)
