@@ -82,8 +82,11 @@ def choose_weights(run: Path, which: str, members: str | None = None) -> list[We
         members: of an ensemble: "all", or the number of one from 0; None for the first.
 
     Raises:
-        InputError: it names none, or the run is not finished.
+        InputError: it names none, the run is not finished, or this is only a part of a run.
     """
+    if not Run(run).exists:
+        whole = find_model(run, local=True).require_run().folder
+        raise InputError(f"{run} is a part of the run {whole}; give that run, and the fold with --weights fold:0.")
     if which == "all":
         find_model(run, local=True)  # says what is wrong with the run
         return [_of_run(run, fold.name, members) for fold in Run(run).folds()]
@@ -93,7 +96,7 @@ def choose_weights(run: Path, which: str, members: str | None = None) -> list[We
 
 
 def _of_run(run: Path, fold: str, members: str | None) -> Weights:
-    weights = find_model(run, fold if Run(run).exists else None, local=True, members=members)
+    weights = find_model(run, fold, local=True, members=members)
     weights = weights if members == ALL else weights.one_network
     if not weights.require_run().is_finished:  # refitted weights may be there before the folds are
         raise InputError(f"The run {run} is not finished; `hf-breakhis train {run / RECIPE}` continues it.")

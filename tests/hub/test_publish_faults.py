@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 from hf_breakhis.hub.publish import choose_weights
 
@@ -87,3 +88,11 @@ def test_bad_input_is_told_before_any_work(hub, trained_run, tmp_path):
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
     assert hub.repos == {}
+
+
+@pytest.mark.parametrize("part", ["fold-0", "fold-0/model"])
+def test_a_part_of_a_run_is_refused_before_anything_is_written(part, trained_run, tmp_path, capsys):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    assert main(["publish", str(run / part), "--repo_id", "user/name", "--dry_run"]) == 2
+    assert f"{run / part} is a part of the run {run}; give that run, and the fold with " in capsys.readouterr().err
+    assert not list(run.rglob("publish"))
