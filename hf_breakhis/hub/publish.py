@@ -85,8 +85,9 @@ def choose_weights(run: Path, which: str, members: str | None = None) -> list[We
         InputError: it names none, the run is not finished, or this is only a part of a run.
     """
     if not Run(run).exists:
-        whole = find_model(run, local=True).require_run().folder
-        raise InputError(f"{run} is a part of the run {whole}; give that run, and the fold with --weights fold:0.")
+        found = find_model(run, local=True)
+        whole, name = found.require_run().folder, REFIT if found.fold == REFIT else f"fold:{found.fold}"
+        raise InputError(f"{run} is a part of the run {whole}; give that run, with --weights {name}.")
     if which == "all":
         find_model(run, local=True)  # says what is wrong with the run
         return [_of_run(run, fold.name, members) for fold in Run(run).folds()]

@@ -90,9 +90,10 @@ def test_bad_input_is_told_before_any_work(hub, trained_run, tmp_path):
     assert hub.repos == {}
 
 
-@pytest.mark.parametrize("part", ["fold-0", "fold-0/model"])
+@pytest.mark.parametrize("part", ["fold-0", "fold-1/model"])
 def test_a_part_of_a_run_is_refused_before_anything_is_written(part, trained_run, tmp_path, capsys):
     run = shutil.copytree(trained_run, tmp_path / "run")
     assert main(["publish", str(run / part), "--repo_id", "user/name", "--dry_run"]) == 2
-    assert f"{run / part} is a part of the run {run}; give that run, and the fold with " in capsys.readouterr().err
+    told = f"{run / part} is a part of the run {run}; give that run, with --weights fold:{part[5]}."
+    assert told in capsys.readouterr().err
     assert not list(run.rglob("publish"))
