@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hf_breakhis import yaml_files
 from hf_breakhis.files import InputError
 
+pytestmark = pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+
 
 @pytest.fixture(scope="module")
 def without_libyaml():
