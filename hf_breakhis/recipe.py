@@ -23,6 +23,7 @@ from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHi
 from hf_breakhis.yaml_files import find_yaml, read_yaml
 
 ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
+PARSER = HfArgumentParser(ARGUMENT_CLASSES)  # made once: it takes ten times as long as what it reads
 
 USAGE = "hf-breakhis train RECIPE [--field value ...]"
 HINTS = {name: hint for group in ARGUMENT_CLASSES for name, hint in get_type_hints(group).items()}
@@ -98,7 +99,7 @@ def build_recipe(
     if merged.get("batch_size") is not None and "per_device_train_batch_size" in merged:
         raise InputError("Both `batch_size` (all devices) and `per_device_train_batch_size` are given; keep one.")
     try:
-        recipe = Recipe(*HfArgumentParser(ARGUMENT_CLASSES).parse_dict(merged))
+        recipe = Recipe(*PARSER.parse_dict(merged))
     except InputError:
         raise
     except REFUSALS as error:  # of TrainingArguments, for combinations of its fields
@@ -198,9 +199,8 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     if isinstance(environment, dict) and "packages" in environment:  # the recipe that a run wrote
         values.pop("environment")
         values.setdefault("normalization", "imagenet")  # of every run before the field
-    for key in values:
-        if key not in KNOWN:
-            raise InputError(f"{path}: unknown key `{key}`.{advice(str(key))}")
+    if unknown := [key for key in values if key not in KNOWN]:
+        raise InputError(f"{path}: unknown key `{unknown[0]}`.{advice(str(unknown[0]))}")
     if type(values.get("fold")) is int:
         values["fold"] = str(values["fold"])  # text, as on the command line
     return values
