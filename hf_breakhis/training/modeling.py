@@ -40,6 +40,7 @@ FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError
 ONEDNN_BLOCK = 16  # input channels that oneDNN handles at once with AVX-512, the most of all instruction sets
 ACTIVATION = "hidden_act"  # the field of the configurations of transformers
 DERIVED = ("stage_names", "out_features", "out_indices")
+HEADS: dict[tuple[type, str], frozenset[str]] = {}  # found once: every fold asks twice, a large network is slow
 
 
 def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel:
@@ -324,6 +325,9 @@ def unreachable(args: ModelArguments, error: Exception) -> str:
 
 def head_parameters(config: PretrainedConfig) -> frozenset[str]:
     """Return the names of the parameters of a classifier whose shapes depend on the number of classes."""
+    key = type(config), config.to_json_string()
+    if key in HEADS:
+        return HEADS[key]
     shapes = []
     for extra in (0, 1):
         changed = copy.deepcopy(config)
@@ -335,7 +339,8 @@ def head_parameters(config: PretrainedConfig) -> frozenset[str]:
             with torch.random.fork_rng(devices=[]):
                 model = AutoModelForImageClassification.from_config(changed)
         shapes.append({name: parameter.shape for name, parameter in model.named_parameters()})
-    return frozenset(name for name, shape in shapes[0].items() if shapes[1].get(name) != shape)
+    HEADS[key] = frozenset(name for name, shape in shapes[0].items() if shapes[1].get(name) != shape)
+    return HEADS[key]
 
 
 def freeze_backbone(model: PreTrainedModel, new: Collection[str] = ()) -> None:

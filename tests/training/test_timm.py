@@ -1,5 +1,6 @@
 """Backbones of timm and of transformers: the head is trained and the rest behaves as in evaluation."""
 
+import copy
 import importlib.util
 import json
 from pathlib import Path
@@ -119,6 +120,13 @@ def test_only_the_head_changes_and_nothing_is_random(backbone):
     assert changed == head_parameters(model.config)
     assert len(changed) == 2, "weight and bias of one layer"
     assert head_of(model).out_features == 2
+
+
+def test_the_head_is_found_once(backbone, monkeypatch):
+    config = load_config(backbone)
+    head = head_parameters(config)
+    monkeypatch.setattr(AutoModelForImageClassification, "from_config", None)  # an error if it is called
+    assert head_parameters(copy.deepcopy(config)) == head
 
 
 def test_an_unfrozen_backbone_is_trained_and_random(backbone):
