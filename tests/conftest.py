@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 # Each worker would start two threads, and threads that wait in turns on two cores take four times as long. Set
@@ -179,12 +179,10 @@ def quick_collections():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def built_commands():
-    """Build the command line once, which every call of `main` does."""
-    import typer.main
-
+def done_once():
+    """Build the command line once, and check equal networks of random weights once, which every call does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        processes.do_once(patch)
         yield
 
 

@@ -7,6 +7,7 @@ killed. Each kind of command is also started by `subprocess` in at least one tes
 
 import dataclasses
 import faulthandler
+import functools
 import gc
 import hashlib
 import importlib
@@ -125,6 +126,23 @@ def share_exports(folder, patch):
         stream.write(path.read_bytes())
 
     patch.setattr(torch.onnx, "export", export)
+
+
+def do_once(patch):
+    """Build the command line once, and check equal networks of random weights once; tests of the check call it."""
+    import typer.main
+
+    from hf_breakhis.training import crossval
+
+    check, checked = crossval.check_network, set()
+
+    def check_once(args, image_size):
+        if args.init != "random" or f"{args} {image_size}" not in checked:
+            check(args, image_size)
+            checked.add(f"{args} {image_size}")
+
+    patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+    patch.setattr(crossval, "check_network", check_once)
 
 
 def draw_coarsely(patch, dots=50):
