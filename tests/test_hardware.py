@@ -75,8 +75,8 @@ FAULTS = """
 import resource
 from hf_breakhis.hardware import keep_memory
 {call}
-for i in range(40):
-    if i == 20:
+for i in range(8):
+    if i == 4:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     b"x" * (48 << 20)
     b"x" * (40 << 20)
@@ -84,17 +84,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def count_faults(call, **environment):
+@pytest.fixture
+def count_faults(run_python):
+    """How often a process asks for pages after a call: `count_faults("keep_memory()", MALLOC_ARENA_MAX="4")`."""
     usual = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", FAULTS.format(call=call)],
-        capture_output=True, text=True, check=True, env={**usual, **environment},
-    )  # fmt: skip
-    return int(done.stdout)
+
+    def count(call, **environment):
+        done = run_python("-c", FAULTS.format(call=call), environment={**usual, **environment})
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    return count
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system has no glibc")
-def test_freed_memory_is_kept():
+def test_freed_memory_is_kept(count_faults):
     """Pages that a process was given once, it need not be given again."""
     usual = count_faults("")
     assert usual > 1000

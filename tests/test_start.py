@@ -36,25 +36,20 @@ def test_training_before_its_report_and_scoring_images_draw_nothing():
     assert loaded(f"{training}\n{scoring}", DRAWING) == []
 
 
-def test_report_compare_and_check_import_neither_torch_nor_evaluate(trained_run, tmp_path):
+def test_images_reports_comparisons_and_checks_need_neither_torch_nor_evaluate(trained_run, small_breakhis, tmp_path):
     """Importing `evaluate` imports the pipelines of transformers and torch, which takes as long as the work."""
     run = shutil.copytree(trained_run, tmp_path / "run")
+    images = ["data", "info", "--data_dir", str(small_breakhis)]
     comparison = ["compare", str(run), "--folder", str(tmp_path / "comparison")]
     heavy = ["torch", "transformers", "evaluate"]
     code = f"""
 import sys
 from hf_breakhis.cli import main
-for words in {(["report", str(run)], comparison, ["check", "pixels-to-prognosis"])!r}:
+for words in {(images, ["report", str(run)], comparison, ["check", "pixels-to-prognosis"])!r}:
     assert main(words) == 0
     assert not set({heavy!r}) & set(sys.modules), words
 """
     assert loaded(code, heavy) == []
-
-
-def test_images_are_found_without_torch(small_breakhis):
-    words = ["data", "info", "--data_dir", str(small_breakhis)]
-    code = f"from hf_breakhis.cli import main; assert main({words!r}) == 0"
-    assert loaded(code, ["torch", "transformers", "evaluate"]) == []
 
 
 def test_a_heavy_import_would_be_seen():

@@ -48,20 +48,20 @@ def command(*words, before="", **environment):
     return subprocess.run(["bash", "-c", line], capture_output=True, env=env, timeout=120, check=False)
 
 
-def test_names_of_any_alphabet_reach_a_file_and_a_pipe(tmp_path):
-    done = command("data", "info", "--data_dir", f"'{tmp_path / NAME}'", PYTHONIOENCODING="cp1252")
+def test_names_of_any_alphabet_reach_a_file_and_a_pipe():
+    done = command("recipes", "copy", f"'{NAME}'", "mine.yaml", PYTHONIOENCODING="cp1252")
     assert done.returncode == 2
     assert NAME in done.stderr.decode("utf-8")
     assert b"Traceback" not in done.stderr
 
 
-def test_a_locale_without_utf8_is_refused_with_what_to_set(tmp_path):
+def test_a_locale_without_utf8_is_refused_with_what_to_set():
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = command("data", "info", "--data_dir", f"'{tmp_path / NAME}'", **ascii_only)
+    done = command("recipes", "copy", f"'{NAME}'", "mine.yaml", **ascii_only)
     assert done.returncode == 2
     assert b"Set PYTHONUTF8=1, or LC_ALL=C.UTF-8." in done.stderr
     assert done.stderr.count(b"\n") == 1
-    done = command("data", "info", "--data_dir", f"'{tmp_path / NAME}'", LC_ALL="C")
+    done = command("recipes", "copy", f"'{NAME}'", "mine.yaml", LC_ALL="C")
     assert NAME in done.stderr.decode("utf-8")
 
 
