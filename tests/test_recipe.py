@@ -209,6 +209,14 @@ def test_missing_recipe_lists_those_of_the_package():
         parse_recipe(["--fold", "1"])
 
 
+def test_a_folder_is_no_recipe_but_may_hold_one(tmp_path):
+    with pytest.raises(InputError, match=r"No recipe at"):
+        parse_recipe([str(tmp_path)])
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(InputError, match=r"is a folder\. Give the recipe in it, for example .*/recipe\.yaml\.$"):
+        parse_recipe([str(tmp_path)])
+
+
 def test_binary_recipe_is_refused(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80")

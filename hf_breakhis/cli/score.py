@@ -54,7 +54,10 @@ def score(context: typer.Context) -> None:
     from hf_breakhis.results.report.terminal import terminal_table
     from hf_breakhis.results.scores.thresholds import parse_rule
     from hf_breakhis.results.summary import Choices, summarise
+    from hf_breakhis.run import Run
 
+    if run := next((path for path in given.files if path.is_dir() and Run(path).exists), None):
+        raise InputError(f"{run} is a run, which knows its scores. Show them: hf-breakhis report {run}.")
     if given.scores not in SCORES:
         raise InputError(f"--scores is {given.scores!r}; allowed are {', '.join(SCORES)}.")
     rule = None if given.threshold_rule is None else parse_rule(given.threshold_rule)

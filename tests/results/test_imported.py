@@ -273,6 +273,16 @@ def test_the_report_states_on_one_screen_what_the_predictions_may_be_used_for(re
         assert text in page
 
 
+def test_a_run_is_not_scored_again(trained_run, capsys):
+    assert main(["score", str(trained_run)]) == 2
+    shown = capsys.readouterr().err
+    assert shown == (
+        f"hf-breakhis: {trained_run} is a run, which knows its scores. Show them: hf-breakhis report {trained_run}.\n"
+    )
+    assert main(["score", "a" * 300]) == 2  # a name that no file can have
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_copy_for_another_report_is_of_trained_runs_only(reduced, tmp_path, capsys):
     assert main(["report", str(reduced), "--output_dir", str(tmp_path / "copy")]) == 2
     error = capsys.readouterr().err
