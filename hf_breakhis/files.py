@@ -273,6 +273,8 @@ def checksum(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing. Restore it, or train again with --restart.") from error
+    except PermissionError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror or error}). Check its permissions.") from error
     except OSError as error:
         raise InputError(
             f"Cannot read {path} ({error.strerror or error}). Restore it, or train again with --restart."

@@ -87,8 +87,12 @@ def test_twin_command_writes_the_official_tree(tmp_path, capsys):
         (["train"], "No recipe is given"),
         (["train", "recipes/c9.yaml"], "No recipe at recipes/c9.yaml"),
         (["report", "/nowhere/run"], "No run at /nowhere/run"),
+        *(([*words.split(), "a" * 300], "File name too long") for words in (
+            "report", "compare", "audit", "export", "explain", "study", "search", "check", "train", "score",
+            "data info --data_dir", "data twin", "train demo --output_dir", "publish --repo_id a/b",
+        )),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_one_line_and_code_2(argv, message, capsys):
     assert main(argv) == 2
     error = capsys.readouterr().err

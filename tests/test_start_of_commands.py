@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 from hf_breakhis.cli import main, start
-from hf_breakhis.files import MAX_NAME, cannot_write, expand_home, nearest_name, write_text
+from hf_breakhis.files import MAX_NAME, InputError, cannot_write, checksum, expand_home, nearest_name, write_text
 from hf_breakhis.recipe import KNOWN, build_recipe
 from hf_breakhis.yaml_files import read_yaml
 
@@ -95,6 +96,29 @@ def test_a_broken_pipe_that_is_not_the_output_is_told(monkeypatch, capsys):
     monkeypatch.setattr("hf_breakhis.cli.reader_is_gone", lambda: False)
     assert main(["doctor"]) == 1
     assert "a pipe to another process broke" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(monkeypatch, capsys):
+    """The administrator, who runs many tests, may read everything."""
+
+    def fail(**_given):
+        raise PermissionError(13, "Permission denied", "/private/run")
+
+    monkeypatch.setattr("hf_breakhis.cli.app", fail)
+    assert main(["report", "/private/run"]) == 2
+    assert capsys.readouterr().err == (
+        "hf-breakhis: A file or folder cannot be used: [Errno 13] Permission denied: '/private/run'. "
+        "Check its name and permissions, or give another one.\n"
+    )
+
+
+def test_a_file_that_may_not_be_read_is_not_to_be_trained_again(tmp_path, monkeypatch):
+    def fail(*_given):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(InputError, match=r"\(Permission denied\)\. Check its permissions\.$"):
+        checksum(tmp_path / "folds.csv")
 
 
 def test_a_home_directory_is_written_out_on_the_command_line_and_in_recipes(monkeypatch, tmp_path, run_fields):

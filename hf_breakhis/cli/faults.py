@@ -23,6 +23,12 @@ class Fault:
 
 FAULTS = (
     Fault(
+        (),
+        "A file or folder cannot be used: {error}. Check its name and permissions, or give another one.",
+        (errno.EACCES, errno.ENAMETOOLONG, errno.EIO, errno.EROFS),
+        code=2,
+    ),
+    Fault(
         ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed writing", "unexpected pos "),
         "The disk is full ({error}). Free some space and run the same command again to resume.",
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
