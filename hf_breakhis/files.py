@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # `--help` waits for no pandas
 
 MAX_NAME = 120  # the time to compare names grows with the square of their length
 MAX_MESSAGE = 4000
+_ESCAPES = "backslashreplace"  # for bytes of file names that are not UTF-8
 
 
 class InputError(ValueError):
@@ -201,17 +202,28 @@ def _remove(part: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write `text` as UTF-8, with escapes for bytes of file names that are not UTF-8."""
-    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8", errors=_ESCAPES))
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` as indented JSON; NaN and infinities become null, since JSON has neither."""
-    return write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    """Write what `json_text` returns."""
+    return write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON; NaN and infinities become null, since JSON has neither."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> Path:
-    """Write `table` as CSV without its index; floats are written exactly."""
-    return write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write what `csv_text` returns."""
+    return write_text(path, csv_text(table))
+
+
+def csv_text(table: "pd.DataFrame") -> str:
+    """Return `table` as CSV without its index; floats are written exactly."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def read_json(path: str | Path) -> Any:
@@ -279,6 +291,11 @@ def checksum(path: Path) -> str:
         raise InputError(
             f"Cannot read {path} ({error.strerror or error}). Restore it, or train again with --restart."
         ) from error
+
+
+def checksum_of_text(text: str) -> str:
+    """Return the sha256 of the file that `write_text` writes."""
+    return hashlib.sha256(text.encode("utf-8", _ESCAPES)).hexdigest()
 
 
 def changed_files(folder: Path, sums: dict[str, str]) -> list[str]:

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_breakhis import run_fields
-from hf_breakhis.files import InputError, as_folder, changed_files, checksum, write_json
+from hf_breakhis.files import InputError, as_folder, changed_files, checksum, checksum_of_text, write_json, write_text
 from hf_breakhis.tables import OPTIONAL_TEXT, read_mapping, read_mappings, read_yaml_mapping, require_fields
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RECIPE = "recipe.yaml"
-DATA = "data.json"
-FOLDS = "folds.csv"
-COLORS = "colors.csv"
-PREDICTIONS = "predictions.csv"
+RECIPE, DATA = "recipe.yaml", "data.json"
+FOLDS, COLORS, PREDICTIONS = "folds.csv", "colors.csv", "predictions.csv"
 SUMMARY, DECISION = "summary.json", "decision.json"
 COST = "cost.json"
 PLAN = "plan.json"  # of a study or a search, which has runs in its folder
@@ -28,12 +25,8 @@ REPORT, FIGURES = "report.html", "figures"
 METRICS, HISTORY = "metrics.json", "history.csv"
 MODEL, WEIGHTS = "model", "model.safetensors"
 EXAMPLES, EXPLAINED = "examples", "explain"
-TENSORBOARD = "tensorboard"
-INDEX = "index.json"
-REFIT = "refit"
-FOLD_PREFIX = "fold-"
-REPEAT_PREFIX = "repeat-"
-MEMBER_PREFIX = "member-"
+TENSORBOARD, INDEX, REFIT = "tensorboard", "index.json", "refit"
+FOLD_PREFIX, REPEAT_PREFIX, MEMBER_PREFIX = "fold-", "repeat-", "member-"
 EVALUATION = "evaluation.json"  # of an evaluated run: the model and what it was trained on
 EXCLUDED = "excluded.csv"  # of an evaluated run: images that the model was trained on, and copies of them
 IMPORTED, EVALUATED = "imported", "evaluated"  # kinds of a run in its recipe; a trained run has none
@@ -312,6 +305,13 @@ class Run:
     def read_colors(self) -> "pd.DataFrame":
         """Return mean and standard deviation of the color channels of each image, indexed by file name."""
         return run_fields.read_colors(self.folder / COLORS, _RESTORE)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file and its checksum, unless both are there already: a run that is up to date may be read-only."""
+        path, digest = self.folder / name, checksum_of_text(text)
+        if self._checksums().get(name) != digest or not path.is_file() or checksum(path) != digest:
+            with self.rewriting(name):
+                write_text(path, text)
 
     @contextmanager
     def rewriting(self, *names: str) -> Iterator[None]:

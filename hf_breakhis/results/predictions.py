@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hf_breakhis.files import InputError, require_kind, write_csv
+from hf_breakhis.files import InputError, csv_text, require_kind
 from hf_breakhis.run import PREDICTIONS, Run
 from hf_breakhis.tables import as_bools, as_floats, as_integers, read_table, require_columns
 
@@ -62,8 +62,7 @@ def gather(run: Run, parts: dict[str, pd.DataFrame] | None = None) -> pd.DataFra
     test = (read_parts(run) if parts is None else parts)["test"]
     if test.empty:
         raise InputError(f"The folds of {run.folder} hold no test predictions; train it again with --restart.")
-    with run.rewriting(PREDICTIONS):
-        write_csv(run.folder / PREDICTIONS, test)
+    run.write(PREDICTIONS, csv_text(test))
     return test
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hf_breakhis.data.sources.about import source_of
-from hf_breakhis.files import InputError, as_folder, write_json
+from hf_breakhis.files import InputError, as_folder, json_text
 from hf_breakhis.results.absent import REASON, has_classes_only, without_probabilities
 from hf_breakhis.results.evaluated import TOO_FEW, cross_fitting_parts, describe_evaluation, how_refitted
 from hf_breakhis.results.predictions import classes_of, gather, known, read_parts
@@ -162,8 +162,7 @@ def _summarise_one(run: Run, choices: Choices) -> dict[str, Any]:
     rule = choices.rule or _rule_of(run)
     decision, temperature = decide(fitted, refused, rule, about, **how)
     decisions = _decisions(run, fitted, decision, rule, choices, about)
-    with run.rewriting(DECISION):
-        write_json(run.folder / DECISION, decision)
+    run.write(DECISION, json_text(decision))
     summary: dict[str, Any] = {
         "format": 1,
         "name": run.folder.resolve().name,
@@ -269,8 +268,7 @@ def _rule_of(run: Run) -> Rule:
 
 def _written(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
     """Write the summary and return what a reader of the file will see."""
-    with run.rewriting(SUMMARY):
-        write_json(run.folder / SUMMARY, summary)
+    run.write(SUMMARY, json_text(summary))
     return Run(run.folder).summary
 
 

@@ -59,6 +59,25 @@ def test_a_second_comparison_summarises_nothing_again(write_run, tmp_path, monke
     assert len(computed) == 1
 
 
+def test_a_comparison_elsewhere_writes_nothing_into_runs_that_are_scored(write_run, tmp_path):
+    """They may be read-only, as those of colleagues."""
+    runs = [write_run(tmp_path / name) for name in ("one", "other")]
+    words = ["compare", *map(str, runs), "--folder", str(tmp_path / "comparison")]
+    assert main(words) == 0
+
+    def times():
+        return {path: path.stat().st_mtime_ns for run in runs for path in (run, *run.rglob("*"))}
+
+    before = times()
+    summary._summarised.clear()  # as in another process
+    assert main(words) == 0
+    assert times() == before
+    (runs[0] / "summary.json").unlink()  # the control
+    assert main(words) == 0
+    changed = {path.name for path, time in times().items() if before.get(path) != time}
+    assert changed == {"one", "summary.json", "checksums.json"}
+
+
 def test_one_seed_ranks_nothing_however_far_apart(write_run, tmp_path):
     good = write_run(tmp_path / "good")
     bad = write_run(tmp_path / "bad")
