@@ -96,7 +96,7 @@ def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
         raise InputError(f"Cannot read {given}: {error.strerror}. Give a YAML file like {example}.") from error
     if str(given) not in packed:
         if files := sorted(Path(given).glob("*.yaml")) if Path(given).is_dir() else []:
-            raise InputError(f"{given} is a folder. Give the {kind} in it, for example {files[0]}.")
+            raise InputError(f"{given} is a folder. Give a {kind} in it, for example {files[0]}.")
         names = list(packed)
         hint = nearest(str(given).removeprefix(f"{folder}/").removesuffix(".yaml"), names)
         how = f"Give a YAML file, or a {kind} of this package: {', '.join(names)}."

@@ -55,12 +55,13 @@ def test_the_site_has_every_public_name_field_and_command(source, tmp_path):
 
 
 def test_a_dead_link_ends_the_build(tmp_path):
-    """A site of one page; the one above ends well."""
+    """A site of one page, and nothing else that is wrong."""
     (tmp_path / "source").mkdir()
     (tmp_path / "source/index.md").write_text("[nowhere](docs/nowhere.md)")
     done = build(tmp_path / "source", tmp_path / "site", nav=["index.md"])
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr + done.stdout
+    assert "Aborted with 1 warnings" in done.stderr + done.stdout
 
 
 def test_the_defaults_of_the_reference_are_those_of_the_fields(source):

@@ -213,7 +213,7 @@ def test_a_folder_is_no_recipe_but_may_hold_one(tmp_path):
     with pytest.raises(InputError, match=r"No recipe at"):
         parse_recipe([str(tmp_path)])
     (tmp_path / "recipe.yaml").touch()
-    with pytest.raises(InputError, match=r"is a folder\. Give the recipe in it, for example .*/recipe\.yaml\.$"):
+    with pytest.raises(InputError, match=r"is a folder\. Give a recipe in it, for example .*/recipe\.yaml\.$"):
         parse_recipe([str(tmp_path)])
 
 

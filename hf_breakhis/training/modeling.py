@@ -40,7 +40,7 @@ FAILURES = (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError
 ONEDNN_BLOCK = 16  # input channels that oneDNN handles at once with AVX-512, the most of all instruction sets
 ACTIVATION = "hidden_act"  # the field of the configurations of transformers
 DERIVED = ("stage_names", "out_features", "out_indices")
-HEADS: dict[tuple[type, str], frozenset[str]] = {}  # found once: every fold asks twice, a large network is slow
+HEADS: dict[tuple[type, str], frozenset[str]] = {}  # kept: every fold asks, and large networks build slowly
 
 
 def build_model(args: ModelArguments, classes: Sequence[str]) -> PreTrainedModel:

@@ -94,6 +94,6 @@ def test_bad_input_is_told_before_any_work(hub, trained_run, tmp_path):
 def test_a_part_of_a_run_is_refused_before_anything_is_written(part, trained_run, tmp_path, capsys):
     run = shutil.copytree(trained_run, tmp_path / "run")
     assert main(["publish", str(run / part), "--repo_id", "user/name", "--dry_run"]) == 2
-    told = f"{run / part} is a part of the run {run}; give that run, with --weights fold:{part[5]}."
-    assert told in capsys.readouterr().err
+    expected = f"{run / part} is a part of the run {run}; give that run, with --weights fold:{part[5]}."
+    assert expected in capsys.readouterr().err
     assert not list(run.rglob("publish"))
