@@ -278,6 +278,12 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     )
 
 
+def cannot_read(path: str | Path, error: OSError, remedy: str) -> InputError:
+    """Return an error with the remedy, which is another one for a file that only lacks a permission."""
+    remedy = "check its permissions" if isinstance(error, PermissionError) else remedy
+    return InputError(f"Cannot read {path} ({error.strerror or error}); {remedy}.")
+
+
 def checksum(path: Path) -> str:
     """Return the sha256 of a file, or raise InputError if it cannot be read."""
     try:
@@ -285,12 +291,8 @@ def checksum(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing. Restore it, or train again with --restart.") from error
-    except PermissionError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror or error}). Check its permissions.") from error
     except OSError as error:
-        raise InputError(
-            f"Cannot read {path} ({error.strerror or error}). Restore it, or train again with --restart."
-        ) from error
+        raise cannot_read(path, error, "restore it, or train again with --restart") from error
 
 
 def checksum_of_text(text: str) -> str:

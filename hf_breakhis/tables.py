@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, cannot_read
 from hf_breakhis.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def read_text(path: str | Path, remedy: str = REMEDY) -> str:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; {remedy}.") from error
     except OSError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror or error}); {remedy}.") from error
+        raise cannot_read(path, error, remedy) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is damaged (it is not text); {remedy}.") from error
 
@@ -113,7 +113,7 @@ def read_table(path: str | Path, columns: Sequence[str], remedy: str = "write it
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; {remedy}.") from error
     except OSError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror or error}); {remedy}.") from error
+        raise cannot_read(path, error, remedy) from error
     except ValueError as error:  # pandas has no narrower error for text that is not a table
         raise InputError(f"{path} is not a CSV ({' '.join(str(error).split())}); {remedy}.") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas uses surplus first columns as names of rows
@@ -196,7 +196,7 @@ def foreign_rows(path: Path) -> tuple[list[str], Iterator[list[str]]]:
         rows = _parquet_rows(path) if start == b"PAR1" else _text_rows(path, start)
         columns = next(rows)
     except OSError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror or error}); {REMEDY}.") from error
+        raise cannot_read(path, error, REMEDY) from error
     except StopIteration as error:
         raise InputError(f"{path} is empty; {REMEDY}.") from error
     _require_once(columns, path)

@@ -95,6 +95,12 @@ def test_weights_that_find_no_room_are_recognised(tmp_path):
     assert "disk is full" in faults.fault_of(caught.value).line
 
 
+def test_a_permission_is_told_where_a_file_lacks_it():
+    """Without a file, as where a container refuses semaphores, the traceback says more."""
+    assert faults.fault_of(PermissionError(errno.EACCES, "Permission denied", "run")) is not None
+    assert faults.fault_of(PermissionError(errno.EACCES, "Permission denied")) is None
+
+
 def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
     def broken(**_):
         raise RuntimeError("an index is out of range")

@@ -98,16 +98,26 @@ def test_a_broken_pipe_that_is_not_the_output_is_told(monkeypatch, capsys):
     assert "a pipe to another process broke" in capsys.readouterr().err
 
 
-def test_a_folder_that_may_not_be_read_is_one_line(monkeypatch, capsys):
-    """The administrator, who runs many tests, may read everything."""
+@pytest.fixture
+def locked(tmp_path):
+    """A folder that may not be read, and what starts a command that has to respect it: nothing, or `setpriv`."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0)
+    before = "setpriv --bounding-set=-dac_override,-dac_read_search " if os.geteuid() == 0 else ""
+    shown = subprocess.run(["bash", "-c", f"{before}ls {folder}"], capture_output=True, text=True, check=False)
+    if "Permission denied" not in shown.stderr:
+        pytest.skip("this user may read every folder")
+    yield folder, before
+    folder.chmod(0o700)
 
-    def fail(**_given):
-        raise PermissionError(13, "Permission denied", "/private/run")
 
-    monkeypatch.setattr("hf_breakhis.cli.app", fail)
-    assert main(["report", "/private/run"]) == 2
-    assert capsys.readouterr().err == (
-        "hf-breakhis: A file or folder cannot be used: [Errno 13] Permission denied: '/private/run'. "
+def test_a_folder_that_may_not_be_read_is_one_line(locked):
+    folder, before = locked
+    done = command("report", str(folder / "run"), before=before)
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        f"hf-breakhis: A file or folder cannot be used: [Errno 13] Permission denied: '{folder / 'run'}'. "
         "Check its name and permissions, or give another one.\n"
     )
 
@@ -117,7 +127,7 @@ def test_a_file_that_may_not_be_read_is_not_to_be_trained_again(tmp_path, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(InputError, match=r"\(Permission denied\)\. Check its permissions\.$"):
+    with pytest.raises(InputError, match=r"\(Permission denied\); check its permissions\.$"):
         checksum(tmp_path / "folds.csv")
 
 

@@ -12,12 +12,14 @@ class Fault:
         words: texts that identify the fault; torch and safetensors raise errors without a number.
         line: what happened and what to do.
         numbers: error numbers of the system, for an OSError.
+        of_a_file: whether such an OSError has to name a file.
         code: exit code; 2 if the user has to change something.
     """
 
     words: tuple[str, ...]
     line: str
     numbers: tuple[int, ...] = ()
+    of_a_file: bool = False
     code: int = 1
 
 
@@ -26,6 +28,7 @@ FAULTS = (
         (),
         "A file or folder cannot be used: {error}. Check its name and permissions, or give another one.",
         (errno.EACCES, errno.ENAMETOOLONG, errno.EIO, errno.EROFS),
+        of_a_file=True,
         code=2,
     ),
     Fault(
@@ -58,7 +61,8 @@ def fault_of(error: BaseException) -> Fault | None:
     """Return the fault behind an error of a library; None for any other error."""
     number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
     for fault in FAULTS:
-        if isinstance(error, OSError | MemoryError) and number in fault.numbers:
+        named = not fault.of_a_file or getattr(error, "filename", None) is not None
+        if isinstance(error, OSError | MemoryError) and number in fault.numbers and named:
             return fault
         if any(word in str(error) for word in fault.words):
             return fault
