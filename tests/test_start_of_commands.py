@@ -16,6 +16,7 @@ from hf_breakhis.recipe import KNOWN, build_recipe
 from hf_breakhis.yaml_files import read_yaml
 
 NAME = "Łódź, żółć"
+ROOT = Path(__file__).parents[1]
 
 
 class Terminal(io.TextIOWrapper):
@@ -66,8 +67,27 @@ def test_a_locale_without_utf8_is_refused_with_what_to_set():
     assert NAME in done.stderr.decode("utf-8")
 
 
+def test_a_python_without_docstrings_is_refused():
+    done = command("recipes", PYTHONOPTIMIZE="2")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"hf-breakhis: Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2)")
+    assert done.stderr.count(b"\n") == 1
+    assert command("recipes", PYTHONOPTIMIZE="1").returncode == 0
+
+
+def test_a_current_folder_that_was_deleted_is_one_line(tmp_path):
+    """Libraries fail there one after the other, MKL without an exception."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = command("doctor", before=f"cd {gone} && rmdir {gone} && PYTHONPATH={ROOT} ")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"hf-breakhis: The current folder was deleted. Change to one that exists, for example cd ~.\n"
+    )
+
+
 def test_a_closed_output_is_an_error_in_one_line():
-    done = command("recipes", "list", ">&-")
+    done = command("recipes", ">&-")
     assert done.returncode == 2
     assert done.stderr == b"hf-breakhis: Standard output is closed. Redirect it to a file, or to /dev/null.\n"
     assert command("recipes", "--help", "2>&-").returncode == 0

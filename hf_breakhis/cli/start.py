@@ -18,12 +18,15 @@ def prepare_command(argv: Sequence[str]) -> list[str]:
     """Make output and file names safe for every command, and return `argv` with a leading `~/` written out.
 
     Raises:
-        InputError: standard output is closed, file names are not read as UTF-8, or no home directory can hold caches.
+        InputError: standard output is closed, Python runs without docstrings, the current folder is gone, file names
+            are not read as UTF-8, or no home directory can hold caches.
     """
     _replace_closed_streams()
+    _require_docstrings()
     state_encoding()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its own cache
     if not _HELP & set(argv):
+        _require_current_folder()
         _require_utf8_names()
         if argv[:1] != ["doctor"]:  # which reports it among the other lines
             require_place_for_caches()
@@ -70,6 +73,21 @@ def _replace_closed_streams() -> None:
         sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if is_closed:
         raise InputError("Standard output is closed. Redirect it to a file, or to /dev/null.")
+
+
+def _require_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise InputError(
+            "Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), which transformers builds its classes from. "
+            "Start it without that setting."
+        )
+
+
+def _require_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("The current folder was deleted. Change to one that exists, for example cd ~.") from error
 
 
 def _require_utf8_names() -> None:
