@@ -131,6 +131,18 @@ def test_the_help_lists_every_command_in_a_group(capsys):
             assert re.search(rf"^  {name} +[A-Z]", shown, re.MULTILINE), name
 
 
+def test_arguments_are_in_capitals_and_an_output_folder_has_one_name():
+    groups = typer.main.get_command(app).commands
+    commands = [*groups.items(), *groups["data"].commands.items(), *groups["recipes"].commands.items()]
+    params = [(name, param) for name, command in commands for param in command.params]
+    arguments = [(name, param.metavar) for name, param in params if param.param_type_name == "argument"]
+    assert ("compare", "RUN") in arguments
+    assert [found for found in arguments if not (found[1] or "").isupper()] == []
+    options = [param for _, param in params if param.param_type_name == "option"]
+    folders = [param.opts for param in options if (param.help or "").startswith(("Output folder", "Folder for"))]
+    assert folders == [["--output_dir"]] * 4, "compare, export, publish, check"
+
+
 def test_help_is_quick_to_import():
     """`--help` loads none of the heavy libraries."""
     code = (

@@ -92,7 +92,7 @@ def extended(tmp_path_factory, run_fields):
             "--repo_id",
             "user/own",
             "--dry_run",
-            "--folder",
+            "--output_dir",
             str(folder / "up"),
         ]
         assert main(publish) == 0

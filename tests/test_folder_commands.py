@@ -23,10 +23,10 @@ def run(trained_run, tmp_path_factory):
 
 # the words of each command that writes a folder; RUN and DIR are filled in
 COMMANDS = {
-    "publish": "publish RUN --repo_id user/name --dry_run --folder DIR",
+    "publish": "publish RUN --repo_id user/name --dry_run --output_dir DIR",
     "page": "page RUN DIR",
     "space": "space RUN DIR",
-    "export": "export RUN --to DIR",
+    "export": "export RUN --output_dir DIR",
     "data export": 'data export DIR --dataset twin --twin_kwargs {"scale":0.01,"width":70,"height":46}',
 }
 # what a folder of somebody else may look like
@@ -103,7 +103,7 @@ WORK = {
     "score RUN/predictions.csv --output_dir DIR": "hf_breakhis.results.imported.read_foreign",
     "predict RUN RUN/fold-0/examples --output DIR/x.csv": "hf_breakhis.inference.model.find_model",
     "embed RUN RUN/fold-0/examples --output DIR/x.csv": "hf_breakhis.inference.model.find_model",
-    "compare RUN RUN --folder DIR": "hf_breakhis.results.compare.compare",
+    "compare RUN RUN --output_dir DIR": "hf_breakhis.results.compare.compare",
     "check pixels-to-prognosis --output_dir DIR": "hf_breakhis.results.published.check.check_paper",
     "audit --split official --output_dir DIR": "hf_breakhis.results.audit.audit_folds",
     "audit recipes/demo.yaml --output_dir DIR": "hf_breakhis.data.sources.table.load_images",

@@ -173,8 +173,9 @@ def files_of(run):
 
 
 COMMANDS = {  # RUN, OUT, PICTURE and RECIPE are places
-    "report": "RUN", "audit": "RUN", "compare": "RUN --folder OUT", "predict": "RUN PICTURE", "export": "RUN --to OUT",
-    "publish": "RUN --repo_id user/name --dry_run --folder OUT", "train": "RECIPE", "page": "RUN OUT",
+    "report": "RUN", "audit": "RUN", "compare": "RUN --output_dir OUT", "predict": "RUN PICTURE",
+    "export": "RUN --output_dir OUT",
+    "publish": "RUN --repo_id user/name --dry_run --output_dir OUT", "train": "RECIPE", "page": "RUN OUT",
     "explain": "RUN --num_images 1 --num_curves 1", "space": "RUN OUT",
 }  # fmt: skip
 MADE_AGAIN = {("train", "finished.json"), ("train", "report.html")}  # which then prints the table of the report

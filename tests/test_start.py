@@ -40,7 +40,7 @@ def test_images_reports_comparisons_and_checks_need_neither_torch_nor_evaluate(t
     """Importing `evaluate` imports the pipelines of transformers and torch, which takes as long as the work."""
     run = shutil.copytree(trained_run, tmp_path / "run")
     images = ["data", "info", "--data_dir", str(small_breakhis)]
-    comparison = ["compare", str(run), "--folder", str(tmp_path / "comparison")]
+    comparison = ["compare", str(run), "--output_dir", str(tmp_path / "comparison")]
     heavy = ["torch", "transformers", "evaluate"]
     code = f"""
 import sys

@@ -147,7 +147,7 @@ def train(context: typer.Context) -> None:
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, for example outputs/c3.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, for example outputs/c3.")],
     threshold_rule: Annotated[
         str | None,
         typer.Option(

@@ -7,9 +7,12 @@ import typer
 
 
 def check(
-    table: Annotated[str, typer.Argument(help="YAML file with the printed numbers, or pixels-to-prognosis.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="YAML file with the printed numbers, or pixels-to-prognosis.")
+    ],
     output_dir: Annotated[
-        Path | None, typer.Option("--output_dir", help="Folder for check.json and check.html (outputs/check/NAME).")
+        Path | None,
+        typer.Option("--output_dir", help="Folder for check.json and check.html. Default: outputs/check/NAME."),
     ] = None,
 ) -> None:
     """Check whether published scores can be true, and of which data and split; exit code 1 if any does not fit."""

@@ -8,9 +8,9 @@ import typer
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs on the same data.")],
-    folder: Annotated[
-        Path | None, typer.Option(help="Output folder. Default: comparison/ next to the first run.")
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs on the same data.")],
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Output folder. Default: comparison/ next to the first run.")
     ] = None,
     margin: Annotated[
         float | None,
@@ -23,7 +23,7 @@ def compare(
     from hf_breakhis.results.report.comparison import comparison_table, write_comparison
     from hf_breakhis.run import SCORES, Run
 
-    folder = folder or Path(os.path.normpath(runs[0] / ".." / "comparison"))
+    folder = output_dir or Path(os.path.normpath(runs[0] / ".." / "comparison"))
     require_writable(folder / "comparison.json")
     for run in runs:
         Run(run).require_unchanged(written=SCORES)

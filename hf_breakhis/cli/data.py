@@ -28,7 +28,7 @@ app = typer.Typer(help="Inspect, verify, download, export or generate data.", ri
 
 @app.command()
 def twin(
-    folder: Annotated[Path, typer.Argument(help="Folder in which BreaKHis_v1/ is written.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder in which BreaKHis_v1/ is written.")],
     seed: Annotated[int, typer.Option(help="Random seed of the cohort.")] = 0,
     scale: Annotated[float, typer.Option(help="Share of the images of each slide folder, 0 to 1.")] = 1.0,
     width: Annotated[int, typer.Option(help="Image width in pixels.")] = 700,
@@ -51,7 +51,9 @@ def twin(
 
 @app.command()
 def verify(
-    place: Annotated[str | None, typer.Argument(help="Archive or folder with the images, as --data_dir.")] = None,
+    place: Annotated[
+        str | None, typer.Argument(metavar="PLACE", help="Archive or folder with the images, as --data_dir.")
+    ] = None,
     dataset: DatasetName = "breakhis",
     data_dir: DataDir = None,
     dataset_revision: Revision = None,
@@ -113,7 +115,9 @@ def info(
 
 @app.command()
 def download(
-    folder: Annotated[Path | None, typer.Argument(help="Folder for the archive. Default: the datasets cache.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder for the archive. Default: the datasets cache.")
+    ] = None,
 ) -> None:
     """Download BreaKHis_v1.tar.gz (4 GB) and check its file names. Run the same command again to resume."""
     from hf_breakhis.data.sources.download import download_breakhis
@@ -124,7 +128,9 @@ def download(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="New or empty folder, or an earlier export to replace.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier export to replace.")
+    ],
     dataset: DatasetName = "breakhis",
     data_dir: DataDir = None,
     dataset_revision: Revision = None,

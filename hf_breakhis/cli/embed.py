@@ -18,7 +18,7 @@ def embed(
     output: Annotated[Path, typer.Option("--output", help="File to write: .parquet or .csv.")],
     dataset: Annotated[str, typer.Option("--dataset", help="Form of the data: breakhis or imagefolder.")] = "breakhis",
     revision: Annotated[str, typer.Option("--revision", help="Branch, tag or commit of a Hub id.")] = "main",
-    fold: Annotated[str | None, typer.Option("--fold", help="Fold of a run, or refit (default: 0).")] = None,
+    fold: Annotated[str | None, typer.Option("--fold", help="Fold of a run, or refit. Default: 0.")] = None,
     image_size: Annotated[
         int | None, typer.Option("--image_size", help="Side in pixels. Default: that of a run, else 224.")
     ] = None,

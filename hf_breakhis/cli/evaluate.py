@@ -35,21 +35,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="hf-breakhis evaluate", usage=f"hf-breakhis evaluate {USAGE}", description=HELP, allow_abbrev=False
     )
     parser.add_argument("model", metavar="MODEL", help="Run, fold, model folder, or OWNER/NAME on the Hub.")
-    parser.add_argument("--dataset", help="breakhis, imagefolder, twin, rcl7500, or a Hub id (default: breakhis).")
+    parser.add_argument("--dataset", help="breakhis, imagefolder, twin, rcl7500, or a Hub id. Default: breakhis.")
     parser.add_argument("--data_dir", help="Folder or archive of the images.")
     parser.add_argument("--dataset_revision", help="Commit of a data set on the Hub.")
     parser.add_argument("--twin_kwargs", help="Settings of a synthetic twin (generated images) as JSON.")
-    parser.add_argument("--target", choices=("malignancy", "tumor_type"), help="Classes (default: those of the run).")
-    parser.add_argument("--magnifications", nargs="+", help="Any of 40X 100X 200X 400X (default: all).")
-    parser.add_argument("--tumor_types", nargs="+", help="Tumor types to use (default: all).")
+    parser.add_argument("--target", choices=("malignancy", "tumor_type"), help="Classes. Default: those of the run.")
+    parser.add_argument("--magnifications", nargs="+", help="Any of 40X 100X 200X 400X. Default: all.")
+    parser.add_argument("--tumor_types", nargs="+", help="Tumor types to use. Default: all.")
     parser.add_argument("--positive_class", help="Class that sensitivity is computed for, one of two.")
     parser.add_argument("--classes", nargs="+", default=[], metavar="NAME=CLASS", help=CLASSES_HELP)
-    parser.add_argument("--fold", help="Fold whose weights are used, or refit (default: 0).")
+    parser.add_argument("--fold", help="Fold whose weights are used, or refit. Default: 0.")
     parser.add_argument("--revision", help="Commit, branch or tag of a model on the Hub.")
-    parser.add_argument("--batch_size", type=int, help="Images per batch (default: depends on the hardware).")
-    parser.add_argument("--output_dir", type=Path, help="Run folder (default: outputs/MODEL-on-DATA).")
+    parser.add_argument("--batch_size", type=int, help="Images per batch. Default: depends on the hardware.")
+    parser.add_argument("--output_dir", type=Path, help="Run folder. Default: outputs/MODEL-on-DATA.")
     parser.add_argument(
-        "--threshold_rule", help="Rule of the refitted threshold, such as sensitivity>=0.95 (default: the model's)."
+        "--threshold_rule", help="Rule of the refitted threshold, such as sensitivity>=0.95. Default: the model's."
     )
     parser.add_argument(
         "--shifts",

@@ -9,9 +9,9 @@ from hf_breakhis.files import counted
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     fold: Annotated[
-        str | None, typer.Option("--fold", help="Fold whose model and test images are used (default: 0).")
+        str | None, typer.Option("--fold", help="Fold whose model and test images are used. Default: 0.")
     ] = None,
     num_images: Annotated[
         int, typer.Option("--num_images", min=1, help="Number of correctly and of wrongly classified images, each.")

@@ -58,15 +58,16 @@ FORMS = {
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="Run folder, model folder, or OWNER/NAME on the Hub.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Run folder, model folder, or OWNER/NAME on the Hub.")],
     paths: Annotated[
         list[str],
         typer.Argument(
+            metavar="PATH",
             help="Images, folders, patterns, archives, .parquet, hf://datasets/OWNER/NAME, or - for standard input: "
-            "one image, or a list of paths, one a line."
+            "one image, or a list of paths, one a line.",
         ),
     ],
-    fold: Annotated[str | None, typer.Option(help="Fold whose weights are used, or refit (default: 0).")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold whose weights are used, or refit. Default: 0.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of a model on the Hub.")] = None,
     members: Members = None,
     tta: Tta = None,

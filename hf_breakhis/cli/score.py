@@ -23,8 +23,8 @@ COLUMNS_HELP = (
     "KEY= leaves a column out."
 )
 SCORES_HELP = (
-    "What the numbers are: auto, probability, percent, votes or logits (default: auto); classes uses the predicted "
-    "classes and no scores."
+    "What the numbers are: auto, probability, percent, votes or logits; classes uses the predicted classes "
+    "and no scores. Default: auto."
 )
 
 
@@ -39,13 +39,13 @@ def score(context: typer.Context) -> None:
         prog="hf-breakhis score", usage=f"hf-breakhis score {USAGE}", description=HELP, allow_abbrev=False
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Predictions; several files are folds.")
-    parser.add_argument("--output_dir", type=Path, help="Run folder (default: outputs/NAME of the first file).")
+    parser.add_argument("--output_dir", type=Path, help="Run folder. Default: outputs/NAME of the first file.")
     parser.add_argument("--columns", nargs="+", default=[], metavar="KEY=COLUMN", help=COLUMNS_HELP)
     parser.add_argument("--scores", default="auto", help=SCORES_HELP)
     known = parser.add_mutually_exclusive_group()
     known.add_argument("--train", type=Path, metavar="FILE", help="Table with the names of the training images.")
     known.add_argument("--split", help="Split that was used: official, eva, or a file with training and test sets.")
-    parser.add_argument("--threshold_rule", help="youden, sensitivity>=0.95 or cost=5 (default: youden).")
+    parser.add_argument("--threshold_rule", help="youden, sensitivity>=0.95 or cost=5. Default: youden.")
     given = parser.parse_args(context.args)
 
     from hf_breakhis.results.foreign.values import SCORES

@@ -76,7 +76,7 @@ def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys):
         assert set(at[folds["part"] == "train"]) == {name}
         assert set(at[folds["part"] == "test"]) == set(MAGNIFICATIONS)
     capsys.readouterr()
-    assert main(["compare", str(tmp_path / "40X"), str(tmp_path / "400X"), "--folder", str(tmp_path / "c")]) == 0
+    assert main(["compare", str(tmp_path / "40X"), str(tmp_path / "400X"), "--output_dir", str(tmp_path / "c")]) == 0
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if line.startswith("400X (400X)"))
     test = pd.read_csv(tmp_path / "400X" / "predictions.csv")
@@ -85,7 +85,7 @@ def test_two_runs_give_a_matrix_of_magnifications(run_fields, tmp_path, capsys):
     for part in ("train", "test"):
         argv += [f"--{part}_magnifications", "200X"]
     assert main([*argv, "--output_dir", str(tmp_path / "200X")]) == 0
-    assert main(["compare", str(tmp_path / "200X"), str(tmp_path / "40X"), "--folder", str(tmp_path / "d")]) == 0
+    assert main(["compare", str(tmp_path / "200X"), str(tmp_path / "40X"), "--output_dir", str(tmp_path / "d")]) == 0
     found = json.loads((tmp_path / "d" / "comparison.json").read_text())
     assert found["tested_magnifications"] == list(MAGNIFICATIONS), "also those that one run does not test"
     page = (tmp_path / "c" / "comparison.html").read_text()

@@ -45,17 +45,17 @@ def test_all_parts_go_up_once_with_links_and_in_a_collection(at_loopback, traine
     hub, run = at_loopback, trained_run
     # A refusal in the middle ends in one line, and the same command continues.
     hub.refuse["collections"] = 500
-    assert publish(run, "--folder", tmp_path / "all") == 2
+    assert publish(run, "--output_dir", tmp_path / "all") == 2
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert "later the same command continues" in printed
     hub.refuse.clear()
     hub.cut = 99
-    assert publish(run, "--folder", tmp_path / "all") == 2
+    assert publish(run, "--output_dir", tmp_path / "all") == 2
     assert "the same command continues where it stopped" in capsys.readouterr().err
     assert hub.repos["model", NAME].files == {}  # its card would link what is not there
     hub.cut = 0
-    assert publish(run, "--folder", tmp_path / "all") == 0, capsys.readouterr().err
+    assert publish(run, "--output_dir", tmp_path / "all") == 0, capsys.readouterr().err
 
     assert set(hub.repos) == {*KINDS.values(), IMAGES}
     assert {hub.repos["space", NAME].sdk, hub.repos["space", f"{NAME}-page"].sdk} == {"gradio", "static"}
@@ -85,7 +85,7 @@ def test_all_parts_go_up_once_with_links_and_in_a_collection(at_loopback, traine
     # A second call sends nothing.
     items, objects = list(collection["items"]), set(hub.objects)
     contents = {key: repo.files for key, repo in hub.repos.items()}
-    assert publish(run, "--folder", tmp_path / "all") == 0
+    assert publish(run, "--output_dir", tmp_path / "all") == 0
     assert {key: repo.files for key, repo in hub.repos.items()} == contents
     assert set(hub.objects) == objects
     assert collection["items"] == items

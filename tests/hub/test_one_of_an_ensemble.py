@@ -60,7 +60,7 @@ def test_facts_of_the_whole_ensemble_have_its_threshold_and_no_note(ensemble_run
 
 def test_another_network_is_published_by_its_number(ensemble_run, tmp_path):
     folder = tmp_path / "second"
-    argv = ["publish", str(ensemble_run), "--repo_id", "user/tiny", "--dry_run", "--folder", str(folder)]
+    argv = ["publish", str(ensemble_run), "--repo_id", "user/tiny", "--dry_run", "--output_dir", str(folder)]
     assert main([*argv, "--members", "2"]) == 0
     own = (ensemble_run / "fold-0/member-2/model/model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == own

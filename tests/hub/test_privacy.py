@@ -97,7 +97,7 @@ def published(private, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(publish, "draw_figure", draw_twice)
-        asked = ["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder"]
+        asked = ["publish", str(private), "--repo_id", "user/model", "--dry_run", "--output_dir"]
         assert main([*asked, str(base / "model")]) == 0
     assert main(["space", str(private), str(base / "space")]) == 0
     return base
@@ -117,7 +117,7 @@ def test_no_name_of_a_private_source_is_in_the_page_or_the_export(private, tmp_p
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     assert main(["page", str(private), str(tmp_path / "page")]) == 0
-    assert main(["export", str(private), "--to", str(tmp_path / "onnx")]) == 0
+    assert main(["export", str(private), "--output_dir", str(tmp_path / "onnx")]) == 0
     assert {"page/index.html", "page/model.onnx", "onnx/model.onnx"} <= set(holding(tmp_path, "healthy"))
     assert holding(tmp_path, PRIVATE) == []
 
@@ -127,7 +127,7 @@ def test_no_name_of_a_private_source_is_in_any_part_of_everything(private, tmp_p
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     asked = ["publish", str(private), "--repo_id", "user/model", "--everything", "--dry_run"]
-    assert main([*asked, "--folder", str(tmp_path)]) == 0
+    assert main([*asked, "--output_dir", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"model", "app", "page"}  # no images
     assert {"model/onnx/model.onnx", "page/index.html", "app/facts.json"} <= set(holding(tmp_path, "healthy"))
     assert holding(tmp_path, PRIVATE) == []
@@ -151,7 +151,8 @@ def test_random_names_are_consistent_and_stay_the_same(private, published, tmp_p
     assert set(summary["data"]["counts"]["patient"]) == set(table["patient_id"].values())
     before = (private / NAMES).read_bytes()
     assert (
-        main(["publish", str(private), "--repo_id", "user/model", "--dry_run", "--folder", str(tmp_path / "p")]) == 0
+        main(["publish", str(private), "--repo_id", "user/model", "--dry_run", "--output_dir", str(tmp_path / "p")])
+        == 0
     )
     assert RENAMED in capsys.readouterr().out
     assert (private / NAMES).read_bytes() == before
@@ -271,7 +272,9 @@ def test_folders_that_name_people_do_not_leave_the_machine(tree_of_a_user, run_f
         assert "Kowalska" not in (tmp_path / "run" / name).read_text(), name
     assert any(text.endswith(": 1.") for text in json.loads((tmp_path / "run/data.json").read_text())["findings"])
     out = tmp_path / "out"
-    assert main(["publish", str(tmp_path / "run"), "--repo_id", "user/model", "--dry_run", "--folder", str(out)]) == 0
+    assert (
+        main(["publish", str(tmp_path / "run"), "--repo_id", "user/model", "--dry_run", "--output_dir", str(out)]) == 0
+    )
     assert holding(out, "Kowalska") == []
     assert main(["data", "export", str(tmp_path / "export"), "--data_dir", str(tree_of_a_user)]) == 0
     assert "Kowalska" not in (tmp_path / "export" / "README.md").read_text()

@@ -147,7 +147,7 @@ def test_card_and_model_come_together_and_pushing_twice_changes_nothing(at_loopb
 
 def test_every_fold_gets_a_branch_and_the_plain_name_is_fold_0(hub, trained_run, tmp_path):
     """What the card of each branch says is run as a user would, and gives the answer of that fold's model."""
-    asked = ("publish", trained_run, "--repo_id", NAME, "--weights", "all", "--folder", tmp_path / "publish")
+    asked = ("publish", trained_run, "--repo_id", NAME, "--weights", "all", "--output_dir", tmp_path / "publish")
     pushed = hub.command(*asked)
     assert pushed.returncode == 0, pushed.stderr
     repo = hub.repos["model", NAME]
@@ -257,7 +257,9 @@ def test_a_full_disk_leaves_no_half_folder(trained_run, tmp_path, monkeypatch):
 
 
 def test_a_dry_run_speaks_to_nobody(hub, trained_run, tmp_path):
-    done = hub.command("publish", trained_run, "--repo_id", NAME, "--dry_run", "--folder", tmp_path / "x", token=None)
+    done = hub.command(
+        "publish", trained_run, "--repo_id", NAME, "--dry_run", "--output_dir", tmp_path / "x", token=None
+    )
     assert done.returncode == 0, done.stderr
     assert "model.safetensors" in done.stdout
     assert hub.log == []

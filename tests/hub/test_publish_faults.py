@@ -25,7 +25,7 @@ def refusal(call, *arguments):
     [("preupload", 500), ("preupload", 429), ("batch", 503), ("tree", 500), ("commit", 500)],
 )
 def test_a_fault_of_any_route_is_one_line(hub, trained_run, tmp_path, route, status):
-    asked = ("publish", trained_run, "--repo_id", NAME, "--folder", tmp_path / "publish")
+    asked = ("publish", trained_run, "--repo_id", NAME, "--output_dir", tmp_path / "publish")
     hub.refuse[route] = status
     broken = hub.run("-c", IMPATIENT, *asked)
     assert broken.returncode == 2
@@ -36,7 +36,7 @@ def test_a_fault_of_any_route_is_one_line(hub, trained_run, tmp_path, route, sta
 
 
 def test_an_upload_cut_off_is_one_line_and_the_next_is_silent(hub, trained_run, tmp_path):
-    asked = ("publish", trained_run, "--repo_id", NAME, "--folder", tmp_path / "publish")
+    asked = ("publish", trained_run, "--repo_id", NAME, "--output_dir", tmp_path / "publish")
     hub.cut = 99
     broken = hub.run("-c", IMPATIENT, *asked)
     assert broken.returncode == 2

@@ -49,7 +49,7 @@ def test_one_command_trains_and_publishes_and_leaves_no_token(at_loopback, recip
     assert f"pushed: {at_loopback.url}/{NAME}/tree/v2" in out
     there = at_loopback.repos["model", NAME]
     sent = len(commits(at_loopback))
-    assert main(["publish", str(run), "--repo_id", NAME, "--folder", str(tmp_path / "p"), "--dry_run"]) == 0
+    assert main(["publish", str(run), "--repo_id", NAME, "--output_dir", str(tmp_path / "p"), "--dry_run"]) == 0
     model = (tmp_path / "p" / "model.safetensors").read_bytes()
     assert model in [*there.files.values(), *at_loopback.objects.values()]
     assert main(command) == 0, "again: finished, and nothing new to send"

@@ -62,14 +62,14 @@ def left(hub, tmp_path, monkeypatch, capfd):
     for command in (
         train,
         ["explain", run],
-        ["publish", run, "--repo_id", "user/tiny", "--folder", str(base / "publish")],
+        ["publish", run, "--repo_id", "user/tiny", "--output_dir", str(base / "publish")],
         ["space", run, str(base / "space")],
         ["page", run, str(base / "page")],
         ["data", "export", str(base / "parquet"), "--data_dir", str(twin)],
     ):
         assert main(command) == 0
     hub.refuse["preupload"] = 401
-    assert main(["publish", run, "--repo_id", "user/tiny", "--folder", str(base / "publish")]) == 2
+    assert main(["publish", run, "--repo_id", "user/tiny", "--output_dir", str(base / "publish")]) == 2
     (base / "printed.txt").write_text("\n".join(capfd.readouterr()))
     yield base
     close_session()

@@ -20,7 +20,7 @@ NAME = "user/tiny"
 
 
 def publish(run, folder, *options):
-    argv = ["publish", str(run), "--repo_id", NAME, "--dry_run", "--members", "all", "--folder", str(folder)]
+    argv = ["publish", str(run), "--repo_id", NAME, "--dry_run", "--members", "all", "--output_dir", str(folder)]
     return main([*argv, *options])
 
 
@@ -188,7 +188,7 @@ def test_a_folder_of_all_networks_is_replaced_by_one_of_one(ensemble_run, tmp_pa
 
 
 def test_on_the_hub_all_networks_are_replaced_by_one(hub, ensemble_run, tmp_path):
-    command = ["publish", ensemble_run, "--repo_id", NAME, "--folder", tmp_path / "publish"]
+    command = ["publish", ensemble_run, "--repo_id", NAME, "--output_dir", tmp_path / "publish"]
     for words, count in ((["--members", "all"], 2), ([], 0)):
         done = hub.command(*command, *words)
         assert done.returncode == 0, done.stderr

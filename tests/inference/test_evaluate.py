@@ -246,7 +246,7 @@ def test_a_model_that_runs_code_or_is_no_image_classifier_is_refused(write_model
 
 def test_a_trained_and_an_evaluated_run_are_compared(run, of_fold, tmp_path):
     trained = shutil.copytree(run, tmp_path / "trained")  # a comparison summarises it again
-    assert main(["compare", str(trained), str(of_fold), "--folder", str(tmp_path / "comparison")]) == 0
+    assert main(["compare", str(trained), str(of_fold), "--output_dir", str(tmp_path / "comparison")]) == 0
     (pair,) = json.loads((tmp_path / "comparison" / "comparison.json").read_text())["pairs"]
     assert pair["num_images"] == len(predictions_of(of_fold))
     assert pair["scores"]["accuracy"]["value"] == pytest.approx(0, abs=1e-9)
@@ -275,7 +275,7 @@ def test_only_an_evaluated_run_is_replaced(elsewhere, run, tmp_path, capsys):
 
 
 def test_a_card_cites_evaluations_of_its_weights(run, elsewhere, of_fold, tmp_path, capsys):
-    publish = ["publish", str(run), "--repo_id", "user/tiny", "--dry_run", "--folder", str(tmp_path / "publish")]
+    publish = ["publish", str(run), "--repo_id", "user/tiny", "--dry_run", "--output_dir", str(tmp_path / "publish")]
     assert main([*publish, "--evaluated", str(elsewhere)]) == 0
     card = (tmp_path / "publish" / "README.md").read_text()
     external = next(row for row in summary_of(elsewhere)["evaluation"]["scores"] if row["score"] == "accuracy")
@@ -297,7 +297,7 @@ def test_trained_imported_and_evaluated_runs_are_compared_together(run, of_fold,
     capsys.readouterr()
     trained = shutil.copytree(run, tmp_path / "trained")  # a comparison summarises it again
     every = [trained, tmp_path / "theirs", of_fold]
-    assert main(["compare", *map(str, every), "--folder", str(tmp_path / "c")]) == 0
+    assert main(["compare", *map(str, every), "--output_dir", str(tmp_path / "c")]) == 0
     out = capsys.readouterr().out
     found = json.loads((tmp_path / "c" / "comparison.json").read_text())
     assert [row["name"] for row in found["runs"]] == [folder.name for folder in every]

@@ -100,7 +100,7 @@ def test_a_file_that_says_something_else_is_noticed(run, exported):
 
 def test_a_model_alone_is_exported_without_scores(run, tmp_path):
     model = shutil.copytree(run / "fold-0" / "model", tmp_path / "model")
-    assert main(["export", str(model), "--to", str(tmp_path / "onnx")]) == 0
+    assert main(["export", str(model), "--output_dir", str(tmp_path / "onnx")]) == 0
     content = read_json(tmp_path / "onnx" / "export.json")
     assert content["scored_on"] is None
     assert "accuracy" not in content["files"]["model.onnx"]
@@ -141,7 +141,7 @@ def test_an_unfinished_run_is_refused(run, tmp_path):
 
 def test_a_missing_extra_says_how_to_install_it(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    assert main(["export", str(run), "--to", str(tmp_path / "onnx")]) == 2
+    assert main(["export", str(run), "--output_dir", str(tmp_path / "onnx")]) == 2
     assert "pip install 'hf-breakhis[onnx]'" in capsys.readouterr().err
 
 

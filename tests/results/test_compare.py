@@ -62,7 +62,7 @@ def test_a_second_comparison_summarises_nothing_again(write_run, tmp_path, monke
 def test_a_comparison_elsewhere_writes_nothing_into_runs_that_are_scored(write_run, tmp_path):
     """They may be read-only, as those of colleagues."""
     runs = [write_run(tmp_path / name) for name in ("one", "other")]
-    words = ["compare", *map(str, runs), "--folder", str(tmp_path / "comparison")]
+    words = ["compare", *map(str, runs), "--output_dir", str(tmp_path / "comparison")]
     assert main(words) == 0
 
     def times():

@@ -217,7 +217,7 @@ def test_an_own_run_reduced_to_three_columns_has_the_same_scores(trained_run, re
 
 
 def compared(tmp_path, *runs):
-    assert main(["compare", *map(str, runs), "--folder", str(tmp_path / "comparison")]) == 0
+    assert main(["compare", *map(str, runs), "--output_dir", str(tmp_path / "comparison")]) == 0
     return json.loads((tmp_path / "comparison" / "comparison.json").read_text())
 
 

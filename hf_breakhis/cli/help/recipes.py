@@ -33,7 +33,10 @@ def first_comment(path: Path) -> str:
 
 @app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="Name of a recipe, study or space, as `hf-breakhis recipes` lists it.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of a recipe, study or space, as `hf-breakhis recipes` lists it."),
+    ],
     to: Annotated[Path, typer.Argument(metavar="FILE", help="File to create. An existing file is not overwritten.")],
 ) -> None:
     """Copy a recipe, a study or a space of the package to a new file."""

@@ -9,7 +9,7 @@ from hf_breakhis.cli.export import FoldOption, Members, Tta
 
 
 def page(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder, or an earlier page to replace.")],
     fold: FoldOption = None,
     members: Members = None,

@@ -10,7 +10,7 @@ from hf_breakhis.files import InputError
 
 def publish(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     repo_id: Annotated[str, typer.Option("--repo_id", help="Repository on the Hub, USER/NAME.")],
     weights: Annotated[
         str, typer.Option(help="Weights to publish: fold:0, refit, or all (one branch per fold).")
@@ -22,7 +22,9 @@ def publish(
     dry_run: Annotated[
         bool, typer.Option("--dry_run", help="Write the folder and list its files, without uploading.")
     ] = False,
-    folder: Annotated[Path | None, typer.Option(help="Folder for the files. Default: RUN/publish.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Folder for the files. Default: RUN/publish.")
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     create_pr: Annotated[bool, typer.Option("--create_pr", help="Create a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch of the repository.")] = None,
@@ -77,7 +79,7 @@ def publish(
         from hf_breakhis.hub.everything import FOLDER, Target, publish_everything
 
         target = Target(repo_id, private, collection, commit_message)
-        place = folder or run / FOLDER
+        place = output_dir or run / FOLDER
         for line in publish_everything(run, weights, target, place, members, evaluated or (), dry_run):
             typer.echo(line)
         if not are_names_public(Run(run)):
@@ -86,7 +88,7 @@ def publish(
     if not dry_run:
         branches = [branch_of(one) for one in chosen] if weights == "all" else [revision or ""]
         claim_model(repo_id, private or None, branches)
-    place = folder or run / "publish"
+    place = output_dir or run / "publish"
     for publication in publications(run, repo_id, weights, place, revision, evaluated or (), members=members):
         for name, size in publication.files:
             typer.echo(f"{size:>12,}  {name}")

@@ -22,7 +22,7 @@ def test_each_entry_says_what_was_measured_how_and_where(row):
 def test_a_comparison_shows_them_next_to_real_images_only(write_run, tmp_path, capsys, source, shown):
     run = write_run(tmp_path / "run", source=source)
     summarise(run)
-    assert main(["compare", str(run), "--folder", str(tmp_path / "comparison")]) == 0
+    assert main(["compare", str(run), "--output_dir", str(tmp_path / "comparison")]) == 0
     out = capsys.readouterr().out
     page = (tmp_path / "comparison" / "comparison.html").read_text()
     written = json.loads((tmp_path / "comparison" / "comparison.json").read_text())

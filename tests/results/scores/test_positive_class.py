@@ -26,10 +26,10 @@ TABLES = {  # where a row, a column or a panel has the name of a rate
 def pages(trained_run, tmp_path_factory):
     """The card, the report and a comparison of a run."""
     folder = tmp_path_factory.mktemp("pages")
-    given = ["--repo_id", "user/model", "--dry_run", "--folder", str(folder / "model")]
+    given = ["--repo_id", "user/model", "--dry_run", "--output_dir", str(folder / "model")]
     run = copytree(trained_run, folder / "run")  # a comparison writes its summary again
     assert main(["publish", str(run), *given]) == 0
-    assert main(["compare", str(run), "--folder", str(folder / "comparison")]) == 0
+    assert main(["compare", str(run), "--output_dir", str(folder / "comparison")]) == 0
     return [folder / "model" / "README.md", run / "report.html", folder / "comparison" / "comparison.html"]
 
 
