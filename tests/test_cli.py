@@ -131,6 +131,14 @@ def test_the_help_lists_every_command_in_a_group(capsys):
             assert re.search(rf"^  {name} +[A-Z]", shown, re.MULTILINE), name
 
 
+@pytest.mark.parametrize("group", [[], ["data"], ["recipes"]])
+def test_no_list_of_commands_cuts_a_sentence(group, capsys):
+    assert main([*group, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("--help  ")[2]
+    assert len(listed.splitlines()) > 3
+    assert not re.search(r"\S\.\.\.", listed)
+
+
 def test_arguments_are_in_capitals_and_an_output_folder_has_one_name():
     groups = typer.main.get_command(app).commands
     commands = [*groups.items(), *groups["data"].commands.items(), *groups["recipes"].commands.items()]

@@ -64,7 +64,7 @@ class GroupedCommands(TyperGroup):
         """Write one section for each group of commands."""
         for title, names in COMMAND_GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names])
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(200)) for name in names])
 
 
 app = typer.Typer(

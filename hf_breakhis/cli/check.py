@@ -15,7 +15,7 @@ def check(
         typer.Option("--output_dir", help="Folder for check.json and check.html. Default: outputs/check/NAME."),
     ] = None,
 ) -> None:
-    """Check whether published scores can be true, and of which data and split; exit code 1 if any does not fit."""
+    """Check whether published scores can be true, and of which data and split. Exit code 1 if any does not fit."""
     from hf_breakhis.files import require_writable
     from hf_breakhis.results.published.check import check_paper
     from hf_breakhis.results.published.table import read_paper

@@ -42,7 +42,7 @@ def twin(
     noise: Annotated[float, typer.Option(help="Difference between images of one patient.")] = 1.3,
     stain: Annotated[float, typer.Option(help="Distance from the usual stain, as of another laboratory.")] = 0.0,
 ) -> None:
-    """Generate the synthetic twin: the file names, groups and counts of BreakHis with drawn images."""
+    """Generate the synthetic twin. It has the file names, groups and counts of BreakHis with drawn images."""
     from hf_breakhis.data.twin.twin import TwinSettings, write_twin
 
     settings = TwinSettings(seed, scale, width, height, class_signal, patient_effect, noise, stain)
@@ -93,7 +93,7 @@ def info(
     sheet: Annotated[Path | None, typer.Option(help="PNG file for a contact sheet of example images.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the choice of example images.")] = 0,
 ) -> None:
-    """Count images by class, tumour type, magnification and group, and optionally draw examples."""
+    """Count images by class and group. Also counts tumour types and magnifications, and can draw examples."""
     from hf_breakhis.data.counts import data_info
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.results.figures.contact_sheet import (
@@ -140,7 +140,7 @@ def export(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
 ) -> None:
-    """Write BreakHis as Parquet with the original PNG files, groups, folds and a data card."""
+    """Write BreakHis as Parquet, with a data card. Keeps the original PNG files, groups and folds."""
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.folders import require_place
     from hf_breakhis.hub.dataset_export import EXPORT, claim_dataset, export_images, push_export
