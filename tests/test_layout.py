@@ -160,10 +160,10 @@ def test_the_check_sees_an_image_opened_elsewhere(tmp_path, code, number):
 
 RUN_FILES = {
     "recipe.yaml", "data.json", "folds.csv", "colors.csv", "predictions.csv", "summary.json", "decision.json",
-    "cost.json", "audit.json", "evaluation.json", "excluded.csv",
+    "cost.json", "audit.json", "shifts.json", "index.json", "plan.json", "evaluation.json", "excluded.csv",
     "finished.json", "checksums.json", "report.html", "metrics.json", "history.csv",
 }  # fmt: skip
-RUN_FOLDERS = {"model", "examples", "explain", "refit"}
+RUN_FOLDERS = {"model", "examples", "explain", "figures", "checkpoints", "tensorboard", "refit"}
 
 
 def run_names(path):

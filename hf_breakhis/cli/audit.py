@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hf_breakhis.files import InputError, counted, few
-from hf_breakhis.run import AUDIT, RECIPE
+from hf_breakhis.run import AUDIT, PLAN, RECIPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def audit(context: typer.Context) -> None:
     if not given.is_dir():
         _audit_recipe(words, train=TRAIN in context.args)
         return
-    if (given / "plan.json").is_file():
+    if (given / PLAN).is_file():
         show_study(given)
     else:
         _audit_run(given, words[1:], wants)
@@ -74,10 +74,8 @@ def _require_kind(given: Path) -> None:
         "Give a run, a study, a recipe such as c3, or a split: a table, a folder with train/ and test/, or --split"
     )
     if given.is_dir():
-        if not any((given / name).is_file() for name in (RECIPE, "plan.json")):
-            found = (
-                "is empty" if not any(given.iterdir()) else f"has no {RECIPE}, no plan.json and no train/ and test/"
-            )
+        if not any((given / name).is_file() for name in (RECIPE, PLAN)):
+            found = "is empty" if not any(given.iterdir()) else f"has no {RECIPE}, no {PLAN} and no train/ and test/"
             raise InputError(f"{given} {found}. {remedy} NAME.")
     elif not given.is_file() and given.suffix not in (".yaml", ".yml"):
         recipes = packed_files("recipes")
@@ -237,7 +235,6 @@ def _copies_of_run(run: "Run", recipe: dict[str, Any], flags: list[str]) -> "tup
     from hf_breakhis.data.sources.table import load_images
     from hf_breakhis.recipe import KNOWN, build_recipe, parse_flags
     from hf_breakhis.results.formatting import things
-    from hf_breakhis.run import RECIPE
 
     if recipe.get("features") and recipe.get("data_dir") is None and "--data_dir" not in flags:
         return None, "Copies were not searched: the run has feature vectors only. Give the images with --data_dir."

@@ -19,7 +19,7 @@ from hf_breakhis.results.foreign.columns import by_plain_name, few_names, first_
 from hf_breakhis.results.foreign.names import parse_foreign_name
 from hf_breakhis.results.foreign.values import malignancy_of
 from hf_breakhis.results.predictions import by_fold
-from hf_breakhis.run import RECIPE
+from hf_breakhis.run import PLAN, RECIPE
 from hf_breakhis.tables import foreign_rows
 from hf_breakhis.text import text_table
 from hf_breakhis.yaml_files import find_yaml, read_yaml
@@ -96,7 +96,7 @@ def is_split(given: str) -> bool:
     """Say whether an argument of `audit` is a split rather than a run, a study or a recipe."""
     path = Path(given)
     if path.is_dir():
-        is_run = any((path / name).exists() for name in (RECIPE, "plan.json"))
+        is_run = any((path / name).exists() for name in (RECIPE, PLAN))
         inside = [place for place in (path, *_folders(path)) for place in (*_folders(place), *place.glob(FOLD_FILE))]
         return not is_run and any(place.name.lower() in PART_OF or place.match(FOLD_FILE) for place in inside)
     return given == "official" or path.suffix.lower() in TABLES

@@ -28,7 +28,7 @@ from hf_breakhis.files import InputError, counted, require_kind, require_writabl
 from hf_breakhis.folders import FolderKind, clear_folder, require_replaceable
 from hf_breakhis.hardware import find_hardware, keep_memory, use_tf32
 from hf_breakhis.recipe import Recipe
-from hf_breakhis.run import COLORS, DATA, FINISHED, FOLDS, INPUTS, RECIPE, REFIT, Run
+from hf_breakhis.run import CHECKPOINTS, COLORS, DATA, FINISHED, FOLDS, INPUTS, RECIPE, REFIT, Run
 from hf_breakhis.settings import frozen_objects, restored_settings
 from hf_breakhis.training.environment import (
     FOLD,
@@ -258,7 +258,7 @@ def delete_leftover_checkpoints(run: Run) -> None:
     for fold in (*run.folds(), run.fold(REFIT)):
         for folder in (fold, *fold.members()):
             if folder.is_finished:
-                shutil.rmtree(folder.folder / "checkpoints", ignore_errors=True)
+                shutil.rmtree(folder.folder / CHECKPOINTS, ignore_errors=True)
 
 
 def is_run_finished(run: Path, recipe: Recipe) -> bool:

@@ -20,6 +20,7 @@ from hf_breakhis.hardware import device_name, keeps_memory, peak_memory
 from hf_breakhis.recipe import Recipe, resolved_fields
 from hf_breakhis.run import (
     AUDIT,
+    CHECKPOINTS,
     CHECKSUMS,
     COST,
     EXAMPLES,
@@ -122,7 +123,7 @@ def copy_run(run: Path, folder: Path) -> None:
     def fill(part: Path) -> None:
         for path in sorted(source.rglob("*")):
             name = path.relative_to(source)
-            if path.is_file() and "checkpoints" not in name.parts and path.name != ".lock":
+            if path.is_file() and CHECKPOINTS not in name.parts and path.name != ".lock":
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, part / name)
 

@@ -28,7 +28,7 @@ from hf_breakhis.files import write_csv, write_json
 from hf_breakhis.folders import FolderKind, replace_folder
 from hf_breakhis.metrics.functions.image_report import image_report
 from hf_breakhis.recipe import Recipe
-from hf_breakhis.run import EXAMPLES, HISTORY, METRICS, MODEL, PREDICTIONS, FoldFolder
+from hf_breakhis.run import CHECKPOINTS, EXAMPLES, HISTORY, METRICS, MODEL, PREDICTIONS, FoldFolder
 from hf_breakhis.training.checkpoints import Checksums, last_whole_checkpoint, load_carried, save_carried
 from hf_breakhis.training.environment import add_cost
 from hf_breakhis.training.examples import write_examples
@@ -175,7 +175,7 @@ def train_fold(job: Job, fold: Fold, folder: Path, seen: np.ndarray, carry_from:
         carry_from: folder of the fold whose state is carried over, with `carry_over`.
     """
     trainer = make_trainer(job, fold, folder, carry_from)
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / CHECKPOINTS
     with trainer.accelerator.main_process_first():
         checkpoint = last_whole_checkpoint(checkpoints, say)
     begin = time.perf_counter()
@@ -228,7 +228,7 @@ def make_trainer(job: Job, fold: Fold, folder: Path, carry_from: Path | None) ->
     watched = fold.validation if len(fold.validation) else fold.test
     args = dataclasses.replace(
         training,
-        output_dir=str(folder / "checkpoints"),
+        output_dir=str(folder / CHECKPOINTS),
         run_name=name_in_trackers(job.run, training.run_name, *folder.relative_to(job.run).parts),
         eval_strategy=training.eval_strategy if len(watched) else "no",
         push_to_hub=False,  # the run is published as a whole
