@@ -20,7 +20,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from hf_breakhis.arguments import LORA_FIELDS, DataArguments, ModelArguments, require
 from hf_breakhis.files import InputError, expand_home, nearest
 from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHisTrainingArguments, check_inherited
-from hf_breakhis.yaml_files import find_yaml, read_yaml
+from hf_breakhis.yaml_files import find_yaml, other_kind, read_yaml
 
 ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
 PARSER = HfArgumentParser(ARGUMENT_CLASSES)  # made once: it takes ten times as long as what it reads
@@ -199,8 +199,8 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     if isinstance(environment, dict) and "packages" in environment:  # the recipe that a run wrote
         values.pop("environment")
         values.setdefault("normalization", "imagenet")  # of every run before the field
-    if unknown := [key for key in values if key not in KNOWN]:
-        raise InputError(f"{path}: unknown key `{unknown[0]}`.{advice(str(unknown[0]))}")
+    for key in (str(key) for key in values if key not in KNOWN):
+        raise InputError(f"{path}: unknown key `{key}`.{other_kind(path, values, 'recipe') or advice(key)}")
     if type(values.get("fold")) is int:
         values["fold"] = str(values["fold"])  # text, as on the command line
     return values

@@ -11,7 +11,7 @@ from typing import Any
 from hf_breakhis.arguments import require
 from hf_breakhis.files import InputError, nearest
 from hf_breakhis.recipe import KNOWN, Recipe, advice, build_recipe, check_value, load_recipe, resolved_fields
-from hf_breakhis.yaml_files import find_yaml, read_yaml
+from hf_breakhis.yaml_files import find_yaml, other_kind, read_yaml
 
 BASE = "base"
 KEYS = ("base", "score", "fields", "rows", "grid", "may_change")
@@ -90,7 +90,8 @@ def read_study(given: str | Path, flags: Mapping[str, Any], base: str | None = N
     path = find_yaml(given, "studies", "study")
     values = read_yaml(path, _FORM)
     for key in values:
-        require(key in KEYS, f"{path}: unknown key `{key}`.{nearest(str(key), KEYS)} Allowed are {', '.join(KEYS)}.")
+        hint = other_kind(path, values, "study") or f"{nearest(str(key), KEYS)} Allowed are {', '.join(KEYS)}."
+        require(key in KEYS, f"{path}: unknown key `{key}`.{hint}")
     may_change = _may_change(path, values.get("may_change") or [])
     score = values.get("score", "accuracy")
     unknown = f"{path}: `score` is {score}, but has to be one of {', '.join(SCORES)}.{nearest(str(score), SCORES)}"

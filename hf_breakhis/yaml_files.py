@@ -65,6 +65,28 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
     return values
 
 
+# Keys that only one kind of file has, and the command that takes it.
+_KINDS = {
+    "study": ({"base", "rows", "grid", "may_change"}, "hf-breakhis study {path}"),
+    "table": ({"tables"}, "hf-breakhis check {path}"),
+    "recipe": ({"dataset", "split_by", "model_name_or_path"}, "hf-breakhis train {path}"),
+}
+
+
+def other_kind(path: Path, values: dict[Any, Any], kind: str) -> str:
+    """Return which command takes a file whose keys are those of another kind; empty if they are of none.
+
+    Args:
+        path: the file.
+        values: what it contains.
+        kind: what it was taken for: study, table or recipe.
+    """
+    for name, (keys, command) in _KINDS.items():
+        if name != kind and keys & set(values):
+            return f" It looks like a {name}. Use it with `{command.format(path=path)}`."
+    return ""
+
+
 def _refuse_aliases(text: str) -> None:
     """Raise for an alias. Ten lines of them can expand to more than the memory, and no file here needs them."""
     if "*" not in text:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_breakhis.files import InputError, nearest
-from hf_breakhis.yaml_files import AsText, read_yaml
+from hf_breakhis.yaml_files import AsText, other_kind, read_yaml
 
 SCORES = ("precision", "recall", "f1")
 MEANS = ("macro", "weighted")
@@ -97,6 +97,8 @@ def read_paper(path: Path) -> Paper:
         InputError: it is not YAML of this form, a field is unknown, or a number or a support is none that can be.
     """
     values = read_yaml(path, KIND, AsText)
+    if "tables" not in values and (hint := other_kind(path, values, "table")):
+        raise InputError(f"{path} has no `tables`.{hint}")
     _known(values, TOP, str(path))
     unit = values.get("unit", "share")
     if unit not in UNITS:
