@@ -1,6 +1,7 @@
 """Strict reading of YAML files, given by path or by the name of a file of the package."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,12 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
     return values
 
 
-# Keys that only one kind of file has, and the command that takes it.
-_KINDS = {
-    "study": ({"base", "rows", "grid", "may_change"}, "hf-breakhis study {path}"),
-    "table": ({"tables"}, "hf-breakhis check {path}"),
-    "recipe": ({"dataset", "split_by", "model_name_or_path"}, "hf-breakhis train {path}"),
+# Of each kind: where the package keeps its files, keys that no other kind has, and the command that takes it.
+_KINDS: dict[str, tuple[str, set[str], str]] = {
+    "study": ("studies", {"base", "rows", "grid", "may_change"}, "study"),
+    "table": ("papers", {"tables"}, "check"),
+    "recipe": ("recipes", {"dataset", "split_by", "model_name_or_path"}, "train"),
+    "space": ("spaces", set(), "search RECIPE --space"),  # its keys are those of a recipe
 }
 
 
@@ -79,11 +81,11 @@ def other_kind(path: Path, values: dict[Any, Any], kind: str) -> str:
     Args:
         path: the file.
         values: what it contains.
-        kind: what it was taken for: study, table or recipe.
+        kind: what it was taken for: study, table, recipe or space.
     """
-    for name, (keys, command) in _KINDS.items():
-        if name != kind and keys & set(values):
-            return f" It looks like a {name}. Use it with `{command.format(path=path)}`."
+    for other, (_, keys, command) in _KINDS.items():
+        if other != kind and keys & set(values):
+            return f" It looks like a {other}. Use it with `hf-breakhis {command} {path}`."
     return ""
 
 
@@ -120,10 +122,19 @@ def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
         if files := sorted(Path(given).glob("*.yaml")) if Path(given).is_dir() else []:
             raise InputError(f"{given} is a folder. Give a {kind} in it, for example {files[0]}.")
         names = list(packed)
-        hint = nearest(str(given).removeprefix(f"{folder}/").removesuffix(".yaml"), names)
+        stem = re.sub(r"\.ya?ml$", "", str(given)).removeprefix("./").removeprefix(f"{folder}/")
+        hint = _other_name(stem, kind) or nearest(stem, names)
         how = f"Give a YAML file, or a {kind} of this package: {', '.join(names)}."
         raise InputError(f"No {kind} at {given}.{hint} {how}")
     return packed[str(given)]
+
+
+def _other_name(name: str, kind: str) -> str:
+    """Return which command takes the file of another kind that has this name in the package; empty without one."""
+    for other, (folder, _, command) in _KINDS.items():
+        if other != kind and name in packed_files(folder):
+            return f" {name} is a {other}: `hf-breakhis {command} {name}`."
+    return ""
 
 
 def packed_files(folder: str) -> dict[str, Path]:

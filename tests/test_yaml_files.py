@@ -106,6 +106,25 @@ def test_a_file_of_another_kind_is_named_with_its_command(read, name, other, cap
     assert line.endswith(f"It looks like a {other}. Use it with `hf-breakhis {command} {path}`.")
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["train", "stains"], "stains is a study: `hf-breakhis study stains`."),
+        (["study", "c3"], "c3 is a recipe: `hf-breakhis train c3`."),
+        (["train", "head"], "head is a space: `hf-breakhis search RECIPE --space head`."),
+        (["check", "demo"], "demo is a recipe: `hf-breakhis train demo`."),
+        (["train", "c3.yml"], "Did you mean `c3`?"),
+        (["train", "./recipes/demos.yaml"], "Did you mean `demo`?"),
+        (["study", "studies/stain.yml"], "Did you mean `stains`?"),
+    ],
+)
+def test_a_name_of_the_package_is_recognised(words, hint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f" at {words[1]}. {hint} Give a YAML file, or a " in line
+
+
 def test_a_misspelt_key_is_of_no_other_kind(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     path.write_text("datasett: twin\n", encoding="utf-8")
