@@ -19,7 +19,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_breakhis.arguments import LORA_FIELDS, DataArguments, ModelArguments, require
 from hf_breakhis.files import InputError, expand_home, nearest
-from hf_breakhis.training_arguments import FORMER, MEANINGLESS, REFUSED, BreakHisTrainingArguments, check_inherited
+from hf_breakhis.training_arguments import MEANINGLESS, REFUSED, SYNONYMS, BreakHisTrainingArguments, check_inherited
 from hf_breakhis.yaml_files import find_yaml, other_kind, read_yaml
 
 ARGUMENT_CLASSES: list[Any] = [DataArguments, ModelArguments, BreakHisTrainingArguments]
@@ -299,8 +299,8 @@ def _shown(name: str, value: Any) -> str:
 def advice(name: str) -> str:
     """Return which field to use instead of an unknown one, never one that is refused."""
     dashes, field = ("--", name[2:]) if name.startswith("--") else ("", name)
-    if field in FORMER:
-        return f" Use `{dashes}{FORMER[field]}`."
+    if field in SYNONYMS:
+        return f" Use `{dashes}{SYNONYMS[field]}`."
     return nearest(name, [f"{dashes}{known}" for known in SUGGESTED])
 
 

@@ -81,13 +81,31 @@ NEEDED = {
     "save_steps": ("save_strategy", "steps"),
     **dict.fromkeys(("hub_model_id", "hub_private_repo", "hub_revision", "hub_token"), ("push_to_hub", True)),
 }
-# Fields of earlier versions of transformers, and those that replace them here.
-FORMER = {
-    "evaluation_strategy": "eval_strategy",
-    "logging_dir": "report_to",
-    "no_cuda": "use_cpu",
-    "overwrite_output_dir": "restart",
-    "warmup_ratio": "scheduler_kwargs",
+# Names of fields in earlier versions of transformers and in other tools, by the name here.
+SYNONYMS = {
+    other: name
+    for name, others in {
+        "bf16": "amp mixed_precision precision",
+        "dataloader_num_workers": "workers",
+        "early_stopping_patience": "patience",
+        "eval_strategy": "evaluation_strategy",
+        "init": "pretrained",
+        "learning_rate": "lr",
+        "members": "ensemble",
+        "model_name_or_path": "model backbone encoder arch",
+        "num_folds": "folds k kfold n_folds n_splits",
+        "num_train_epochs": "epochs",
+        "optimizer_kwargs": "momentum betas nesterov",
+        "optimizer_name": "optimizer",
+        "output_dir": "out",
+        "report_to": "logging_dir",
+        "restart": "overwrite_output_dir",
+        "scheduler_kwargs": "warmup warmup_ratio",
+        "scheduler_name": "scheduler lr_scheduler",
+        "use_cpu": "cpu no_cuda device",
+        "weight_decay": "wd",
+    }.items()
+    for other in others.split()
 }
 TRACKERS = ("tensorboard", "trackio", "wandb", "mlflow")
 WATCHED = ("loss", "accuracy", "balanced_accuracy", "roc_auc")  # metrics that may select a checkpoint

@@ -9,8 +9,8 @@ import torch
 from transformers import TrainingArguments
 
 from hf_breakhis.files import InputError
-from hf_breakhis.recipe import SUGGESTED, build_recipe, load_recipe, parse_flags
-from hf_breakhis.training_arguments import FORMER, MEANINGLESS, NEEDED, OVERRIDDEN, REFUSED, USED, check_inherited
+from hf_breakhis.recipe import KNOWN, SUGGESTED, advice, build_recipe, load_recipe, parse_flags
+from hf_breakhis.training_arguments import MEANINGLESS, NEEDED, OVERRIDDEN, REFUSED, SYNONYMS, USED, check_inherited
 
 SCRIPT = Path(__file__).parent / "training" / "toy.py"
 spec = importlib.util.spec_from_file_location("toy", SCRIPT)
@@ -27,7 +27,13 @@ def test_each_field_is_in_one_group(name):
 
 def test_the_groups_name_no_other_field():
     assert {*USED, *REFUSED, *MEANINGLESS, *OVERRIDDEN, *NEEDED} <= set(NAMES)
-    assert not set(FORMER) & set(NAMES)
+
+
+def test_a_synonym_is_that_of_a_field_that_may_be_given():
+    assert not set(SYNONYMS) & {*NAMES, *KNOWN}
+    assert set(SYNONYMS.values()) <= set(SUGGESTED)
+    assert advice("--lr") == " Use `--learning_rate`."
+    assert advice("folds") == " Use `num_folds`."
 
 
 @pytest.mark.parametrize("name", sorted({*REFUSED, *MEANINGLESS}))
