@@ -1,5 +1,6 @@
 """What every command relies on: output that any terminal and any file can take, names, and a home directory."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -159,6 +160,34 @@ def test_a_home_directory_is_written_out_on_the_command_line_and_in_recipes(monk
     recipe = build_recipe({**run_fields, "output_dir": "~/runs/a", "data_dir": "~/data"}, {})
     assert recipe.training.output_dir == f"{tmp_path}/runs/a"
     assert recipe.data.data_dir == f"{tmp_path}/data"
+
+
+def test_dashes_in_a_flag_are_as_good_as_underscores():
+    assert start.prepare_command(["predict", "a-b", "--batch-size=1-2", "--by-x", "-h", "--", "--a-b", "--c"]) == [
+        "predict", "a-b", "--batch_size=1-2", "--by_x", "-h", "--", "--a-b", "--c",
+    ]  # fmt: skip
+    for flag in ("--help", "--help_all", "--help-all", "--version"):
+        assert start.prepare_command([flag]) == [flag]
+
+
+@pytest.mark.parametrize(
+    "words", ["compare none --output-dir x", "score none.csv --output-dir x", "train none --learning-rate 1"]
+)
+def test_every_command_takes_dashes(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    assert "none" in capsys.readouterr().err, "the flag was accepted, the place was not"
+
+
+@pytest.mark.parametrize("words", [[], ["report"], ["data", "verify"], ["train"], ["score"], ["study"]])
+def test_the_short_form_of_help(words, capsys):
+    shown = []
+    for flag in ("-h", "--help"):
+        with contextlib.suppress(SystemExit):
+            main([*words, flag])
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "sage: hf-breakhis" in shown[0]
 
 
 @pytest.fixture

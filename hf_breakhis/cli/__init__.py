@@ -71,6 +71,7 @@ app = typer.Typer(
     help="Fine-tune and evaluate image classifiers on BreakHis with patients kept in one part of a split. "
     "For research, not for diagnosis.",
     cls=GroupedCommands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -15,7 +15,9 @@ _HELP = {"-h", "--help", "--help_all", "--help-all", "--version"}
 
 
 def prepare_command(argv: Sequence[str]) -> list[str]:
-    """Make output and file names safe for every command, and return `argv` with a leading `~/` written out.
+    """Make output and file names safe for every command, and return `argv` as every command reads it.
+
+    A leading `~/` is written out, and `--batch-size` is `--batch_size`.
 
     Raises:
         InputError: standard output is closed, Python runs without docstrings, the current folder is gone, file names
@@ -30,7 +32,8 @@ def prepare_command(argv: Sequence[str]) -> list[str]:
         _require_utf8_names()
         if argv[:1] != ["doctor"]:  # which reports it among the other lines
             require_place_for_caches()
-    return [_expanded(word) for word in argv]
+    end = argv.index("--") if "--" in argv else len(argv)  # after it, words are no flags
+    return [_expanded(word) for word in argv[:end]] + [expand_home(word) for word in argv[end:]]
 
 
 def state_encoding() -> None:
@@ -118,5 +121,7 @@ def require_place_for_caches() -> None:
 
 def _expanded(word: str) -> str:
     """Return a word of the command line as a shell would expand `~/`, which it does not after `--field=`."""
+    if not word.startswith("--") or word in _HELP:
+        return expand_home(word)
     flag, equals, value = word.partition("=")
-    return f"{flag}={expand_home(value)}" if equals and flag.startswith("--") else expand_home(word)
+    return f"--{flag[2:].replace('-', '_')}{equals}{expand_home(value)}"
