@@ -84,6 +84,12 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
+def reason_of(error: object, most: int = 200) -> str:
+    """Return the message of an error on one line, cut at a word where it is long; its class if it has none."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= most else f"{text[:most].rpartition(' ')[0] or text[:most]} ..."
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return ' Did you mean ...?' with the known name most similar to `name`, or an empty text."""
     near = nearest_name(name, known)

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_breakhis.files import InputError, read_json, require_writable, write_csv, write_json, write_text, write_whole
+from hf_breakhis.files import (
+    InputError,
+    read_json,
+    reason_of,
+    require_writable,
+    write_csv,
+    write_json,
+    write_text,
+    write_whole,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -66,3 +75,17 @@ def test_broken_json_is_named(tmp_path):
         read_json(tmp_path / "a.json")
     with pytest.raises(InputError, match=r"No file .*b\.json"):
         read_json(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("One line.\n  Another."), "One line. Another"),
+        (MemoryError(), "MemoryError"),
+        (OSError(" "), "OSError"),
+        (ValueError("word " * 50), f"{' '.join(['word'] * 40)} ..."),
+        (ValueError("x" * 300), f"{'x' * 200} ..."),
+    ],
+)
+def test_the_reason_of_an_error_is_one_line_of_whole_words(error, expected):
+    assert reason_of(error) == expected

@@ -36,7 +36,7 @@ from hf_breakhis.cli.share.space import space
 from hf_breakhis.cli.start import READER_GONE, discard_output, prepare_command, reader_is_gone
 from hf_breakhis.cli.study import HELP as STUDY_HELP
 from hf_breakhis.cli.study import study
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, reason_of
 from hf_breakhis.run import PREDICTIONS, REFIT, REPORT, SCORES, SUMMARY, Run
 from hf_breakhis.settings import rare_collections
 
@@ -248,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if fault is None:
             raise
         # every process prints it, since the first one may be the one that has exited
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        said = reason_of(error)
         print(f"hf-breakhis: {fault.line.format(error=said)}", file=sys.stderr)  # noqa: T201
         return fault.code
     if code in STOPPED:

@@ -16,7 +16,7 @@ from hf_breakhis.arguments import DataArguments
 from hf_breakhis.data.filenames import parse_file_name
 from hf_breakhis.data.images import Images, arrange
 from hf_breakhis.data.walk import normal_path
-from hf_breakhis.files import InputError, counted, expand_home, few, nearest
+from hf_breakhis.files import InputError, counted, expand_home, few, nearest, reason_of
 
 SUFFIXES = (".parquet", ".csv", ".npz", ".h5")
 NAMES = ("file_name", "filename", "image", "image_name", "name", "names", "file_names", "path", "slide", "id")
@@ -194,7 +194,7 @@ def _read(path: Path) -> Vectors:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise InputError(f"{path} cannot be read ({reason}). Write it again.") from error
     return _checked(names, values, path.name)
 
@@ -272,9 +272,7 @@ def _read_folder(folder: Path) -> tuple[list[str], np.ndarray]:
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(
-                f"{path} cannot be read ({' '.join(str(error).split())[:160]}). Write it again."
-            ) from error
+            raise InputError(f"{path} cannot be read ({reason_of(error)}). Write it again.") from error
         names += found
         rows += list(values)
     return names, _stacked(rows, names, folder)

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from hf_breakhis.averaging import mean_logits, transforms_of
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, image_processor, read_processor
 from hf_breakhis.data.pixels.transforms import normalize, prepare
-from hf_breakhis.files import InputError, read_json
+from hf_breakhis.files import InputError, read_json, reason_of
 from hf_breakhis.hardware import full_precision, keeps_memory
 from hf_breakhis.inference.hub_model import require_classifier
 from hf_breakhis.inference.model import Weights
@@ -60,7 +60,7 @@ class Classifier:
             result: torch.Tensor = self.processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0]
             return result
         except Exception as error:  # one of settings that fit no image raises anything
-            raise InputError(f"The image processor of {self.folder} does not work ({_brief(error)}).") from error
+            raise InputError(f"The image processor of {self.folder} does not work ({reason_of(error)}).") from error
 
     def logits(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
         """Return (n, num_classes) float64 for n prepared images.
@@ -77,8 +77,8 @@ class Classifier:
                 logits = self.model(batch.contiguous(memory_format=torch.channels_last)).logits.double().cpu().numpy()
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"The network of {self.folder} does not take a batch of shape {tuple(batch.shape)} ({_brief(error)}); "
-                "give the processor that belongs to it, or a smaller --batch_size."
+                f"The network of {self.folder} does not take a batch of shape {tuple(batch.shape)} "
+                f"({reason_of(error)}); give the processor that belongs to it, or a smaller --batch_size."
             ) from error
         if not np.isfinite(logits).all():
             raise InputError(
@@ -105,7 +105,7 @@ class Classifier:
                 output_loading_info=True,
             )
         except Exception as error:  # a config.json that fits nothing makes transformers raise anything
-            raise InputError(f"Cannot load the model {self.folder} ({_brief(error)}); fetch it again.") from error
+            raise InputError(f"Cannot load the model {self.folder} ({reason_of(error)}); fetch it again.") from error
         if missing := sorted(info["missing_keys"]):
             raise InputError(f"{self.folder} lacks weights of an image classifier, such as {missing[0]}.")
         if self.bf16 and not keep_head(model):
@@ -120,7 +120,7 @@ class Classifier:
             return AutoImageProcessor.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # as above
             raise InputError(
-                f"Cannot load the image processor of {self.folder} ({_brief(error)}); save one beside the model."
+                f"Cannot load the image processor of {self.folder} ({reason_of(error)}); save one beside the model."
             ) from error
 
 
@@ -157,8 +157,8 @@ class CompiledClassifier(Classifier):
                 self.model(blank.contiguous(memory_format=torch.channels_last))
         except Exception as error:  # whatever a compiler and its cache run into
             raise InputError(
-                f"The network of {folder} cannot be compiled here ({_brief(error)}). Install a C++ compiler such as "
-                "g++, or leave out --compile."
+                f"The network of {folder} cannot be compiled here ({reason_of(error)}). Install a C++ compiler such "
+                "as g++, or leave out --compile."
             ) from error
 
     def logits(self, prepared: Sequence[torch.Tensor]) -> np.ndarray:
@@ -264,7 +264,3 @@ def saved_size(folder: Path) -> int | None:
     """Return the image size if the processor is one that this package saves, None if it is another."""
     found = own_preprocessing(folder)
     return None if found is None else found.image_size
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -17,7 +17,7 @@ from torch import nn
 from hf_breakhis.averaging import log_mean, transforms_of
 from hf_breakhis.data.pixels.preprocessing import Preprocessing, as_preprocessing
 from hf_breakhis.data.pixels.transforms import normalize, resize
-from hf_breakhis.files import InputError, write_json
+from hf_breakhis.files import InputError, reason_of, write_json
 from hf_breakhis.folders import FolderKind, replace_folder, require_place
 from hf_breakhis.inference.fold_images import FoldImages
 from hf_breakhis.inference.model import Weights, load_networks, saved_preprocessing
@@ -153,7 +153,7 @@ def _network(model: Logits, side: int) -> Any:
                 dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}}, verbose=False, external_data=False,
             )  # fmt: skip
         except Exception as error:  # the exporter raises anything, with a hundred lines of its own
-            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            reason = reason_of(error.__cause__ or error)
             raise InputError(
                 f"torch.onnx.export cannot convert this {type(model.classifiers[0]).__name__} ({reason}). Use "
                 "`hf-breakhis predict` or `hf-breakhis space`, which need no export."

@@ -20,7 +20,7 @@ from hf_breakhis.data.sources.archive import walk_archive
 from hf_breakhis.data.sources.columns import OPTIONAL
 from hf_breakhis.data.sources.hub import fetch_published
 from hf_breakhis.data.walk import IMAGE, LINK, UNSUPPORTED, is_text, kind_of, normal_path, walk
-from hf_breakhis.files import InputError, few
+from hf_breakhis.files import InputError, few, reason_of
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 HUB = "hf://datasets/"
@@ -220,7 +220,7 @@ def _read_parquet(path: str) -> Found:
                     yield _of_row(path, number, row, features)
                     number += 1
     except (pa.ArrowException, OSError, ValueError) as error:
-        yield Unreadable(path, f"it is damaged ({' '.join(str(error).split())[:160]}); fetch or export it again.")
+        yield Unreadable(path, f"it is damaged ({reason_of(error)}); fetch or export it again.")
 
 
 def _of_row(place: str, number: int, row: dict[str, Any], features: datasets.Features) -> InputImage | Unreadable:

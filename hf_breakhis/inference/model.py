@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_breakhis.files import InputError, checksum, expand_home, nearest, read_json
+from hf_breakhis.files import InputError, checksum, expand_home, nearest, read_json, reason_of
 from hf_breakhis.inference.hub_model import KINDS, MEMBERS, RECORDS, fetch_model, require_classifier
 from hf_breakhis.inference.seen import Seen, read_seen
 from hf_breakhis.run import DECISION, MODEL, REFIT, WEIGHTS, FoldFolder, Run
@@ -336,7 +336,7 @@ def load_classifier(weights: Weights) -> "PreTrainedModel":
             weights.folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
         )
     except Exception as error:  # a config.json that fits nothing makes transformers raise anything
-        raise InputError(f"{weights.folder} cannot be loaded ({' '.join(str(error).split())[:200]}).") from error
+        raise InputError(f"{weights.folder} cannot be loaded ({reason_of(error)}).") from error
     result: PreTrainedModel = model.eval()
     return result
 

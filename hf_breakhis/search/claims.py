@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, reason_of
 from hf_breakhis.search.space import Parameter, Space
 
 SAMPLERS = ("tpe", "random", "grid")
@@ -76,7 +76,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     try:
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split("\n")[0].split())[:160]
+        reason = reason_of(str(error).split("\n")[0])
         what = f"Cannot open the database of --storage ({reason})."
         raise InputError(f"{what} Give a URL like sqlite:///FILE.") from error
 

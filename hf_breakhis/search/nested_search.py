@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from hf_breakhis.files import InputError, write_csv, write_json, write_text
+from hf_breakhis.files import InputError, reason_of, write_csv, write_json, write_text
 from hf_breakhis.recipe import Recipe
 from hf_breakhis.results.formatting import MEASURES
 from hf_breakhis.results.search import BEST, TRIALS
@@ -106,7 +106,7 @@ def _train(search: Search, claim: Claim) -> None:
         table, value, is_pruned = fit_folds(job, part.folds, search.metric, search.work, is_hopeless)
     except FAILURES as error:
         search.job.stop.raise_if_requested()
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error)
         search.board.tell(claim, time.perf_counter() - begin, None, reason)
         say(f"{part.name}, trial {claim.slot}: failed. {reason}")
         return

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_breakhis.files import InputError, nearest
+from hf_breakhis.files import InputError, nearest, reason_of
 
 MISSING = "`lora` needs a package that is not installed. Install it: pip install 'hf-breakhis[peft]'."
 # Classes whose output is linear in the weight, so that an adapter can be merged; peft knows them by their base class.
@@ -59,7 +59,7 @@ def add_lora(model: PreTrainedModel, settings: Mapping[str, Any], full: Collecti
                 f"`lora` is {dict(settings)}, which matches no layer of {type(model).__name__}. "
                 "Leave target_modules and exclude_modules out, or choose other names."
             ) from error
-        raise InputError(f"`lora` is {dict(settings)}, which is not valid ({_short(error)}). Change it.") from error
+        raise InputError(f"`lora` is {dict(settings)}, which is not valid ({reason_of(error)}). Change it.") from error
     matched = {"target_modules": tuner.targeted_module_names, "exclude_modules": names, "modules_to_save": names}
     for key, known in matched.items():
         given = settings.get(key)
@@ -100,10 +100,6 @@ def _config(settings: Mapping[str, Any], targets: list[str], own: list[str], ran
     else:
         values["exclude_modules"] = [*excluded, *own]
     return LoraConfig(**values)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def default_targets(model: nn.Module, but: Collection[str]) -> list[str]:
@@ -163,7 +159,7 @@ def check_lora(model: PreTrainedModel, settings: Mapping[str, Any], full: Collec
             model.eval()(pixel_values=torch.zeros(1, 3, image_size, image_size))
         except FAILURES as error:
             raise InputError(
-                f"`lora` is {dict(settings)}, which does not fit {type(model).__name__} ({_short(error)}). "
+                f"`lora` is {dict(settings)}, which does not fit {type(model).__name__} ({reason_of(error)}). "
                 "Leave target_modules out, or choose other layers."
             ) from error
         # A layer of which the network uses the weight, but which it does not call, has no shape.

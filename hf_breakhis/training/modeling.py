@@ -20,7 +20,7 @@ from transformers.utils import cached_file
 
 from hf_breakhis.arguments import DataArguments, ModelArguments
 from hf_breakhis.data.pixels.preprocessing import MEAN, RESAMPLE, SD, Preprocessing, three_numbers
-from hf_breakhis.files import InputError, nearest, read_json
+from hf_breakhis.files import InputError, nearest, read_json, reason_of
 from hf_breakhis.settings import require_hub_settings
 from hf_breakhis.training.lora import add_lora, check_lora
 from hf_breakhis.training.optim import lookup
@@ -130,7 +130,7 @@ def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int,
     except ImportError as error:
         raise InputError(_missing_package(args, error)) from error
     except FAILURES as error:
-        raise InputError(f"`model_kwargs` does not fit {kind} ({_short(error)}); change it.") from error
+        raise InputError(f"`model_kwargs` does not fit {kind} ({reason_of(error)}); change it.") from error
     if (args.freeze_backbone or args.lora is not None) and not head_parameters(config):
         field, remedy = ("lora", "Leave lora out") if args.lora is not None else ("freeze_backbone", "Set it to false")
         raise InputError(
@@ -143,9 +143,10 @@ def _pass_zeros(config: PretrainedConfig, args: ModelArguments, image_size: int,
     except FAILURES as error:
         sizes = getattr(config, "image_size", None) or _timm_side(config)
         own = isinstance(sizes, int) and sizes != image_size
+        remedy = f"Set image_size to {sizes}." if own else "Choose another image_size or network."
         raise InputError(
             f"`image_size` is {image_size}, but {args.model_name_or_path} cannot process such an image "
-            f"({_short(error)}). {f'Set image_size to {sizes}.' if own else 'Choose another image_size or network.'}"
+            f"({reason_of(error)}). {remedy}"
         ) from error
 
 
@@ -155,15 +156,11 @@ def _timm_side(config: PretrainedConfig) -> int | None:
     return size[-1] if isinstance(size[-1], int) else None
 
 
-def _short(error: Exception) -> str:
-    return (" ".join(str(error).split())[:200] or type(error).__name__).rstrip(".")
-
-
 def _missing_package(args: ModelArguments, error: ImportError) -> str:
     package = "timm" if "timm" in str(error).lower() else str(error.name or "")
     remedy = f"Install it: pip install {package}." if package else "Install it."
     name = args.model_name_or_path
-    return f"`{name}` needs a package that is not installed ({_short(error).partition('. ')[0]}). {remedy}"
+    return f"`{name}` needs a package that is not installed ({reason_of(error).partition('. ')[0]}). {remedy}"
 
 
 def cached_preprocessing(data: DataArguments, model: ModelArguments) -> Preprocessing | None:
@@ -314,7 +311,7 @@ def _checked_activation(args: ModelArguments, known: dict[str, Any]) -> str:
 
 def unreachable(args: ModelArguments, error: Exception) -> str:
     """Return the error message for a network that cannot be loaded."""
-    reason = " ".join(str(error).split()).partition(". ")[0][:200]  # what follows is advice
+    reason = reason_of(error).partition(". ")[0]  # what follows is advice
     # where only a head or adapters are trained, random weights are refused
     random = "" if args.freeze_backbone or args.lora is not None else ", or use random weights with --init random"
     return (

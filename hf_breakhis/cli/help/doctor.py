@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, reason_of
 
 HELP = (
     "Report what this machine can do: processor, accelerator, memory, disk, Hub, versions, extras. With RECIPE "
@@ -207,7 +207,7 @@ def check_hub() -> Iterator[Line]:
     except OfflineModeIsEnabled:
         yield Line(NOTE, "Hub", "switched off by HF_HUB_OFFLINE; models and data sets have to be in the cache")
     except (HTTPError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        reason = reason_of(error, 100)
         yield Line(NOTE, "Hub", f"{constants.ENDPOINT} does not answer ({reason}). Models have to be in the cache.")
     token = get_token()
     if token is None:

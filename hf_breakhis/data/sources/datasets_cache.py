@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, reason_of
 
 FORMAT = 3  # raised whenever the same files would be copied otherwise
 
@@ -73,7 +73,7 @@ def _reason(error: BaseException, place: str) -> Exception:
 
 
 def _damaged(place: str, error: BaseException) -> InputError:
-    return InputError(f"{place} is damaged or cut short ({' '.join(str(error).split())[:200]}); fetch it again.")
+    return InputError(f"{place} is damaged or cut short ({reason_of(error)}); fetch it again.")
 
 
 def _refuse(place: str, error: OSError) -> InputError:

@@ -15,7 +15,7 @@ from hf_breakhis.data.filenames import MAGNIFICATIONS
 from hf_breakhis.data.images import Images
 from hf_breakhis.data.sources.datasets_cache import file_stamp, preparing_images
 from hf_breakhis.data.sources.parquet import REQUIRED, as_pictures, from_rows, require_export_columns
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, reason_of
 from hf_breakhis.settings import require_hub_settings
 
 _NO_FILES = (datasets.exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError)
@@ -105,22 +105,18 @@ def _load(place: str, revision: str | None, magnifications: Sequence[str], witho
     except (*_NO_FILES, datasets.exceptions.DatasetBuildError) as error:
         raise InputError(f"{place}{at} on the Hub holds no data files that datasets can read.") from error
     except ValueError as error:  # "Config name is missing"
-        raise InputError(f"{place}{at} on the Hub cannot be read as it is ({_short(error)}).") from error
+        raise InputError(f"{place}{at} on the Hub cannot be read as it is ({reason_of(error)}).") from error
     except RuntimeError as error:  # "Dataset scripts are no longer supported"
         raise InputError(f"{place}{at} on the Hub needs code of its own to be read, which is never run.") from error
     except OSError as error:
         if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError):
             raise  # of the system: the cache has no room
         raise InputError(
-            f"The Hub cannot be reached for {place}{at}: {_short(error).rstrip('.')}. Try again later, or fetch it "
+            f"The Hub cannot be reached for {place}{at}: {reason_of(error)}. Try again later, or fetch it "
             f"elsewhere by `hf download {place} --repo-type dataset --local-dir DIR` and give --dataset {without} "
             "--data_dir DIR."
         ) from error
     return [part for parts in loaded for part in parts.values()]
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _commit(parts: Sequence[datasets.Dataset]) -> str | None:
