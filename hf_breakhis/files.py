@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # `--help` waits for no pandas
 
 MAX_NAME = 120  # the time to compare names grows with the square of their length
 MAX_MESSAGE = 4000
+MAX_REASON = 200
 _ESCAPES = "backslashreplace"  # for bytes of file names that are not UTF-8
 
 
@@ -84,10 +85,19 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
-def reason_of(error: object, most: int = 200) -> str:
-    """Return the message of an error on one line, cut at a word where it is long; its class if it has none."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= most else f"{text[:most].rpartition(' ')[0] or text[:most]} ..."
+def reason_of(error: BaseException, first_line: bool = False) -> str:
+    """Return the message of an error without its full stop; its class if it has none.
+
+    Args:
+        error: of a library.
+        first_line: leave out the other lines, which are advice; otherwise they are joined to it.
+
+    Returns:
+        One line of up to 200 letters. Of a longer one the last words are left out, shown as [...].
+    """
+    lines = str(error).strip().splitlines()[: 1 if first_line else None]
+    text = " ".join(" ".join(lines).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON].rpartition(' ')[0]} [...]".lstrip()
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

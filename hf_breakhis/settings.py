@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import metadata
 
 from hf_breakhis import __version__
-from hf_breakhis.files import InputError
+from hf_breakhis.files import InputError, reason_of
 from hf_breakhis.hardware import kept_precision
 
 LOGGERS = ("transformers.trainer_utils", "huggingface_hub", "huggingface_hub.utils._http")
@@ -97,9 +97,9 @@ def require_hub_settings() -> None:
     try:
         get_session()
     except (ImportError, ValueError) as error:  # a proxy of another kind, or one for SOCKS without its package
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"The proxy of the environment cannot be used ({reason}) Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+            f"The proxy of the environment cannot be used ({reason_of(error)}). Check HTTPS_PROXY, HTTP_PROXY and "
+            "ALL_PROXY."
         ) from error
     try:
         token = get_token()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_breakhis.files import InputError, cannot_read
+from hf_breakhis.files import InputError, cannot_read, reason_of
 from hf_breakhis.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def read_table(path: str | Path, columns: Sequence[str], remedy: str = "write it
     except OSError as error:
         raise cannot_read(path, error, remedy) from error
     except ValueError as error:  # pandas has no narrower error for text that is not a table
-        raise InputError(f"{path} is not a CSV ({' '.join(str(error).split())}); {remedy}.") from error
+        raise InputError(f"{path} is not a CSV ({reason_of(error)}); {remedy}.") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas uses surplus first columns as names of rows
         raise InputError(f"{path} is not a CSV (its rows are longer than its header); {remedy}.")
     require_columns(table, path, columns)

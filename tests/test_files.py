@@ -83,9 +83,17 @@ def test_broken_json_is_named(tmp_path):
         (ValueError("One line.\n  Another."), "One line. Another"),
         (MemoryError(), "MemoryError"),
         (OSError(" "), "OSError"),
-        (ValueError("word " * 50), f"{' '.join(['word'] * 40)} ..."),
-        (ValueError("x" * 300), f"{'x' * 200} ..."),
+        (ValueError("word " * 50), f"{' '.join(['word'] * 40)} [...]"),
+        (ValueError(f"Too long: {'x' * 300}"), "Too long: [...]"),
+        (ValueError("x" * 300), "[...]"),
     ],
 )
 def test_the_reason_of_an_error_is_one_line_of_whole_words(error, expected):
     assert reason_of(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(ValueError("\nNo room.\nTry this."), "No room"), (OSError(), "OSError")]
+)
+def test_the_advice_of_a_library_is_left_out(error, expected):
+    assert reason_of(error, first_line=True) == expected

@@ -248,8 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if fault is None:
             raise
         # every process prints it, since the first one may be the one that has exited
-        said = reason_of(error)
-        print(f"hf-breakhis: {fault.line.format(error=said)}", file=sys.stderr)  # noqa: T201
+        print(f"hf-breakhis: {fault.line.format(error=reason_of(error))}", file=sys.stderr)  # noqa: T201
         return fault.code
     if code in STOPPED:
         resumes = argv[0] in RESUMED

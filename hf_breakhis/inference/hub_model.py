@@ -80,7 +80,7 @@ def fetch_model(model: str, revision: str | None) -> Path:
             f"The model {model} has no revision {revision}; see its page for branches and tags."
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError) as error:
-        reason = reason_of(str(error).strip().split("\n")[0]).partition(". ")[0]
+        reason = reason_of(error, first_line=True).partition(". ")[0]
         raise InputError(
             f"There is no {model} here, and the Hub cannot be reached for it ({reason}); go online, or give a folder."
         ) from error
@@ -100,7 +100,7 @@ def fetch_export(model: str, revision: str) -> None:
     try:
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HTTPError) as error:
-        reason = reason_of(str(error).strip().split("\n")[0]).partition(". ")[0]
+        reason = reason_of(error, first_line=True).partition(". ")[0]
         raise InputError(f"The Hub cannot be reached for the ONNX file of {model} ({reason}); go online.") from error
     if not all((folder / name).is_file() for name in wanted):
         raise InputError(

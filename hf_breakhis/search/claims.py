@@ -76,7 +76,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     try:
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = reason_of(str(error).split("\n")[0])
+        reason = reason_of(error, first_line=True)
         what = f"Cannot open the database of --storage ({reason})."
         raise InputError(f"{what} Give a URL like sqlite:///FILE.") from error
 

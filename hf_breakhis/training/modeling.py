@@ -289,7 +289,7 @@ def load_config(args: ModelArguments) -> PretrainedConfig:
             changed.num_labels = 2
         return changed
     except (TypeError, ValueError, StrictDataclassError) as error:
-        raise InputError(f"`model_kwargs` does not fit {config.model_type}: {' '.join(str(error).split())}") from error
+        raise InputError(f"`model_kwargs` does not fit {config.model_type}: {reason_of(error)}.") from error
 
 
 def _checked_activation(args: ModelArguments, known: dict[str, Any]) -> str:

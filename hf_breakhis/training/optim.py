@@ -16,7 +16,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from hf_breakhis.files import InputError, nearest
+from hf_breakhis.files import InputError, nearest, reason_of
 from hf_breakhis.training_arguments import BreakHisTrainingArguments
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -161,8 +161,7 @@ def _try_out(args: BreakHisTrainingArguments) -> None:
         if args.scheduler_name is not None:
             SCHEDULERS[args.scheduler_name](optimizer, Clock(100, 10), **(given or {}))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"`{what}` is {given}, which is not valid ({reason}). Change it.") from error
+        raise InputError(f"`{what}` is {given}, which is not valid ({reason_of(error)}). Change it.") from error
 
 
 def _check_kwargs(

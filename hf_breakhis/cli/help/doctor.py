@@ -207,7 +207,7 @@ def check_hub() -> Iterator[Line]:
     except OfflineModeIsEnabled:
         yield Line(NOTE, "Hub", "switched off by HF_HUB_OFFLINE; models and data sets have to be in the cache")
     except (HTTPError, OSError, ValueError) as error:
-        reason = reason_of(error, 100)
+        reason = reason_of(error)
         yield Line(NOTE, "Hub", f"{constants.ENDPOINT} does not answer ({reason}). Models have to be in the cache.")
     token = get_token()
     if token is None:

@@ -23,7 +23,7 @@ from hf_breakhis.data.inventory import INVENTORY, expected_file_names
 from hf_breakhis.data.open_image import BITS, MAX_PIXELS, MIN_SIDE, MODE
 from hf_breakhis.data.twin.twin import read_settings, twin_file_names
 from hf_breakhis.data.walk import OTHER
-from hf_breakhis.files import InputError, counted, few
+from hf_breakhis.files import InputError, counted, few, reason_of
 from hf_breakhis.text import folded, text_table
 
 FORMAT = 1
@@ -105,8 +105,7 @@ def read_checked_folds(path: Path, images: Images) -> pd.DataFrame:
     try:
         folds = pd.read_csv(path, dtype={"file_name": str, "part": str})
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is no table of folds ({reason}); give a run's folds.csv.") from error
+        raise InputError(f"{path} is no table of folds ({reason_of(error)}); give a run's folds.csv.") from error
     lacking = {"file_name", "fold", "part"} - set(folds.columns)
     if lacking:
         raise InputError(f"{path} lacks the column {', '.join(sorted(lacking))}; give a run's folds.csv.")

@@ -17,7 +17,7 @@ from hf_breakhis.data.images import Images, suggested_split
 from hf_breakhis.data.open_image import EXTENSIONS
 from hf_breakhis.data.sources.columns import OPTIONAL, build_images, label_classes
 from hf_breakhis.data.walk import IMAGE, LINK, OTHER, UNSUPPORTED, is_text, normal_path, walk
-from hf_breakhis.files import InputError, expand_home, few, nearest_name
+from hf_breakhis.files import InputError, expand_home, few, nearest_name, reason_of
 from hf_breakhis.tables import foreign_rows
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -185,7 +185,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise
     except (OSError, ValueError) as error:
         form = "JSON lines" if path.suffix == ".jsonl" else "CSV"
-        raise InputError(f"{path} is no {form} table ({' '.join(str(error).split())}); write it again.") from error
+        raise InputError(f"{path} is no {form} table ({reason_of(error)}); write it again.") from error
     return table.rename(columns=lambda name: str(name).strip())
 
 
