@@ -199,8 +199,8 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     if isinstance(environment, dict) and "packages" in environment:  # the recipe that a run wrote
         values.pop("environment")
         values.setdefault("normalization", "imagenet")  # of every run before the field
-    for key in (str(key) for key in values if key not in KNOWN):
-        raise InputError(f"{path}: unknown key `{key}`.{other_kind(path, values, 'recipe') or advice(key)}")
+    if wrong := [str(key) for key in values if key not in KNOWN]:
+        raise InputError(f"{path}: unknown key `{wrong[0]}`.{other_kind(path, values, 'recipe') or advice(wrong[0])}")
     if type(values.get("fold")) is int:
         values["fold"] = str(values["fold"])  # text, as on the command line
     return values
@@ -212,7 +212,7 @@ def find_recipe(given: str | Path) -> Path:
     Raises:
         InputError: no such recipe; the message lists the names.
     """
-    return find_yaml(given, "recipes", "recipe")
+    return find_yaml(given, "recipe")
 
 
 def parse_flags(argv: Sequence[str]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def read_study(given: str | Path, flags: Mapping[str, Any], base: str | None = N
     Raises:
         InputError: the file is missing, or a key, field or value cannot be used; rows contradict each other.
     """
-    path = find_yaml(given, "studies", "study")
+    path = find_yaml(given, "study")
     values = read_yaml(path, _FORM)
     for key in values:
         hint = other_kind(path, values, "study") or f"{nearest(str(key), KEYS)} Allowed are {', '.join(KEYS)}."

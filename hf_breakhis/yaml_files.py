@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,29 @@ from hf_breakhis.files import InputError, nearest, require_kind
 TOO_DEEP = "exceeded maximum nesting depth"  # as libyaml says it
 # libyaml reads in a seventh of the time; it is part of PyYAML's wheels, but not of every build.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of YAML file.
+
+    Attributes:
+        folder: where the package keeps its own.
+        command: what takes such a file.
+        keys: some that no file of another kind has.
+    """
+
+    folder: str
+    command: str
+    keys: frozenset[str] = frozenset()
+
+
+KINDS = {
+    "study": Kind("studies", "study", frozenset({"base", "rows", "grid", "may_change"})),
+    "table": Kind("papers", "check", frozenset({"tables"})),
+    "recipe": Kind("recipes", "train", frozenset({"dataset", "split_by", "model_name_or_path"})),
+    "space": Kind("spaces", "search RECIPE --space"),  # its keys are those of a recipe
+}
 
 
 class OneOfEachKey(_SafeLoader):  # type: ignore[misc]  # either of two classes
@@ -66,15 +90,6 @@ def read_yaml(path: Path, kind: str, loader: type[OneOfEachKey] = OneOfEachKey) 
     return values
 
 
-# Of each kind: where the package keeps its files, keys that no other kind has, and the command that takes it.
-_KINDS: dict[str, tuple[str, set[str], str]] = {
-    "study": ("studies", {"base", "rows", "grid", "may_change"}, "study"),
-    "table": ("papers", {"tables"}, "check"),
-    "recipe": ("recipes", {"dataset", "split_by", "model_name_or_path"}, "train"),
-    "space": ("spaces", set(), "search RECIPE --space"),  # its keys are those of a recipe
-}
-
-
 def other_kind(path: Path, values: dict[Any, Any], kind: str) -> str:
     """Return which command takes a file whose keys are those of another kind; empty if they are of none.
 
@@ -83,9 +98,9 @@ def other_kind(path: Path, values: dict[Any, Any], kind: str) -> str:
         values: what it contains.
         kind: what it was taken for: study, table, recipe or space.
     """
-    for other, (_, keys, command) in _KINDS.items():
-        if other != kind and keys & set(values):
-            return f" It looks like a {other}. Use it with `hf-breakhis {command} {path}`."
+    for name, other in KINDS.items():
+        if name != kind and other.keys & set(values):
+            return f" It looks like a {name}. Use it with `hf-breakhis {other.command} {path}`."
     return ""
 
 
@@ -98,17 +113,17 @@ def _refuse_aliases(text: str) -> None:
             raise yaml.YAMLError(f"aliases are not supported; write the value itself {event.start_mark}")
 
 
-def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
+def find_yaml(given: str | Path, kind: str) -> Path:
     """Return the path of a YAML file, given as a path or as the name of a file of the package.
 
     Args:
         given: a path, or a name such as `c3`.
-        folder: of the files of the package, `recipes` or `papers`.
-        kind: what the file is, for messages.
+        kind: recipe, study, space or table.
 
     Raises:
         InputError: no such file; the message lists the names.
     """
+    folder = KINDS[kind].folder
     packed = packed_files(folder)
     example = f"for example {min(packed, key=len, default='NAME.yaml')!r}"
     require_kind(given, (str, os.PathLike), f"A {kind} is given by its path or its name", example)
@@ -131,9 +146,9 @@ def find_yaml(given: str | Path, folder: str, kind: str) -> Path:
 
 def _other_name(name: str, kind: str) -> str:
     """Return which command takes the file of another kind that has this name in the package; empty without one."""
-    for other, (folder, _, command) in _KINDS.items():
-        if other != kind and name in packed_files(folder):
-            return f" {name} is a {other}: `hf-breakhis {command} {name}`."
+    for other, about in KINDS.items():
+        if other != kind and name in packed_files(about.folder):
+            return f" {name} is a {other}: `hf-breakhis {about.command} {name}`."
     return ""
 
 

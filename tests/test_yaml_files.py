@@ -1,7 +1,6 @@
 """YAML is read alike with libyaml and without, and both refuse the same files."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 import yaml
@@ -9,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_breakhis import yaml_files
-from hf_breakhis.cli import main
 from hf_breakhis.files import InputError
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
 
 
@@ -85,51 +82,6 @@ def test_both_refuse_the_same(text, message, module, tmp_path):
         module.read_yaml(path, "a file is a file")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("read", "name", "other"),
-    [
-        ("train", "studies/stains.yaml", "study"),
-        ("train", "papers/pixels-to-prognosis.yaml", "table"),
-        ("study", "recipes/c3.yaml", "recipe"),
-        ("study", "papers/pixels-to-prognosis.yaml", "table"),
-        ("check", "recipes/c3.yaml", "recipe"),
-        ("check", "studies/stains.yaml", "study"),
-    ],
-)
-def test_a_file_of_another_kind_is_named_with_its_command(read, name, other, capsys):
-    path = ROOT / name
-    assert main([read, str(path)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    command = {"study": "study", "table": "check", "recipe": "train"}[other]
-    assert line.endswith(f"It looks like a {other}. Use it with `hf-breakhis {command} {path}`.")
-
-
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        (["train", "stains"], "stains is a study: `hf-breakhis study stains`."),
-        (["study", "c3"], "c3 is a recipe: `hf-breakhis train c3`."),
-        (["train", "head"], "head is a space: `hf-breakhis search RECIPE --space head`."),
-        (["check", "demo"], "demo is a recipe: `hf-breakhis train demo`."),
-        (["train", "c3.yml"], "Did you mean `c3`?"),
-        (["train", "./recipes/demos.yaml"], "Did you mean `demo`?"),
-        (["study", "studies/stain.yml"], "Did you mean `stains`?"),
-    ],
-)
-def test_a_name_of_the_package_is_recognised(words, hint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f" at {words[1]}. {hint} Give a YAML file, or a " in line
-
-
-def test_a_misspelt_key_is_of_no_other_kind(tmp_path, capsys):
-    path = tmp_path / "mine.yaml"
-    path.write_text("datasett: twin\n", encoding="utf-8")
-    assert main(["train", str(path)]) == 2
-    assert "unknown key `datasett`. Did you mean `dataset`?" in capsys.readouterr().err
 
 
 def test_a_star_in_a_value_is_no_alias(module, tmp_path):

@@ -22,7 +22,7 @@ def check(
     from hf_breakhis.results.report.checked import check_text, write_check
     from hf_breakhis.yaml_files import find_yaml
 
-    path = find_yaml(table, "papers", "table")
+    path = find_yaml(table, "table")
     folder = output_dir or Path("outputs/check") / path.stem
     require_writable(folder / "check.json")
     found = check_paper(read_paper(path))

@@ -157,7 +157,7 @@ def paper_recipe_of(recipe: dict[str, Any]) -> str | None:
         recipe: the fields of a run; one that is not named has its default.
     """
     for name in PAPER_RECIPES:
-        stated = read_yaml(find_yaml(name, "recipes", "recipe"), "a recipe is YAML like recipes/c3.yaml")
+        stated = read_yaml(find_yaml(name, "recipe"), "a recipe is YAML like recipes/c3.yaml")
         if any(field in recipe and recipe[field] != stated[field] for field in DECIDING if field in stated):
             continue  # before transformers is imported, for the defaults
         defaults = default_fields()

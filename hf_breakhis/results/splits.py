@@ -361,7 +361,7 @@ def _official() -> pd.DataFrame:
 
 
 def _eva() -> pd.DataFrame:
-    recipe = read_yaml(find_yaml("eva", "recipes", "recipe"), "a recipe is YAML like recipes/c3.yaml")
+    recipe = read_yaml(find_yaml("eva", "recipe"), "a recipe is YAML like recipes/c3.yaml")
     chosen = [folder.patient_id for folder in INVENTORY if folder.tumor_type in recipe["tumor_types"]]
     parts = ((0, "test" if one in recipe["test_patients"] else "train", one) for one in chosen)
     return _of_inventory(parts, recipe["magnifications"], by_type=True)

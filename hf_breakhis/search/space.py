@@ -113,7 +113,7 @@ def read_space(given: str | Path) -> Space:
         InputError: the file is missing or empty, a field is unknown or cannot be searched, or a range or a choice is
             of the wrong type.
     """
-    path = find_yaml(given, "spaces", "space")
+    path = find_yaml(given, "space")
     text = path.read_text(encoding="utf-8")
     if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
         raise InputError(f"{path} is empty. Add a field, such as `learning_rate: {{low: 1.0e-4, high: 0.1}}`.")
