@@ -102,7 +102,7 @@ SYNONYMS = {
         "restart": "overwrite_output_dir",
         "scheduler_kwargs": "warmup warmup_ratio",
         "scheduler_name": "scheduler lr_scheduler",
-        "use_cpu": "cpu no_cuda device",
+        "use_cpu": "cpu no_cuda",
         "weight_decay": "wd",
     }.items()
     for other in others.split()
